@@ -1,0 +1,924 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The compiled heart of the ring: the protocol of mdfeedd.h, without policy.
+
+`WriterCore` and `ReaderCore` hold one C writer and one C reader; `mdfeedd.ring.writer` and `.reader` add
+names, waiting for rings, instruments and asyncio. Batches own their memory: nothing that a read returns
+points into shared memory, so it stays true when the ring moves on and when the reader is closed.
+"""
+cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.ref cimport PyObject
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+import numpy as np
+
+from mdfeedd import tick as _tick
+from mdfeedd.ring import errors as _errors
+
+cdef extern from "time.h" nogil:
+    enum:
+        CLOCK_MONOTONIC
+
+cdef extern from "numpy_abi.h":
+    ctypedef struct mdf_ndarray:
+        char *data
+        int nd
+        Py_ssize_t *dimensions
+        Py_ssize_t *strides
+        PyObject *base
+        PyObject *descr
+        int flags
+    enum:
+        MDF_NDARRAY_C_CONTIGUOUS
+        MDF_NDARRAY_WRITEABLE
+
+cdef extern from "waker.h" nogil:
+    ctypedef struct mdf_waker:
+        int eventfd
+    mdf_waker *mdf_waker_start()
+    int mdf_waker_add(mdf_waker *k, const mdf_reader *r)
+    void mdf_waker_arm(mdf_waker *k, int place)
+    void mdf_waker_forget(mdf_waker *k, int place)
+    void mdf_waker_stop(mdf_waker *k)
+
+cdef enum:
+    MAX_READ_ATTEMPTS = 8        # a read that was lapped tries again, at most so often
+    GIL_FREE_BYTES = 65536       # copies longer than this let other threads run
+    WAIT_SLICE_NS = 100000000    # how long a wait stays away from signals and checks
+    IDLE_POLLS = 65536           # empty polls after which the ring's name is looked at again
+
+cdef object _ndarray = np.ndarray
+cdef object _TICK = _tick.TICK
+
+
+def _check_numpy_abi():
+    """Refuse to work on a numpy whose arrays do not look as numpy_abi.h says."""
+    probe = np.arange(12, dtype="<u8").reshape(3, 4)
+    cdef mdf_ndarray *a = <mdf_ndarray *>probe
+    if (<size_t>a.data != probe.ctypes.data or a.nd != 2 or a.dimensions[0] != 3 or a.dimensions[1] != 4
+            or a.descr != <PyObject *>probe.dtype or not a.flags & MDF_NDARRAY_C_CONTIGUOUS
+            or not a.flags & MDF_NDARRAY_WRITEABLE):
+        raise ImportError(f"numpy {np.__version__} lays its arrays out in a way that mdfeedd does not know")
+
+
+_check_numpy_abi()
+
+
+cdef dict _ERRORS = {
+    MDF_E_MISSING: _errors.RingMissing,
+    MDF_E_DENIED: _errors.RingDenied,
+    MDF_E_MISMATCH: _errors.RingMismatch,
+    MDF_E_CORRUPT: _errors.RingCorrupt,
+    MDF_E_BUSY: _errors.RingBusy,
+    MDF_E_SPACE: _errors.RingSpace,
+    MDF_E_ARGUMENT: ValueError,
+}
+
+
+cdef object _raise(int code, const char *err):
+    raise _ERRORS.get(code, _errors.RingError)(err.decode("utf-8", "replace"))
+
+
+cdef str _text(const char *text, size_t size):
+    cdef size_t n = 0
+    while n < size and text[n]:
+        n += 1
+    return text[:n].decode("utf-8", "replace")
+
+
+def _counter_list(bint feed):
+    cdef const char **text = <const char **>(mdf_feed_counter_text if feed else mdf_consumer_counter_text)
+    cdef Py_ssize_t i = 0
+    out = []
+    while text[i] != NULL:
+        out.append(((<bytes>text[i]).decode(), (<bytes>text[i + 1]).decode()))
+        i += 2
+    return tuple(out)
+
+
+ABI = (MDF_ABI_MAJOR, MDF_ABI_MINOR)
+FEED_COUNTERS = _counter_list(True)
+CONSUMER_COUNTERS = _counter_list(False)
+CONSUMER_SLOTS = MDF_CONSUMERS
+MIN_CAPACITY = MDF_MIN_CAPACITY
+MAX_CAPACITY = MDF_MAX_CAPACITY
+TICK_LAYOUT = (<bytes>MDF_TICK_LAYOUT).decode()
+BAR_LAYOUT = (<bytes>MDF_BAR_LAYOUT).decode()
+START_NOW = MDF_START_NOW
+START_OLDEST = MDF_START_OLDEST
+START_RESUME = MDF_START_RESUME
+STATE_LIVE = MDF_LIVE
+STATE_CLOSED = MDF_CLOSED
+STATE_SUPERSEDED = MDF_SUPERSEDED
+
+
+cdef dict _counters(const uint64_t *values, tuple catalogue):
+    cdef Py_ssize_t i
+    out = {}
+    for i in range(len(catalogue)):
+        out[catalogue[i][0]] = mdf_load(values + i)
+    return out
+
+
+def clock_ns():
+    """CLOCK_MONOTONIC in ns, as heartbeats are stamped."""
+    return mdf_clock_ns(CLOCK_MONOTONIC)
+
+
+# ------------------------------------------------------------------------------------------------ writer
+
+
+cdef class WriterCore:
+    """One C writer. Not thread-safe: the ring has one writer, and a writer has one thread."""
+
+    def __cinit__(self):
+        self.w.fd = -1
+        self.w.registry_fd = -1
+
+    def open(self, bytes path, bytes feed, unsigned int feed_index, bytes layout, dtype,
+             unsigned long long capacity, unsigned int instruments_capacity):
+        cdef char err[MDF_ERR]
+        cdef mdf_ring_options o
+        cdef int code
+        cdef const char *path_c = path
+        o.feed = feed
+        o.layout = layout
+        o.slot_size = dtype.itemsize
+        o.feed_index = feed_index
+        o.instruments_capacity = instruments_capacity
+        o.capacity = capacity
+        with nogil:
+            code = mdf_writer_open(&self.w, path_c, &o, err)
+        if code:
+            _raise(code, err)
+        self.dtype = dtype
+        self._accepted = dtype
+
+    def __dealloc__(self):
+        mdf_writer_close(&self.w, 0)
+
+    cdef int check(self) except -1:
+        if self.w.h == NULL:
+            raise ValueError("the writer is closed")
+        return 0
+
+    def publish(self, records, bint flush=True):
+        """Publish one record or an array of them; returns the sequence number of the first."""
+        if self.w.h == NULL:
+            raise ValueError("the writer is closed")
+        cdef mdf_ndarray *a
+        if type(records) is not _ndarray:
+            records = np.asarray(records)
+        a = <mdf_ndarray *>records
+        if a.descr != <PyObject *>self._accepted:
+            self._accept(records.dtype)
+        if a.nd > 1 or not a.flags & MDF_NDARRAY_C_CONTIGUOUS:
+            if a.nd > 1:
+                raise ValueError(f"records must have shape () or (n,), not {records.shape}")
+            records = np.ascontiguousarray(records)
+            a = <mdf_ndarray *>records
+        cdef uint64_t n = 1 if a.nd == 0 else a.dimensions[0]
+        cdef uint64_t first
+        cdef char *data = a.data
+        if n == 1:
+            first = mdf_publish(&self.w, data)
+        elif n * self.w.words * 8 <= GIL_FREE_BYTES:
+            first = mdf_publish_batch(&self.w, data, n)
+        else:
+            with nogil:
+                first = mdf_publish_batch(&self.w, data, n)
+        if flush:
+            mdf_flush(&self.w)
+        return first
+
+    def _accept(self, dtype):
+        """A dtype fits if it is the ring's, or another view of the same tick."""
+        if dtype != self.dtype and not (
+            self.dtype == _TICK and dtype.itemsize == 64 and dtype.names is not None
+            and dtype.names[:9] == _TICK.names[:9]
+        ):
+            raise TypeError(f"records of dtype {dtype} do not fit a ring of {self.dtype}")
+        self._accepted = dtype
+
+    def flush(self):
+        """Wake sleeping readers, if any."""
+        self.check()
+        mdf_flush(&self.w)
+
+    def beat(self):
+        """Stamp the heartbeat: 'alive and not stuck'."""
+        self.check()
+        mdf_beat(&self.w)
+
+    def close_core(self, bint announce=True):
+        mdf_writer_close(&self.w, announce)
+
+    @property
+    def closed(self):
+        return self.w.h == NULL
+
+    @property
+    def next_seq(self):
+        self.check()
+        return self.w.next
+
+    @property
+    def epoch(self):
+        self.check()
+        return mdf_load(&self.w.h.epoch)
+
+    @property
+    def capacity(self):
+        self.check()
+        return self.w.capacity
+
+    def slowest_consumer(self):
+        """Last sequence number read by the slowest living consumer, or None if there is none."""
+        self.check()
+        cdef uint64_t low = <uint64_t>-1
+        cdef uint64_t cursor
+        cdef int i
+        cdef mdf_consumer *c
+        with nogil:
+            for i in range(MDF_CONSUMERS):
+                c = self.w.registry.consumer + i
+                if not mdf_load32(&c.used):
+                    continue
+                cursor = mdf_load(&c.cursor)
+                if cursor < low and mdf_consumer_alive(self.w.registry_fd, i):
+                    low = cursor
+        return None if low == <uint64_t>-1 else low
+
+    def consumer_count(self):
+        """Number of living registered consumers."""
+        self.check()
+        cdef int i, n = 0
+        for i in range(MDF_CONSUMERS):
+            if mdf_load32(&self.w.registry.consumer[i].used):
+                n += mdf_consumer_alive(self.w.registry_fd, i)
+        return n
+
+    def count(self, int index, uint64_t n):
+        self.check()
+        if not 0 <= index < MDF_FEED_COUNTERS_END:
+            raise IndexError(index)
+        mdf_count(self.w.counters + index, n)
+
+    def count_set(self, int index, uint64_t value):
+        self.check()
+        if not 0 <= index < MDF_FEED_COUNTERS_END:
+            raise IndexError(index)
+        mdf_store(self.w.counters + index, value)
+
+    def count_get(self, int index):
+        self.check()
+        if not 0 <= index < MDF_FEED_COUNTERS_END:
+            raise IndexError(index)
+        return mdf_load(self.w.counters + index)
+
+    @property
+    def feed_index(self):
+        self.check()
+        return self.w.h.feed_index
+
+    @property
+    def instruments_count(self):
+        self.check()
+        return mdf_load(&self.w.h.instruments_count)
+
+    def instrument_get(self, uint64_t index):
+        self.check()
+        return _instrument(self.w.h, self.w.instruments, index)
+
+    def instrument_put(self, uint32_t index, tuple entry):
+        """Write entry `index` of the table (see `_ENTRY` in instruments.py for the order of fields)."""
+        self.check()
+        cdef mdf_instrument e
+        cdef char err[MDF_ERR]
+        cdef int code
+        memset(&e, 0, sizeof(e))
+        (instrument_id, vendor_id, publisher_id, source_index, tick_size, expiration, multiplier,
+         currency, venue, feed, symbol, vendor_symbol) = entry
+        e.instrument_id = instrument_id
+        e.vendor_id = vendor_id
+        e.publisher_id = publisher_id
+        e.source_index = source_index
+        e.tick_size = tick_size
+        e.expiration = expiration
+        e.multiplier = multiplier
+        _put_text(e.currency, sizeof(e.currency), currency)
+        _put_text(e.venue, sizeof(e.venue), venue)
+        _put_text(e.feed, sizeof(e.feed), feed)
+        _put_text(e.symbol, sizeof(e.symbol), symbol)
+        _put_text(e.vendor_symbol, sizeof(e.vendor_symbol), vendor_symbol)
+        code = mdf_instrument_put(&self.w, index, &e, err)
+        if code:
+            _raise(code, err)
+
+
+cdef int _put_text(char *to, size_t size, str text) except -1:
+    cdef bytes raw = text.encode("utf-8")
+    if <size_t>len(raw) >= size or b"\0" in raw:
+        raise ValueError(f"{text!r} does not fit {size - 1} bytes of UTF-8 without NUL")
+    mdf_text(to, size, raw)
+    return 0
+
+
+cdef tuple _instrument(const mdf_ring_header *h, const mdf_instrument *table, uint64_t index):
+    cdef mdf_instrument e
+    cdef int code = mdf_read_instrument(h, table, index, &e)
+    if code == -1:
+        raise IndexError(index)
+    if code:
+        return None
+    return (e.instrument_id, e.vendor_id, e.publisher_id, e.source_index, e.tick_size, e.expiration,
+            e.multiplier, _text(e.currency, sizeof(e.currency)), _text(e.venue, sizeof(e.venue)),
+            _text(e.feed, sizeof(e.feed)), _text(e.symbol, sizeof(e.symbol)),
+            _text(e.vendor_symbol, sizeof(e.vendor_symbol)))
+
+
+# ------------------------------------------------------------------------------------------------ batches
+
+
+@cython.freelist(16)
+cdef class RecordBatch:
+    """Records of a ring in ring order, copied out; see batch.py for what a `TickBatch` adds."""
+
+    cdef void *_memory
+    cdef Py_ssize_t _skip, _n, _itemsize
+    cdef readonly unsigned long long lost
+    cdef readonly object instruments
+    cdef object _dtype, _records
+
+    def __cinit__(self):
+        self._memory = NULL
+
+    def __dealloc__(self):
+        PyMem_RawFree(self._memory)
+
+    def __len__(self):
+        return self._n
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <char *>self._memory + self._skip * self._itemsize,
+                          self._n * self._itemsize, 0, flags)
+
+    @property
+    def records(self):
+        """The records, shape (n,), of the ring's dtype. The batch's own memory, writeable."""
+        if self._records is None:
+            if self._n:
+                self._records = _ndarray((self._n,), self._dtype, self)
+            else:
+                self._records = np.empty(0, self._dtype)
+        return self._records
+
+    @property
+    def first_seq(self):
+        """Sequence number of the first record; 0 if there is none."""
+        if self._n == 0:
+            return 0
+        return (<uint64_t *>(<char *>self._memory + self._skip * self._itemsize))[0]
+
+    @property
+    def last_seq(self):
+        """Sequence number of the last record; 0 if there is none."""
+        if self._n == 0:
+            return 0
+        return (<uint64_t *>(<char *>self._memory + (self._skip + self._n - 1) * self._itemsize))[0]
+
+    @property
+    def feed(self):
+        """Name of the feed whose ring was read."""
+        return self.instruments.feed
+
+    def __repr__(self):
+        return f"<{type(self).__name__} of {self._n} records from {self.first_seq}, lost {self.lost}>"
+
+
+cdef class TickBatch(RecordBatch):
+    """Ticks: a sequence of `Tick` (built only when iterated or indexed) over an array of `TICK`."""
+
+    def _rows(self, kinds, dtype):
+        records = self.records
+        return records[np.isin(records["kind"], kinds)].view(dtype)
+
+    @property
+    def quotes(self):
+        """The QUOTE rows, dtype `QUOTE`, a copy."""
+        records = self.records
+        return records[records["kind"] == 1].view(_tick.QUOTE)
+
+    @property
+    def trades(self):
+        """The TRADE rows, dtype `TRADE`, a copy. Cancels and corrections are not among them."""
+        records = self.records
+        return records[records["kind"] == 2].view(_tick.TRADE)
+
+    def of_kind(self, kind, dtype):
+        """The rows of one `Kind` as `dtype`, a copy."""
+        records = self.records
+        return records[records["kind"] == int(kind)].view(dtype)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._n))]
+        cdef Py_ssize_t i = index
+        if i < 0:
+            i += self._n
+        if not 0 <= i < self._n:
+            raise IndexError(index)
+        record = self.records[i:i + 1]
+        return _tick.tick_from_record(
+            record, self.instruments.symbol(record["instrument_id"].item()), self.instruments.feed)
+
+    def __iter__(self):
+        for i in range(self._n):
+            yield self[i]
+
+    def to_arrow(self):
+        """A pyarrow Table with exact decimal prices. Needs the extra ``mdfeedd[parquet]``."""
+        from mdfeedd.ring.arrow import ticks_to_arrow
+        return ticks_to_arrow(self.records, self.instruments)
+
+    def to_pandas(self):
+        """A pandas DataFrame with the columns of `to_arrow`. Needs pandas and ``mdfeedd[parquet]``."""
+        from mdfeedd.ring.arrow import ticks_to_pandas
+        return ticks_to_pandas(self.records, self.instruments)
+
+
+# ------------------------------------------------------------------------------------------------- reader
+
+
+cdef class ReaderCore:
+    """One C reader. Not thread-safe."""
+
+    cdef mdf_reader r
+    cdef object dtype
+    cdef readonly object instruments
+    cdef bint _ticks, _raise_overrun
+    cdef RecordBatch _empty
+    cdef unsigned long long _lost_before   # of rings this reader was attached to earlier
+    cdef unsigned long long _told          # loss already told by a batch
+    cdef int64_t _spin_ns
+    cdef unsigned long long _empty_polls
+    cdef Waker _waker
+    cdef int _place
+
+    def __cinit__(self):
+        self.r.fd = -1
+        self.r.registry_fd = -1
+        self._place = -1
+
+    def open_core(self, bytes path, layout, dtype, long long start, name, int on_overrun,
+                  bint raise_overrun, double spin_s):
+        """Attach; a reader that is attached already changes over, keeping its loss count."""
+        cdef char err[MDF_ERR]
+        cdef mdf_reader fresh
+        cdef int code
+        cdef const char *path_c = path
+        cdef const char *layout_c = NULL
+        cdef const char *name_c = NULL
+        cdef uint32_t slot_size = dtype.itemsize if dtype is not None else 0
+        if layout is not None:
+            layout_c = <bytes>layout
+        if name is not None:
+            name_c = <bytes>name
+        with nogil:
+            code = mdf_reader_open(&fresh, path_c, layout_c, slot_size, start, NULL, err)
+        if code:
+            _raise(code, err)
+        self.close_core()   # only now: it holds the consumer's name
+        code = mdf_reader_register(&fresh, start, name_c, path_c, err)
+        if code:
+            mdf_reader_close(&fresh)
+            _raise(code, err)
+        self.r = fresh
+        self.r.on_overrun = on_overrun
+        self._raise_overrun = raise_overrun
+        self._spin_ns = <int64_t>(min(spin_s, 1e9) * 1e9)
+        self.dtype = dtype
+        self._ticks = dtype is not None and dtype == _TICK
+
+    def close_core(self):
+        if self._waker is not None:
+            self._waker.forget(self)
+        if self.r.h != NULL:
+            self._lost_before += self.r.lost
+            mdf_reader_close(&self.r)
+
+    def __dealloc__(self):
+        mdf_reader_close(&self.r)
+
+    cdef int check(self) except -1:
+        if self.r.h == NULL:
+            raise ValueError("the reader is closed")
+        return 0
+
+    cdef RecordBatch _batch(self, uint64_t n):
+        cdef RecordBatch b
+        if self._ticks:
+            b = TickBatch.__new__(TickBatch)
+        else:
+            b = RecordBatch.__new__(RecordBatch)
+        b._itemsize = self.r.words * 8
+        b._skip = 0
+        b._n = 0
+        b.lost = 0
+        b._dtype = self.dtype
+        b.instruments = self.instruments
+        if n:
+            b._memory = PyMem_RawMalloc(n * b._itemsize)
+            if b._memory == NULL:
+                raise MemoryError()
+        return b
+
+    def read(self, Py_ssize_t max_records=4096, timeout=None):
+        """Up to `max_records` records; waits for the first for `timeout` seconds (None: for ever, 0: not).
+
+        Returns an empty batch at timeout, and also when the ring has ended and this reader does not
+        follow its name (``follow=False``). A batch tells in `lost` how many records were lost just
+        before its first one; a batch without records can tell a loss, too.
+        """
+        self.check()
+        if max_records < 1:
+            raise ValueError(f"max_records must be at least 1, not {max_records}")
+        if mdf_available(&self.r):
+            return self.poll(max_records)
+        cdef bint forever = timeout is None
+        cdef double left_s = 0.0 if forever else timeout
+        cdef int64_t now, end = 0
+        if left_s <= 0.0 and not forever:
+            self._empty_polls += 1
+            if mdf_ready(&self.r) or self._empty_polls % IDLE_POLLS == 0:
+                self.on_change()
+                self.on_idle()
+            return self.poll(max_records)
+        if not forever:
+            end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
+        while True:
+            if self.wait_ready(None if forever else left_s):
+                if mdf_available(&self.r):
+                    return self.poll(max_records)
+                self.on_change()
+            if self.stop_waiting():
+                return self.poll(max_records)
+            if not forever:
+                now = mdf_clock_ns(CLOCK_MONOTONIC)
+                if now >= end:
+                    return self.poll(max_records)
+                left_s = (end - now) * 1e-9
+
+    cpdef RecordBatch poll(self, Py_ssize_t max_records):
+        """What is there now, at most `max_records`; the shared empty batch if nothing."""
+        self.check()
+        cdef uint64_t n, skip, before
+        cdef RecordBatch b
+        cdef int attempt
+        for attempt in range(MAX_READ_ATTEMPTS):
+            n = mdf_available(&self.r)
+            if n == 0:
+                break
+            if n > <uint64_t>max_records:
+                n = max_records
+            if n > self.r.capacity:
+                n = self.r.capacity
+            b = self._batch(n)
+            before = self.r.lost
+            if n * b._itemsize <= GIL_FREE_BYTES:
+                n = mdf_read_batch(&self.r, b._memory, n, &skip)
+            else:
+                with nogil:
+                    n = mdf_read_batch(&self.r, b._memory, n, &skip)
+            if self._raise_overrun and self.r.lost != before:
+                self._told = self._lost_before + self.r.lost
+                raise _errors.RingOverrun(self.r.lost - before)
+            if n:
+                b._skip = skip
+                b._n = n
+                b.lost = self._lost_before + self.r.lost - self._told
+                self._told += b.lost
+                return b
+        if self._lost_before + self.r.lost != self._told:
+            b = self._batch(0)
+            b.lost = self._lost_before + self.r.lost - self._told
+            self._told += b.lost
+            return b
+        return self._empty
+
+    def read_into(self, array, double timeout=0.0):
+        """Copy records into `array` (the ring's dtype, contiguous); returns how many."""
+        self.check()
+        if type(array) is not _ndarray:
+            raise TypeError("read_into needs a numpy array")
+        cdef mdf_ndarray *a = <mdf_ndarray *>array
+        if array.dtype != self.dtype:
+            raise TypeError(f"an array of dtype {array.dtype} does not fit a ring of {self.dtype}")
+        if a.nd != 1 or not a.flags & MDF_NDARRAY_C_CONTIGUOUS or not a.flags & MDF_NDARRAY_WRITEABLE:
+            raise ValueError("read_into needs a writeable contiguous array of shape (n,)")
+        if a.dimensions[0] == 0:
+            return 0
+        if <size_t>a.data % 8:
+            raise ValueError("read_into needs an array aligned to 8 bytes")
+        cdef uint64_t skip, n, size = self.r.words * 8
+        cdef int attempt
+        if mdf_available(&self.r) == 0 and timeout > 0:
+            self.wait_ready(timeout)
+        for attempt in range(MAX_READ_ATTEMPTS):
+            n = mdf_available(&self.r)
+            if n == 0:
+                return 0
+            if n > <uint64_t>a.dimensions[0]:
+                n = a.dimensions[0]
+            with nogil:
+                n = mdf_read_batch(&self.r, a.data, n, &skip)
+            if n:
+                if skip:
+                    _move_down(a.data, skip * size, n * size)
+                return n
+        return 0
+
+    def wait_ready(self, timeout):
+        """Spin, then sleep until the ring has something; False at timeout (None: never).
+
+        Wakes at least every 100 ms to let signals in and to call `on_idle`.
+        """
+        self.check()
+        cdef int64_t spin = self._spin_ns
+        cdef int64_t now = mdf_clock_ns(CLOCK_MONOTONIC)
+        cdef int64_t end = (<int64_t>0x7fffffffffffffff if timeout is None
+                            else now + <int64_t>(min(timeout, 1e9) * 1e9))
+        cdef int64_t slice
+        cdef int rc
+        while True:
+            slice = end - now
+            if slice > WAIT_SLICE_NS:
+                slice = WAIT_SLICE_NS
+            with nogil:
+                rc = mdf_wait(&self.r, spin, slice)
+            if rc == MDF_READY:
+                return True
+            PyErr_CheckSignals()
+            if rc == MDF_TIMEOUT and self.on_idle():
+                return True
+            if spin < <int64_t>1000000000:
+                spin = 0
+            now = mdf_clock_ns(CLOCK_MONOTONIC)
+            if now >= end:
+                return False
+
+    def on_idle(self):
+        """Called when nothing came for a slice; True if there may be something now."""
+        return False
+
+    def on_change(self):
+        """Called when the writer's state or epoch changed and all records are read."""
+        mdf_acknowledge_state(&self.r)
+
+    def stop_waiting(self):
+        """Called when a wait ended without records: True if none will come."""
+        return False
+
+    def set_instruments(self, instruments):
+        """What batches use to name instruments."""
+        self.instruments = instruments
+        self._empty = self._batch(0)
+
+    @property
+    def closed(self):
+        return self.r.h == NULL
+
+    @property
+    def ready(self):
+        """A record, or a change of the writer's state, waits to be seen."""
+        self.check()
+        return mdf_ready(&self.r) != 0
+
+    @property
+    def available(self):
+        self.check()
+        return mdf_available(&self.r)
+
+    def acknowledge_state(self):
+        """The state of the writer that was last seen is old news now; returns it."""
+        self.check()
+        mdf_acknowledge_state(&self.r)
+        return self.r.seen_state
+
+    @property
+    def lost(self):
+        """Records lost since this reader began, over all rings it was attached to."""
+        return self._lost_before + self.r.lost
+
+    @property
+    def overruns(self):
+        """How often the reader was lapped on this ring."""
+        return self.r.overruns
+
+    @property
+    def next_seq(self):
+        """Sequence number of the next record."""
+        self.check()
+        return self.r.next
+
+    @property
+    def lag(self):
+        """Records published and not yet read."""
+        self.check()
+        return mdf_available(&self.r)
+
+    @property
+    def epoch(self):
+        """How many writers the ring has had."""
+        self.check()
+        return mdf_load_acquire(&self.r.h.epoch)
+
+    @property
+    def writer_alive(self):
+        """A process holds the writer's lock right now."""
+        self.check()
+        return mdf_writer_alive(self.r.fd) != 0
+
+    @property
+    def state(self):
+        self.check()
+        return mdf_load32(&self.r.h.state)
+
+    @property
+    def ring_id(self):
+        self.check()
+        return (<char *>self.r.h.ring_id)[:16]
+
+    @property
+    def fd(self):
+        return self.r.fd
+
+    @property
+    def registered(self):
+        """This reader has a slot in the registry: its lag and loss are seen by operators."""
+        return self.r.consumer != NULL
+
+    def ack(self, uint64_t seq):
+        """Tell that everything up to `seq` is safe: a reader of this name that resumes starts after it."""
+        self.check()
+        if self.r.consumer != NULL:
+            mdf_store(&self.r.consumer.acked, seq)
+
+    def beat(self):
+        """Stamp the consumer's heartbeat."""
+        self.check()
+        if self.r.consumer != NULL:
+            self.r.consumer.heartbeat_ns = mdf_clock_ns(CLOCK_MONOTONIC)
+
+    def count(self, int index, uint64_t n):
+        self.check()
+        if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
+            raise IndexError(index)
+        if self.r.consumer != NULL:
+            mdf_count(self.r.consumer.app + index, n)
+
+    def count_set(self, int index, uint64_t value):
+        self.check()
+        if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
+            raise IndexError(index)
+        if self.r.consumer != NULL:
+            mdf_store(self.r.consumer.app + index, value)
+
+    def count_get(self, int index):
+        self.check()
+        if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
+            raise IndexError(index)
+        return mdf_load(self.r.consumer.app + index) if self.r.consumer != NULL else 0
+
+    @property
+    def instruments_count(self):
+        self.check()
+        return mdf_load_acquire(&self.r.h.instruments_count)
+
+    @property
+    def instruments_version(self):
+        self.check()
+        return mdf_load_acquire(&self.r.h.instruments_version)
+
+    def instrument_get(self, uint64_t index):
+        self.check()
+        return _instrument(self.r.h, self.r.instruments, index)
+
+    def header(self):
+        """Every field of the ring's header, and the feed's counters, as a dict."""
+        self.check()
+        cdef const mdf_ring_header *h = self.r.h
+        return {
+            "abi": (h.abi_major, h.abi_minor), "total_size": h.total_size, "capacity": h.capacity,
+            "slot_size": h.slot_size, "block": h.block, "first_seq": h.first_seq,
+            "created_ns": h.created_ns, "ring_id": (<char *>h.ring_id)[:16], "feed": _text(h.feed, 32),
+            "layout": _text(h.layout, 768), "reserve": mdf_load(&h.reserve), "tail": mdf_load(&h.tail),
+            "epoch": mdf_load(&h.epoch), "epoch_first_seq": mdf_load(&h.epoch_first_seq),
+            "heartbeat_ns": h.heartbeat_ns, "pid": h.pid, "state": mdf_load32(&h.state),
+            "batches": mdf_load(&h.batches), "wakes": mdf_load(&h.wakes),
+            "recoveries": mdf_load(&h.recoveries), "recovered_slots": mdf_load(&h.recovered_slots),
+            "max_burst": mdf_load(&h.max_burst), "feed_index": h.feed_index,
+            "instruments_count": mdf_load(&h.instruments_count),
+            "instruments_capacity": h.instruments_capacity,
+            "counters": _counters(self.r.counters, FEED_COUNTERS),
+        }
+
+    def consumers(self):
+        """Every consumer slot ever used, as dicts; empty without access to the registry."""
+        self.check()
+        cdef mdf_consumer *c
+        cdef int i
+        cdef uint64_t tail = mdf_load_acquire(&self.r.h.tail)
+        out = []
+        if self.r.registry == NULL:
+            return out
+        for i in range(MDF_CONSUMERS):
+            c = self.r.registry.consumer + i
+            if not mdf_load32(&c.used):
+                continue
+            cursor = mdf_load(&c.cursor)
+            same = memcmp(c.ring_id, self.r.h.ring_id, 16) == 0
+            own = self.r.consumer == c
+            out.append({
+                "index": i, "name": _text(c.name, 32), "pid": c.pid,
+                "alive": own or mdf_consumer_alive(self.r.registry_fd, i) != 0,
+                "cursor": cursor, "acked": mdf_load(&c.acked), "lost": mdf_load(&c.lost),
+                "overruns": mdf_load(&c.overruns), "reads": mdf_load(&c.reads),
+                "records": mdf_load(&c.records), "sleeps": mdf_load(&c.sleeps),
+                "heartbeat_ns": c.heartbeat_ns, "same_ring": same,
+                "lag": max(0, <object>tail - <object>cursor) if same else 0,
+                "counters": _counters(c.app, CONSUMER_COUNTERS),
+            })
+        return out
+
+
+cdef extern from "string.h" nogil:
+    void *memmove(void *to, const void *source, size_t n)
+
+
+cdef void _move_down(char *data, size_t by, size_t n) noexcept nogil:
+    memmove(data, data + by, n)
+
+
+# -------------------------------------------------------------------------------------------------- waker
+
+
+cdef class Waker:
+    """One sleeping thread and one eventfd for all the readers of an event loop."""
+
+    cdef mdf_waker *k
+
+    def __cinit__(self):
+        self.k = mdf_waker_start()
+        if self.k == NULL:
+            raise OSError("cannot start the thread that waits for rings")
+
+    def fileno(self):
+        return self.k.eventfd if self.k != NULL else -1
+
+    def arm(self, ReaderCore reader):
+        """Write the eventfd once when `reader`'s ring has something."""
+        if self.k == NULL:
+            raise ValueError("the waker is closed")
+        if reader._waker is not self:
+            if reader._waker is not None:
+                reader._waker.forget(reader)
+            reader._place = mdf_waker_add(self.k, &reader.r)
+            if reader._place < 0:
+                raise OSError("too many readers in one event loop")
+            reader._waker = self
+        with nogil:
+            mdf_waker_arm(self.k, reader._place)
+
+    def forget(self, ReaderCore reader):
+        """Stop watching `reader`."""
+        if reader._waker is not self:
+            return
+        cdef int place = reader._place
+        if self.k != NULL:
+            with nogil:
+                mdf_waker_forget(self.k, place)
+        reader._waker = None
+        reader._place = -1
+
+    @staticmethod
+    def of(ReaderCore reader):
+        """The waker that watches `reader`, or None."""
+        return reader._waker
+
+    def abandon(self):
+        """In a forked child: the thread does not exist here."""
+        self.k = NULL
+
+    def close(self):
+        cdef mdf_waker *k = self.k
+        self.k = NULL
+        if k != NULL:
+            with nogil:
+                mdf_waker_stop(k)
+
+    def __dealloc__(self):
+        self.close()

@@ -1,0 +1,102 @@
+"""What rings say of themselves, for `doctor`, `/metrics` and a post-mortem: reads only, registers nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mdfeedd.ring import segment
+from mdfeedd.ring._ring import START_NOW, STATE_CLOSED, STATE_SUPERSEDED, ReaderCore, clock_ns
+from mdfeedd.ring.segment import list_rings
+
+__all__ = ["ConsumerInfo", "RingInfo", "inspect", "list_rings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerInfo:
+    """One slot of the consumers registry. `lag` in records; 0 where its ring is another one."""
+
+    index: int
+    name: str
+    pid: int
+    alive: bool
+    cursor: int
+    acked: int
+    lost: int
+    overruns: int
+    reads: int
+    records: int
+    sleeps: int
+    heartbeat_ns: int
+    same_ring: bool
+    lag: int
+    counters: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RingInfo:
+    """The header of a ring (see `mdfeedd.h`), its counters and its consumers. Times in ns."""
+
+    name: str
+    feed: str
+    abi: tuple[int, int]
+    total_size: int
+    capacity: int
+    slot_size: int
+    block: int
+    first_seq: int
+    created_ns: int
+    ring_id: bytes
+    layout: str
+    reserve: int
+    tail: int
+    epoch: int
+    epoch_first_seq: int
+    heartbeat_ns: int
+    pid: int
+    state: int
+    batches: int
+    wakes: int
+    recoveries: int
+    recovered_slots: int
+    max_burst: int
+    feed_index: int
+    instruments_count: int
+    instruments_capacity: int
+    counters: dict[str, int]
+    writer_alive: bool
+    heartbeat_age_ns: int
+    consumers: tuple[ConsumerInfo, ...]
+
+    @property
+    def published(self) -> int:
+        """Records ever published in this sequence space."""
+        return self.tail
+
+    @property
+    def state_text(self) -> str:
+        """live, closed (its writer said so), dead (it did not) or superseded."""
+        if self.state == STATE_SUPERSEDED:
+            return "superseded"
+        if self.writer_alive:
+            return "live"
+        return "closed" if self.state == STATE_CLOSED else "dead"
+
+
+def inspect(name: str, directory: str = segment.DEFAULT_DIRECTORY) -> RingInfo:
+    """Look at one ring. Raises what attaching raises: `RingMissing`, `RingMismatch`, `RingDenied` ..."""
+    core = ReaderCore()
+    core.open_core(
+        bytes(segment.ring_path(name, directory)), None, None, START_NOW, None, 0, False, 0.0
+    )
+    try:
+        header: dict[str, Any] = core.header()
+        return RingInfo(
+            name=name,
+            writer_alive=core.writer_alive,
+            heartbeat_age_ns=clock_ns() - header["heartbeat_ns"],
+            consumers=tuple(ConsumerInfo(**c) for c in core.consumers()),
+            **header,
+        )
+    finally:
+        core.close_core()
