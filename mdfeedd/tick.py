@@ -250,6 +250,8 @@ def dtype_of(layout: str) -> np.dtype[Any]:
             names.append(name)
             formats.append(kind)
             offsets.append(int(offset))
+        if not names:
+            raise ValueError("no fields")
         itemsize = int(head.partition(":")[2])
         return np.dtype(
             {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}

@@ -184,6 +184,7 @@ cdef extern from "mdfeedd.h" nogil:
     uint64_t mdf_available(const mdf_reader *r)
     int mdf_ready(const mdf_reader *r)
     void mdf_acknowledge_state(mdf_reader *r)
+    void mdf_ack(mdf_reader *r, uint64_t seq)
     int mdf_wait(mdf_reader *r, int64_t spin_ns, int64_t timeout_ns)
     int mdf_writer_alive(int ring_fd)
     int mdf_consumer_alive(int registry_fd, unsigned i)

@@ -559,18 +559,17 @@ cdef class ReaderCore:
             return self.poll(max_records)
         if not forever:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
-        while True:
+        while not self.stop_waiting():
             if self.wait_ready(None if forever else left_s):
                 if mdf_available(&self.r):
                     return self.poll(max_records)
                 self.on_change()
-            if self.stop_waiting():
-                return self.poll(max_records)
             if not forever:
                 now = mdf_clock_ns(CLOCK_MONOTONIC)
                 if now >= end:
-                    return self.poll(max_records)
+                    break
                 left_s = (end - now) * 1e-9
+        return self.poll(max_records)
 
     cpdef RecordBatch poll(self, Py_ssize_t max_records):
         """What is there now, at most `max_records`; the shared empty batch if nothing."""
@@ -662,7 +661,7 @@ cdef class ReaderCore:
             if rc == MDF_READY:
                 return True
             PyErr_CheckSignals()
-            if rc == MDF_TIMEOUT and self.on_idle():
+            if rc == MDF_TIMEOUT and (self.on_idle() or self.stop_waiting()):
                 return True
             if spin < <int64_t>1000000000:
                 spin = 0
@@ -679,7 +678,7 @@ cdef class ReaderCore:
         mdf_acknowledge_state(&self.r)
 
     def stop_waiting(self):
-        """Called when a wait ended without records: True if none will come."""
+        """Called before and between waits: True if no record will come."""
         return False
 
     def set_instruments(self, instruments):
@@ -764,8 +763,7 @@ cdef class ReaderCore:
     def ack(self, uint64_t seq):
         """Tell that everything up to `seq` is safe: a reader of this name that resumes starts after it."""
         self.check()
-        if self.r.consumer != NULL:
-            mdf_store(&self.r.consumer.acked, seq)
+        mdf_ack(&self.r, seq)
 
     def beat(self):
         """Stamp the consumer's heartbeat."""

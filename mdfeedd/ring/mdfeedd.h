@@ -209,7 +209,8 @@ MDF_ASSERT(offsetof(mdf_bar, revision) == 112 && offsetof(mdf_bar, reserved) == 
 #define MDF_MAX_SLOT_SIZE 4096u
 #define MDF_MAX_INSTRUMENTS (1u << 24) /* index bits of an instrument_id */
 #define MDF_INSTRUMENT_CHUNK 256u    /* table entries given memory at a time */
-#define MDF_CONSUMERS 128u
+#define MDF_CONSUMERS 128u           /* the registry's byte of this number is locked while one is claimed */
+#define MDF_CLAIM_ATTEMPTS 2000      /* one per ms */
 #define MDF_APP_COUNTERS 16u /* a consumer's own */
 #define MDF_COUNTERS 512u
 #define MDF_RING_MODE 0640u
@@ -258,7 +259,10 @@ typedef struct mdf_ring_header {
     uint64_t instruments_count; /* 1664 entries that may be read */
     uint64_t instruments_version; /* 1672 raised by each addition and change */
     uint8_t reserved_6[112];
-    uint8_t reserved_7[2304];
+    uint64_t intent;        /* 1792 journal of mdf_instrument_put: entry index + 1, 0 none; see there */
+    uint8_t reserved_7[120];
+    uint64_t intended[32];  /* 1920 what the entry becomes */
+    uint8_t reserved_8[1920];
 } mdf_ring_header;
 
 MDF_ASSERT(sizeof(mdf_ring_header) == MDF_PAGE, "one page");
@@ -266,6 +270,7 @@ MDF_ASSERT(offsetof(mdf_ring_header, layout) == 256 && offsetof(mdf_ring_header,
 MDF_ASSERT(offsetof(mdf_ring_header, tail) == 1152 && offsetof(mdf_ring_header, epoch) == 1280, "header");
 MDF_ASSERT(offsetof(mdf_ring_header, wake_gen) == 1408 && offsetof(mdf_ring_header, batches) == 1536, "header");
 MDF_ASSERT(offsetof(mdf_ring_header, instruments_count) == 1664, "header");
+MDF_ASSERT(offsetof(mdf_ring_header, intent) == 1792 && offsetof(mdf_ring_header, intended) == 1920, "header");
 
 /* One instrument. `version` is a sequence lock: odd while the writer changes the entry. */
 typedef struct mdf_instrument {
@@ -285,6 +290,7 @@ typedef struct mdf_instrument {
 } mdf_instrument;
 
 MDF_ASSERT(sizeof(mdf_instrument) == 256, "instrument layout");
+MDF_ASSERT(sizeof(mdf_instrument) == sizeof(((mdf_ring_header *)0)->intended), "the journal holds one entry");
 MDF_ASSERT(offsetof(mdf_instrument, symbol) == 112 && offsetof(mdf_instrument, vendor_symbol) == 184, "instrument");
 
 /* One consumer. `app` are the consumer's own counters (what it stored, flushed, dropped). */
@@ -296,11 +302,12 @@ typedef struct mdf_consumer {
     uint64_t records;     /*  32 */
     uint64_t sleeps;      /*  40 */
     int64_t heartbeat_ns; /*  48 CLOCK_MONOTONIC */
-    uint64_t acked;       /*  56 last seq that the consumer has made safe; 0: it does not say */
+    uint64_t acked;       /*  56 last seq that the consumer has made safe, if `says_acked` */
     uint32_t pid;         /*  64 */
     uint32_t used;        /*  68 1 once ever claimed; whether it is alive says the lock */
     uint8_t ring_id[16];  /*  72 the sequence space of cursor and acked */
-    uint8_t reserved[8];
+    uint32_t says_acked;  /*  88 1 once the consumer has told `acked` (which may be 0: nothing is safe yet) */
+    uint8_t reserved[4];
     char name[32];        /*  96 */
     uint64_t app[MDF_APP_COUNTERS]; /* 128 */
 } mdf_consumer;
@@ -492,6 +499,25 @@ static inline void mdf_beat(mdf_writer *w) {
     __atomic_store_n(&w->h->heartbeat_ns, mdf_clock_ns(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
 }
 
+/* Bring the entry that `intent` names to what `intended` says; doing it twice is as good as once. */
+static inline void mdf_instrument_carry_out(mdf_writer *w) {
+    mdf_ring_header *h = w->h;
+    uint64_t index = mdf_load_acquire(&h->intent) - 1, count = mdf_load(&h->instruments_count);
+    if (index <= count && index < h->instruments_capacity) { /* else the file is damaged */
+        mdf_instrument *e = w->instruments + index;
+        uint64_t *to = (uint64_t *)(void *)e;
+        uint32_t version = mdf_load32(&e->version) | 1; /* odd already after a kill in here */
+        mdf_store32(&e->version, version);
+        mdf_fence_release();
+        mdf_store(to, (mdf_load(&h->intended[0]) >> 32 << 32) | version);
+        for (size_t i = 1; i < sizeof *e / 8; i++) mdf_store(to + i, mdf_load(&h->intended[i]));
+        mdf_store32_release(&e->version, version + 1);
+        if (index == count) mdf_store_release(&h->instruments_count, count + 1);
+        mdf_store_release(&h->instruments_version, mdf_load(&h->instruments_version) + 1);
+    }
+    mdf_store_release(&h->intent, 0);
+}
+
 /* Take over a ring whose writer is gone: the sequence goes on after the last committed record. */
 static inline void mdf_recover(mdf_writer *w) {
     mdf_ring_header *h = w->h;
@@ -505,6 +531,7 @@ static inline void mdf_recover(mdf_writer *w) {
     mdf_store(&h->epoch_first_seq, t + 1);
     mdf_store(&h->recoveries, mdf_load(&h->recoveries) + 1);
     mdf_store(&h->recovered_slots, mdf_load(&h->recovered_slots) + (t - tail));
+    if (mdf_load_acquire(&h->intent)) mdf_instrument_carry_out(w); /* the dead writer was at it */
     mdf_store32(&h->pid, (uint32_t)getpid());
     mdf_beat(w);
     mdf_store32(&h->state, MDF_LIVE);
@@ -735,6 +762,13 @@ static inline int mdf_lock_byte(int fd, off_t byte) {
     return errno == EAGAIN || errno == EACCES ? 1 : -1;
 }
 
+static inline void mdf_unlock_byte(int fd, off_t byte) {
+    struct flock l;
+    memset(&l, 0, sizeof l);
+    l.l_type = F_UNLCK; l.l_whence = SEEK_SET; l.l_start = byte; l.l_len = 1;
+    fcntl(fd, F_OFD_SETLK, &l); /* cannot fail on a lock held; if it does, the next claim waits and tells */
+}
+
 /* Is the byte locked through another description than fd's own? Works on a read-only fd. */
 static inline int mdf_byte_locked(int fd, off_t byte) {
     struct flock l;
@@ -766,13 +800,14 @@ static inline int mdf_unnamed_file(const char *path, mode_t mode, char *err) {
     return fd;
 }
 
+static inline void mdf_temporary_path(char *out, size_t n, const char *path) { snprintf(out, n, "%s.new", path); }
+
 /* Give the file its name. replace=0: fails with EEXIST where the name is taken. */
 static inline int mdf_name_file(int fd, const char *path, int replace) {
     char self[64], temporary[1100];
     snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
     if (!replace) return linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
-    snprintf(temporary, sizeof temporary, "%s.new", path);
-    unlink(temporary); /* left by a kill between the next two lines; the writer's lock keeps others out */
+    mdf_temporary_path(temporary, sizeof temporary, path);
     if (linkat(AT_FDCWD, self, AT_FDCWD, temporary, AT_SYMLINK_FOLLOW)) return -1;
     MDF_AFTER_STORE();
     return rename(temporary, path);
@@ -817,10 +852,12 @@ static inline int mdf_check_header(const mdf_ring_header *h, uint64_t size, cons
     if (h->total_size != size || c < MDF_MIN_CAPACITY || c > MDF_MAX_CAPACITY || (c & (c - 1)) ||
         h->slot_size < 64 || h->slot_size % 64 || h->slot_size > MDF_MAX_SLOT_SIZE ||
         h->block < 1 || h->block > c / 4 || h->first_seq < 1 ||
-        h->data_off % MDF_PAGE || h->data_off < 2 * MDF_PAGE || h->counters_off != MDF_PAGE ||
+        h->data_off % MDF_PAGE || h->data_off < 2 * MDF_PAGE || h->data_off > size || h->counters_off != MDF_PAGE ||
         h->instruments_off != mdf_page_up(h->data_off + c * h->slot_size) ||
         h->instrument_size != sizeof(mdf_instrument) || h->instruments_capacity < 1 ||
         h->instruments_capacity > MDF_MAX_INSTRUMENTS || h->layout_len >= sizeof h->layout ||
+        h->layout[sizeof h->layout - 1] || h->feed[sizeof h->feed - 1] ||
+        mdf_load(&h->instruments_count) > h->instruments_capacity ||
         h->instruments_off + (uint64_t)h->instruments_capacity * h->instrument_size != size)
         return mdf_fail(err, MDF_E_CORRUPT, "%s is damaged: its header contradicts itself or its size (%llu bytes)",
                         path, (unsigned long long)size);
@@ -1018,6 +1055,9 @@ static inline int mdf_writer_take(mdf_writer *w, const char *path, const mdf_rin
     if (fstat(w->fd, &st)) return mdf_fail_errno(err, "look at", path);
     if (busy) return mdf_fail(err, MDF_E_BUSY, "%s already has a living writer", path);
     if (stat(path, &named) || named.st_ino != st.st_ino || named.st_dev != st.st_dev) return 1;
+    char temporary[1100];
+    mdf_temporary_path(temporary, sizeof temporary, path);
+    unlink(temporary); /* left by a kill in the middle of a replacement; our lock keeps others out */
     if (st.st_size < (off_t)sizeof(mdf_ring_header))
         return mdf_fail(err, MDF_E_CORRUPT, "%s is not an mdfeedd ring (%lld bytes)", path, (long long)st.st_size);
     int code = mdf_writer_map(w, (uint64_t)st.st_size, path, err);
@@ -1101,7 +1141,9 @@ static inline void mdf_writer_close(mdf_writer *w, int announce) {
     w->registry_fd = -1;
 }
 
-/* Write the entry at `index`, which is the count (append) or less (change). `entry->version` is ignored. */
+/* Write the entry at `index`, which is the count (append) or less (change). `entry->version` is ignored.
+ * The entry is first written down in the header, so that a writer killed halfway leaves no entry that is
+ * half old and half new for ever: the next writer carries the intention out. */
 static inline int mdf_instrument_put(mdf_writer *w, uint32_t index, const mdf_instrument *entry, char *err) {
     mdf_ring_header *h = w->h;
     uint64_t count = mdf_load(&h->instruments_count);
@@ -1116,17 +1158,10 @@ static inline int mdf_instrument_put(mdf_writer *w, uint32_t index, const mdf_in
         if (code) return code;
         w->instruments_backed += (uint32_t)n;
     }
-    mdf_instrument *e = w->instruments + index;
-    uint32_t version = mdf_load32(&e->version) | 1; /* odd already after a kill in here */
-    mdf_store32(&e->version, version);
-    mdf_fence_release();
     const uint8_t *from = (const uint8_t *)entry;
-    uint64_t id = (uint64_t)entry->instrument_id << 32 | version;
-    mdf_store((uint64_t *)(void *)e, id);
-    for (size_t i = 1; i < sizeof *e / 8; i++) mdf_store((uint64_t *)(void *)e + i, mdf_unaligned(from + 8 * i));
-    mdf_store32_release(&e->version, version + 1);
-    if (index == count) mdf_store_release(&h->instruments_count, count + 1);
-    mdf_store_release(&h->instruments_version, mdf_load(&h->instruments_version) + 1);
+    for (size_t i = 0; i < sizeof *entry / 8; i++) mdf_store(&h->intended[i], mdf_unaligned(from + 8 * i));
+    mdf_store_release(&h->intent, (uint64_t)index + 1);
+    mdf_instrument_carry_out(w);
     return 0;
 }
 
@@ -1136,6 +1171,18 @@ static inline int mdf_instrument_put(mdf_writer *w, uint32_t index, const mdf_in
 #define MDF_START_OLDEST INT64_C(0)  /* the oldest record whole; a busy writer may lap that at once */
 #define MDF_START_RESUME INT64_C(-2) /* after what the consumer of this name had acked or read; else oldest */
 /* a positive number: that sequence number; what is gone by then counts as lost */
+
+/* One claim at a time: two consumers of one name would each find no other, and both live. 0, or an error. */
+static inline int mdf_claim_begin(int registry_fd, const char *path, char *err) {
+    const struct timespec pause = {0, 1000000};
+    for (int attempt = 0; attempt < MDF_CLAIM_ATTEMPTS; attempt++) {
+        int busy = mdf_lock_byte(registry_fd, MDF_CONSUMERS);
+        if (busy < 0) return mdf_fail_errno(err, "lock the registry of", path);
+        if (!busy) return 0;
+        nanosleep(&pause, NULL);
+    }
+    return mdf_fail(err, MDF_E_BUSY, "%s: another consumer is stuck in taking its slot", path);
+}
 
 /* Claim a consumer slot: the one of this name, else a fresh one, else the dead one that was idle longest. */
 static inline int mdf_consumer_claim(mdf_reader *r, const char *name, const char *path, char *err) {
@@ -1162,15 +1209,37 @@ static inline int mdf_consumer_claim(mdf_reader *r, const char *name, const char
     return 0;
 }
 
+/* Whether the slot tells of the same consumer on the same sequence space. */
+static inline int mdf_consumer_known(const mdf_reader *r, const char *name) {
+    const mdf_consumer *c = r->consumer;
+    return c && mdf_load32(&c->used) && !strncmp(c->name, name, sizeof c->name - 1) &&
+           !memcmp(c->ring_id, r->h->ring_id, 16);
+}
+
+/* What a known consumer has acked stays at every step: killed in here, it still resumes there. */
 static inline void mdf_consumer_begin(mdf_reader *r, const char *name) {
     mdf_consumer *c = r->consumer;
-    memset(c, 0, sizeof *c);
-    mdf_text(c->name, sizeof c->name, name);
-    memcpy(c->ring_id, r->h->ring_id, 16);
+    if (mdf_consumer_known(r, name)) {
+        mdf_store(&c->lost, 0); mdf_store(&c->overruns, 0); mdf_store(&c->reads, 0);
+        mdf_store(&c->records, 0); mdf_store(&c->sleeps, 0);
+        for (unsigned i = 0; i < MDF_APP_COUNTERS; i++) mdf_store(&c->app[i], 0);
+    } else {
+        mdf_store32_release(&c->used, 0);
+        memset(c, 0, sizeof *c);
+        mdf_text(c->name, sizeof c->name, name);
+        memcpy(c->ring_id, r->h->ring_id, 16);
+    }
     c->pid = (uint32_t)getpid();
     c->cursor = r->next - 1;
     c->heartbeat_ns = mdf_clock_ns(CLOCK_MONOTONIC);
     mdf_store32_release(&c->used, 1);
+}
+
+/* Tell that everything up to `seq` is safe: a reader of this name that resumes starts after it. */
+static inline void mdf_ack(mdf_reader *r, uint64_t seq) {
+    if (!r->consumer) return;
+    mdf_store(&r->consumer->acked, seq);
+    mdf_store32_release(&r->consumer->says_acked, 1);
 }
 
 static inline uint64_t mdf_start_seq(const mdf_reader *r, int64_t start, const char *name) {
@@ -1180,9 +1249,8 @@ static inline uint64_t mdf_start_seq(const mdf_reader *r, int64_t start, const c
     if (start > 0) return (uint64_t)start;
     if (start == MDF_START_NOW) return mdf_load_acquire(&r->h->tail) + 1;
     const mdf_consumer *c = r->consumer;
-    if (start == MDF_START_RESUME && c && mdf_load32(&c->used) && !strncmp(c->name, name, sizeof c->name - 1) &&
-        !memcmp(c->ring_id, r->h->ring_id, 16))
-        return (c->acked ? c->acked : c->cursor) + 1;
+    if (start == MDF_START_RESUME && mdf_consumer_known(r, name))
+        return (mdf_load32(&c->says_acked) ? c->acked : c->cursor) + 1;
     return oldest;
 }
 
@@ -1222,11 +1290,18 @@ static inline int mdf_reader_map(mdf_reader *r, const char *path, const char *la
 
 /* Take a consumer slot (name NULL or no registry: none) and set the start. */
 static inline int mdf_reader_register(mdf_reader *r, int64_t start, const char *name, const char *path, char *err) {
-    int code = name && r->registry ? mdf_consumer_claim(r, name, path, err) : 0;
+    int claims = name && r->registry;
+    int code = claims ? mdf_claim_begin(r->registry_fd, path, err) : 0;
     if (code) return code;
-    r->next = mdf_start_seq(r, start, name ? name : "");
-    if (r->consumer) mdf_consumer_begin(r, name);
-    return 0;
+    if (claims) code = mdf_consumer_claim(r, name, path, err);
+    if (!code) {
+        r->next = mdf_start_seq(r, start, name ? name : "");
+        /* Asked for what only the ring before this one held: gone, and its slots here were never written. */
+        if (r->next < r->h->first_seq) mdf_reader_lose(r, r->h->first_seq);
+        if (r->consumer) mdf_consumer_begin(r, name);
+    }
+    if (claims) mdf_unlock_byte(r->registry_fd, MDF_CONSUMERS);
+    return code;
 }
 
 /* Attach to the ring at `path`. layout NULL: any (then use h->slot_size). name NULL: not registered.
@@ -1241,7 +1316,7 @@ static inline int mdf_reader_open(mdf_reader *r, const char *path, const char *l
     mdf_registry_path(registry_path, sizeof registry_path, path);
     r->registry_fd = open(registry_path, O_RDWR | O_CLOEXEC);
     if (r->registry_fd >= 0) code = mdf_registry_map(r->registry_fd, registry_path, &r->registry, err);
-    else if (errno != EACCES && errno != ENOENT) code = mdf_fail_errno(err, "open", registry_path);
+    else if (errno != EACCES && errno != EROFS && errno != ENOENT) code = mdf_fail_errno(err, "open", registry_path);
     if (!code) code = mdf_reader_register(r, start, name, path, err);
     if (code) mdf_reader_close(r);
     else mdf_acknowledge_state(r);

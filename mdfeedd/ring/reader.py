@@ -95,6 +95,7 @@ class Reader(ReaderCore):
         self._spin = spin
         self._wanted = dtype
         self.reattached = 0
+        self._in_a_row = 0
         self._attach(self._start(start), time.monotonic() + wait)
         self.counters = Counters(self, CONSUMER_INDEX)
         segment.track(self)
@@ -217,7 +218,6 @@ class Reader(ReaderCore):
         return True
 
     def __aiter__(self) -> Self:
-        self._in_a_row = 0
         return self
 
     async def __anext__(self) -> TickBatch:

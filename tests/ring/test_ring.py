@@ -1,0 +1,746 @@
+"""Writer and Reader through the Python surface: sequence, loss, restart, replacement, refusal."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdfeedd import TICK, Reader, Writer
+from mdfeedd.ring import (
+    RingBusy,
+    RingCorrupt,
+    RingDenied,
+    RingMismatch,
+    RingMissing,
+    RingOverrun,
+    RingSpace,
+    list_rings,
+    remove,
+)
+from mdfeedd.ring.inspect import inspect
+from mdfeedd.tick import BAR, QUOTE, TRADE, Kind, Tick
+
+ROOT = os.geteuid() == 0
+
+
+def ticks(n: int, first: int = 1) -> np.ndarray:
+    out = np.zeros(n, TICK)
+    out["kind"] = Kind.QUOTE
+    out["ts_event"] = np.arange(first, first + n)
+    return out
+
+
+def run_python(code: str, *args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **kwargs,
+    )
+
+
+# ------------------------------------------------------------------------------------- sequence
+
+
+def test_sequence_begins_at_one_and_ignores_what_the_record_says(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", "oldest", directory=shm_dir) as reader:
+        records = ticks(3)
+        records["seq"] = 99
+        assert writer.publish(records) == 1
+        assert writer.publish(records[0]) == 4
+        assert writer.publish(ticks(1)[0:1]) == 5
+        batch = reader.read()
+        assert batch.records["seq"].tolist() == [1, 2, 3, 4, 5]
+        assert (batch.first_seq, batch.last_seq, len(batch), batch.lost) == (1, 5, 5, 0)
+        assert records["seq"].tolist() == [99] * 3
+
+
+def test_batch_longer_than_the_ring_is_published_whole(shm_dir: str) -> None:
+    with Writer("r", 256, directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        assert writer.publish(ticks(10_000)) == 1
+        batch = reader.read()
+        assert batch.last_seq == 10_000
+        assert batch.records["ts_event"].tolist() == batch.records["seq"].tolist()
+        assert batch.lost + len(batch) == 10_000
+
+
+def test_strided_view_and_other_payload_views_are_published(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        quotes = np.zeros(6, QUOTE)
+        quotes["kind"], quotes["bid_price"] = Kind.QUOTE, np.arange(6)
+        writer.publish(quotes[::2])
+        trades = np.zeros(1, TRADE)
+        trades["kind"], trades["size"] = Kind.TRADE, 7
+        writer.publish(trades)
+        writer.publish(quotes[0])
+        batch = reader.read()
+        assert batch.quotes["bid_price"].tolist() == [0, 2, 4, 0]
+        assert batch.trades["size"].tolist() == [7]
+        assert len(batch.quotes) + len(batch.trades) == len(batch)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros(3, "<u8"), np.zeros(1, BAR), np.zeros((2, 2), TICK), "tick", None, [1, 2]]
+)
+def test_record_that_does_not_fit_is_refused(shm_dir: str, bad: object) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        with pytest.raises((TypeError, ValueError)):
+            writer.publish(bad)  # type: ignore[arg-type]
+        assert writer.next_seq == 1
+
+
+def test_empty_array_publishes_nothing(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        assert writer.publish(ticks(0)) == 1
+        assert writer.publish(ticks(1)) == 1
+
+
+# ----------------------------------------------------------------------------------------- loss
+
+
+def test_reader_lapped_counts_exactly(shm_dir: str) -> None:
+    rng = np.random.default_rng(7)
+    with Writer("r", 512, directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        got = told = 0
+        last = 0
+        for _ in range(300):
+            writer.publish(ticks(int(rng.integers(1, 900)), writer.next_seq))
+            batch = reader.read(int(rng.integers(1, 400)), timeout=0)
+            got += len(batch)
+            told += batch.lost
+            if len(batch):
+                assert batch.first_seq == last + batch.lost + 1
+                assert (np.diff(batch.records["seq"].astype(np.int64)) == 1).all()
+                assert (batch.records["ts_event"] == batch.records["seq"]).all()
+                last = batch.last_seq
+            else:
+                last += batch.lost
+            assert got + reader.lost == reader.next_seq - 1
+            assert told == reader.lost
+        assert reader.lost > 0
+        assert reader.overruns > 0
+
+
+@pytest.mark.parametrize(("policy", "first"), [("latest", 5001), ("oldest", None)])
+def test_where_a_lapped_reader_goes_on(shm_dir: str, policy: str, first: int | None) -> None:
+    with (
+        Writer("r", 256, directory=shm_dir) as writer,
+        Reader("r", directory=shm_dir, on_overrun=policy) as reader,
+    ):
+        writer.publish(ticks(5000))
+        batch = reader.read(timeout=0)
+        if first is None:
+            assert batch.first_seq == 5000 - 128
+        else:
+            assert (len(batch), batch.lost) == (0, 5000)
+            writer.publish(ticks(1))
+            assert reader.read(timeout=0).first_seq == first
+
+
+def test_lapped_reader_that_wants_to_know_is_told_and_goes_on(shm_dir: str) -> None:
+    with (
+        Writer("r", 256, directory=shm_dir) as writer,
+        Reader("r", directory=shm_dir, on_overrun="raise") as reader,
+    ):
+        writer.publish(ticks(1000))
+        with pytest.raises(RingOverrun) as caught:
+            reader.read(timeout=0)
+        assert caught.value.lost == reader.lost > 0
+        while len(batch := reader.read(timeout=0)):
+            assert batch.lost == 0
+        assert reader.next_seq == 1001
+
+
+def test_start_in_the_past_that_is_gone_counts_as_lost(shm_dir: str) -> None:
+    with Writer("r", 256, directory=shm_dir) as writer:
+        writer.publish(ticks(1000))
+        with Reader("r", 10, directory=shm_dir) as reader:
+            batch = reader.read()
+            assert batch.lost == batch.first_seq - 10
+        with Reader("r", 990, directory=shm_dir) as reader:
+            assert reader.read().first_seq == 990
+        with Reader("r", 1005, directory=shm_dir) as reader:
+            assert len(reader.read(timeout=0)) == 0
+            writer.publish(ticks(10))
+            assert reader.read().first_seq == 1005
+
+
+def test_read_into_fills_the_callers_array(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        out = np.zeros(4, TICK)
+        assert reader.read_into(out) == 0
+        writer.publish(ticks(6))
+        assert reader.read_into(out) == 4
+        assert out["seq"].tolist() == [1, 2, 3, 4]
+        assert reader.read_into(out, timeout=1) == 2
+        for bad in (np.zeros(4, "<u8"), np.zeros((2, 2), TICK), np.zeros(8, TICK)[::2]):
+            with pytest.raises((TypeError, ValueError)):
+                reader.read_into(bad)
+        frozen = np.zeros(1, TICK)
+        frozen.flags.writeable = False
+        with pytest.raises(ValueError, match="writeable"):
+            reader.read_into(frozen)
+
+
+# ------------------------------------------------------------------------------- batches as ticks
+
+
+def test_batch_is_a_sequence_of_ticks(shm_dir: str) -> None:
+    from collections.abc import Sequence
+
+    with Writer("cme", directory=shm_dir, feed_index=2) as writer:
+        es = writer.instruments.add("ESZ6", vendor_symbol="ES 12 26")
+        assert es >> 24 == 2
+        with Reader("cme", directory=shm_dir) as reader:
+            records = ticks(3)
+            records["instrument_id"] = [es, es, 0]
+            writer.publish(records)
+            batch = reader.read()
+            assert isinstance(batch, Sequence)
+            assert [t.symbol for t in batch] == ["ESZ6", "ESZ6", ""]
+            assert isinstance(batch[-1], Tick)
+            assert batch[0:2] == [batch[0], batch[1]]
+            assert batch[0].vendor == "cme"
+            with pytest.raises(IndexError):
+                batch[3]
+            with pytest.raises(IndexError):
+                batch[-4]
+
+
+def test_batch_outlives_ring_and_reader(shm_dir: str) -> None:
+    writer = Writer("r", directory=shm_dir)
+    writer.instruments.add("A")
+    reader = Reader("r", directory=shm_dir)
+    writer.publish(ticks(5))
+    batch = reader.read()
+    symbols = reader.instruments
+    assert symbols.id("A") == 1
+    reader.close()
+    writer.close()
+    remove("r", shm_dir)
+    del reader
+    batch.records["ts_event"][0] = 42
+    assert batch[0].timestamp_ns == 42
+    assert symbols.symbol(1) == "A"
+
+
+def test_bar_ring_gives_bars(shm_dir: str) -> None:
+    with Writer("bars", dtype=BAR, directory=shm_dir) as writer, Reader("bars", directory=shm_dir) as r:
+        bars = np.zeros(2, BAR)
+        bars["close"] = [5, 6]
+        writer.publish(bars)
+        assert r.read().records["close"].tolist() == [5, 6]
+
+
+# --------------------------------------------------------------------------------- instruments
+
+
+def test_instruments_are_seen_as_they_come_and_change(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir, feed_index=1) as writer, Reader("r", directory=shm_dir) as reader:
+        assert "X" not in reader.instruments
+        first = writer.instruments.add("X", vendor_id=7, tick_size=5)
+        assert writer.instruments.add("X", vendor_id=7) == first
+        other = writer.instruments.add("X", vendor_id=7, publisher_id=3)
+        assert other != first
+        assert reader.instruments.ids("X") == [first, other]
+        assert reader.instruments[first].tick_size == 5
+        writer.instruments.add("X", vendor_id=7, tick_size=9, venue="XCME")
+        assert len(writer.instruments) == len(reader.instruments) == 2
+        assert reader.instruments[first].tick_size == 9
+        assert reader.instruments[first].venue == "XCME"
+        with pytest.raises(KeyError):
+            reader.instruments[12345]
+        assert reader.instruments.symbol(12345) == "#12345"
+
+
+def test_instruments_survive_restart_and_replacement(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        ids = [writer.instruments.add(s) for s in ("A", "B", "C")]
+    with Writer("r", directory=shm_dir) as writer:
+        assert [writer.instruments.add(s) for s in ("C", "B", "A")] == ids[::-1]
+    with Writer("r", 1024, directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        assert [reader.instruments.id(s) for s in "ABC"] == ids
+        assert writer.instruments.add("D") == ids[-1] + 1
+
+
+def test_instruments_table_full_and_text_too_long_are_told(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir, instruments_capacity=300) as writer:
+        for i in range(300):
+            writer.instruments.add(f"I{i}")
+        with pytest.raises(RingSpace, match="full at 300"):
+            writer.instruments.add("one more")
+        for bad in ("é" * 40, "a\0b"):
+            with pytest.raises(ValueError, match="does not fit"):
+                writer.instruments.add(bad)
+
+
+def test_one_letter_symbols_up_to_the_last_byte(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        name = "x" * 71
+        assert reader.instruments.symbol(writer.instruments.add(name)) == name
+
+
+# ------------------------------------------------------------------------------------- restart
+
+
+def test_restarted_writer_continues_and_readers_go_on(shm_dir: str) -> None:
+    first = Writer("r", directory=shm_dir)
+    reader = Reader("r", directory=shm_dir)
+    first.publish(ticks(10))
+    assert (first.epoch, reader.writer_alive) == (1, True)
+    first.close()
+    assert not reader.writer_alive
+    assert not reader.ended
+    assert len(reader.read()) == 10
+    assert reader.ended
+    with Writer("r", directory=shm_dir) as second:
+        assert second.epoch == 2
+        assert second.publish(ticks(1)) == 11
+        assert reader.read().first_seq == 11
+        assert reader.epoch == 2
+
+
+def test_second_writer_is_refused(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir):
+        with pytest.raises(RingBusy, match="living writer"):
+            Writer("r", directory=shm_dir)
+        with pytest.raises(RingBusy, match="living writer"):
+            Writer("r", 1024, directory=shm_dir)
+
+
+def test_ring_of_other_size_takes_over_with_the_sequence_going_on(shm_dir: str) -> None:
+    writer = Writer("r", 256, directory=shm_dir)
+    reader = Reader("r", "oldest", directory=shm_dir, consumer="c")
+    writer.publish(ticks(20))
+    writer.close()
+    with Writer("r", 4096, directory=shm_dir) as writer:
+        assert writer.publish(ticks(3)) == 21
+        seqs = []
+        while len(seqs) < 23:
+            seqs += reader.read(timeout=5).records["seq"].tolist()
+        assert seqs == list(range(1, 24))
+        assert (reader.reattached, reader.lost, reader.capacity) == (1, 0, 4096)
+        assert [c.name for c in inspect("r", shm_dir).consumers if c.alive] == ["c"]
+
+
+def test_ring_deleted_and_made_anew_is_noticed(shm_dir: str) -> None:
+    writer = Writer("r", directory=shm_dir)
+    reader = Reader("r", directory=shm_dir)
+    writer.publish(ticks(5))
+    assert len(reader.read()) == 5
+    writer.close()
+    remove("r", shm_dir)
+    with Writer("r", directory=shm_dir) as writer:
+        writer.publish(ticks(2))
+        batch = reader.read(timeout=5)
+        assert (batch.first_seq, len(batch), reader.reattached) == (1, 2, 1)
+
+
+def test_reader_that_does_not_follow_ends_with_its_writer(shm_dir: str) -> None:
+    writer = Writer("r", directory=shm_dir)
+    reader = Reader("r", directory=shm_dir, follow=False)
+    writer.publish(ticks(7))
+    writer.close()
+    assert [len(b) for b in reader] == [7]
+    assert len(reader.read()) == 0
+
+
+def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str) -> None:
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
+                import sys, numpy as np
+                from mdfeedd import Writer, TICK
+                w = Writer("r", 1024, directory=sys.argv[1])
+                one = np.zeros(1, TICK)
+                while True:
+                    one["ts_event"] = w.next_seq
+                    w.publish(one)
+            """),
+            shm_dir,
+        ]
+    )
+    try:
+        reader = Reader("r", directory=shm_dir, wait=20)
+        reader.read(timeout=20)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert not reader.writer_alive
+        with Writer("r", 1024, directory=shm_dir) as writer:
+            first = writer.publish(ticks(1, writer.next_seq))
+            last = 0
+            while reader.next_seq <= first:
+                records = reader.read(timeout=5).records
+                assert (records["ts_event"] == records["seq"]).all()
+                last = int(records["seq"][-1]) if len(records) else last
+            assert last == first
+    finally:
+        child.kill()
+
+
+# -------------------------------------------------------------------------------------- waiting
+
+
+def test_reader_waits_for_a_ring_that_does_not_exist_yet(shm_dir: str) -> None:
+    made: list[Writer] = []
+    timer = threading.Timer(0.1, lambda: made.append(Writer("late", directory=shm_dir)))
+    timer.start()
+    with Reader("late", directory=shm_dir, wait=20) as reader:
+        timer.join()
+        made[0].publish(ticks(1))
+        assert reader.read(timeout=5).first_seq == 1
+    made[0].close()
+
+
+@pytest.mark.parametrize("spin", [0.0, 20e-6, float("inf")])
+def test_sleeping_reader_is_woken_by_publish_close_and_takeover(shm_dir: str, spin: float) -> None:
+    writer = Writer("r", directory=shm_dir)
+    reader = Reader("r", directory=shm_dir, spin=spin)
+    seen: list[int] = []
+
+    def read() -> None:
+        while sum(seen) < 3:
+            seen.append(len(reader.read(timeout=20)))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(2):
+        time.sleep(0.02)
+        writer.publish(ticks(1))
+    writer.close()
+    with Writer("r", directory=shm_dir) as writer:
+        writer.publish(ticks(1))
+        thread.join(20)
+        assert not thread.is_alive()
+        assert sum(seen) == 3
+
+
+def test_timeout_gives_an_empty_batch(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir), Reader("r", directory=shm_dir) as reader:
+        for timeout in (0, 0.001, 0.15):
+            batch = reader.read(timeout=timeout)
+            assert (len(batch), batch.lost, batch.first_seq) == (0, 0, 0)
+            assert batch.records.shape == (0,)
+            assert batch.records.dtype == TICK
+
+
+def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir):
+        code = """
+            import sys
+            from mdfeedd import Reader
+            r = Reader("r", directory=sys.argv[1])
+            print("ready", flush=True)
+            try:
+                r.read()
+            except KeyboardInterrupt:
+                print("interrupted")
+        """
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(code), shm_dir],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=20)[0] == "interrupted\n"
+        assert child.returncode == 0
+
+
+# ------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("capacity", [0, -1, 2**40])
+def test_absurd_capacity(shm_dir: str, capacity: int) -> None:
+    with pytest.raises(ValueError, match="capacity"):
+        Writer("r", capacity, directory=shm_dir)
+    assert list_rings(shm_dir) == []
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "x" * 65, "r.readers", "r.new", "é"])
+def test_name_that_cannot_be(shm_dir: str, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a ring"):
+        Writer(name, directory=shm_dir)
+    with pytest.raises(ValueError, match="cannot name a ring"):
+        Reader(name, directory=shm_dir)
+
+
+def test_missing_ring_says_what_to_do(shm_dir: str) -> None:
+    with pytest.raises(RingMissing, match="no ring 'nope' .* doctor"):
+        Reader("nope", directory=shm_dir)
+    with pytest.raises(RingMissing):
+        Writer("r", directory=shm_dir + "/no/such/folder")
+
+
+def test_wrong_dtype(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir):
+        with pytest.raises(RingMismatch, match="another layout"):
+            Reader("r", directory=shm_dir, dtype=BAR)
+        same_size = np.dtype([("seq", "<u8"), ("x", "<u8", 7)])
+        with pytest.raises(RingMismatch, match="another layout"):
+            Reader("r", directory=shm_dir, dtype=same_size)
+    for bad in (np.dtype("<u8"), np.dtype([("seq", "<u8")]), np.dtype([("x", "V64")])):
+        with pytest.raises(TypeError, match=r"structured|slot"):
+            Writer("q", dtype=bad, directory=shm_dir)
+
+
+def test_other_abi(shm_dir: str) -> None:
+    Writer("r", directory=shm_dir).close()
+    with (Path(shm_dir) / "mdfeedd.r").open("r+b") as file:
+        file.seek(8)
+        file.write((99).to_bytes(4, "little"))
+    with pytest.raises(RingMismatch, match="ABI 99"):
+        Reader("r", directory=shm_dir)
+    with pytest.raises(RingMismatch, match="ABI 99"):
+        Writer("r", directory=shm_dir)
+
+
+def test_header_damaged_anywhere_is_refused_or_harmless(shm_dir: str) -> None:
+    path = Path(shm_dir) / "mdfeedd.r"
+    Writer("r", 256, directory=shm_dir).close()
+    whole = path.read_bytes()
+    for offset in range(0, 256, 4):
+        damaged = bytearray(whole)
+        damaged[offset : offset + 4] = b"\xff\xff\xff\xff"
+        path.write_bytes(bytes(damaged))
+        try:
+            Reader("r", directory=shm_dir).close()
+        except (RingCorrupt, RingMismatch, ValueError):
+            pass
+        except UnicodeDecodeError:  # pragma: no cover
+            pytest.fail(f"offset {offset}")
+    for size in (0, 100, 4095, 4096, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(RingCorrupt):
+            Reader("r", directory=shm_dir)
+        with pytest.raises(RingCorrupt):
+            Writer("r", directory=shm_dir)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount a small file system and to change user")
+def test_shared_memory_full(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)
+    try:
+        with pytest.raises(RingSpace, match=r"needs \d+ bytes.*--shm-size"):
+            Writer("r", directory=str(tmp_path))
+        assert [p.name for p in tmp_path.iterdir()] == ["mdfeedd.r.readers"]
+        with Writer("r", 1024, directory=str(tmp_path)) as writer:
+            writer.publish(ticks(1))
+            with pytest.raises(RingSpace, match="free"):
+                for i in range(65_536):
+                    writer.instruments.add(f"I{i}")
+            writer.publish(ticks(1))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to change user")
+def test_ring_of_another_user(shm_dir: str) -> None:
+    code = """
+        import os, sys
+        from mdfeedd import Reader, Writer
+        from mdfeedd.ring import RingDenied
+        os.setgid(int(sys.argv[2])); os.setgroups([]); os.setuid(65534)
+        for attach in (Reader, Writer):
+            try:
+                attach("r", directory=sys.argv[1])
+                print("attached")
+            except RingDenied as error:
+                print("denied", error)
+    """
+    Path(shm_dir).chmod(0o755)
+    with Writer("r", directory=shm_dir) as writer:
+        out = run_python(code, shm_dir, "65534").stdout.splitlines()
+        assert [line.split()[0] for line in out] == ["denied", "denied"]
+        os.chown(writer.path, 0, 12345)
+        out = run_python(code, shm_dir, "12345").stdout.splitlines()
+        # the group reads the ring; it cannot write it, and without the registry it is not listed
+        assert [line.split()[0] for line in out] == ["attached", "denied"]
+
+
+def test_modes_do_not_depend_on_umask(shm_dir: str) -> None:
+    before = os.umask(0o077)
+    try:
+        Writer("r", directory=shm_dir).close()
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in Path(shm_dir).iterdir()}
+    assert modes == {"mdfeedd.r": 0o640, "mdfeedd.r.readers": 0o660}
+
+
+def test_closed_objects_say_so(shm_dir: str) -> None:
+    writer = Writer("r", directory=shm_dir)
+    reader = Reader("r", directory=shm_dir)
+    reader.close()
+    reader.close()
+    writer.close()
+    writer.close()
+    for call in (
+        lambda: writer.publish(ticks(1)),
+        lambda: writer.instruments.add("X"),
+        lambda: reader.read(),
+        lambda: reader.read_into(np.zeros(1, TICK)),
+        lambda: reader.lag,
+        lambda: writer.next_seq,
+    ):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+# ------------------------------------------------------------------------------------ consumers
+
+
+def test_consumer_resumes_after_what_it_acknowledged(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        writer.publish(ticks(10))
+        with Reader("r", "resume", "store", directory=shm_dir) as reader:
+            assert len(reader.read()) == 10, "a new consumer begins with the oldest"
+            reader.ack(4)
+        with Reader("r", "resume", "store", directory=shm_dir) as reader:
+            assert reader.read().first_seq == 5
+
+
+def test_two_living_consumers_of_one_name_are_refused(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir), Reader("r", consumer="a", directory=shm_dir):
+        with pytest.raises(RingBusy, match="living consumer named 'a'"):
+            Reader("r", consumer="a", directory=shm_dir)
+        Reader("r", directory=shm_dir).close()
+
+
+def test_registry_full_then_reclaimed_after_a_kill(shm_dir: str) -> None:
+    code = """
+        import sys, os, signal
+        from mdfeedd import Reader
+        readers = [Reader("r", directory=sys.argv[1]) for _ in range(128)]
+        print(len(readers), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with Writer("r", directory=shm_dir) as writer:
+        for _ in range(2):
+            assert run_python(code, shm_dir).stdout == "128\n"
+            assert writer.consumer_count() == 0
+        readers = [Reader("r", directory=shm_dir) for _ in range(128)]
+        assert writer.consumer_count() == 128
+        with pytest.raises(RingSpace, match="128 consumers"):
+            Reader("r", directory=shm_dir)
+        readers.pop().close()
+        Reader("r", directory=shm_dir).close()
+
+
+def test_what_operators_see(shm_dir: str) -> None:
+    with (
+        Writer("r", 256, directory=shm_dir) as writer,
+        Reader("r", consumer="slow", directory=shm_dir) as slow,
+    ):
+        writer.counters.add("received_bytes", 100)
+        writer.publish(ticks(10))
+        slow.read(4)
+        slow.counters.add("flushes")
+        slow.counters.set("pending_records", 3)
+        info = inspect("r", shm_dir)
+        assert (info.tail, info.writer_alive, info.state_text) == (10, True, "live")
+        assert info.counters["received_bytes"] == 100
+        (seen,) = [c for c in info.consumers if c.name == "slow"]
+        assert (seen.lag, seen.records, seen.reads, seen.lost, seen.alive) == (6, 4, 1, 0, True)
+        assert seen.counters["flushes"] == 1
+        assert seen.counters["pending_records"] == 3
+        assert writer.slowest_consumer() == 4
+        with pytest.raises(KeyError):
+            writer.counters.add("no such counter")
+        writer.publish(ticks(1000))
+        slow.read(timeout=0)
+        (seen,) = [c for c in inspect("r", shm_dir).consumers if c.name == "slow"]
+        assert seen.lost == slow.lost > 0
+    assert inspect("r", shm_dir).state_text == "closed"
+
+
+def test_reader_without_access_to_the_registry_still_reads(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        (Path(shm_dir) / "mdfeedd.r.readers").unlink()
+        with Reader("r", directory=shm_dir) as reader:
+            assert not reader.registered
+            threading.Timer(0.05, lambda: writer.publish(ticks(1))).start()
+            assert len(reader.read(timeout=20)) == 1
+            reader.ack(1)
+            reader.counters.add("flushes")
+
+
+def test_living_ring_is_not_removed(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir), pytest.raises(RingBusy, match="living writer"):
+        remove("r", shm_dir)
+    remove("r", shm_dir)
+    assert list(Path(shm_dir).iterdir()) == []
+    with pytest.raises(RingMissing):
+        remove("r", shm_dir)
+
+
+# ----------------------------------------------------------------------------- processes and forks
+
+
+def _hold(ready: multiprocessing.synchronize.Event, go: multiprocessing.synchronize.Event) -> None:
+    ready.set()
+    go.wait(30)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_child_does_not_keep_its_parents_lock(shm_dir: str) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, go = context.Event(), context.Event()
+    writer = Writer("r", directory=shm_dir)
+    reader = Reader("r", consumer="c", directory=shm_dir)
+    child = context.Process(target=_hold, args=(ready, go))
+    child.start()
+    try:
+        assert ready.wait(20)
+        assert reader.writer_alive, "the child's close must not drop the parent's lock"
+        writer.close()
+        reader.close()
+        with Writer("r", directory=shm_dir), Reader("r", consumer="c", directory=shm_dir):
+            pass
+    finally:
+        go.set()
+        child.join(20)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forked_child_finds_its_copies_closed(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if writer.closed and reader.closed else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        writer.publish(ticks(1))
+        assert len(reader.read()) == 1
+
+
+def test_exit_of_a_reader_leaves_the_ring_alone(shm_dir: str) -> None:
+    with Writer("r", directory=shm_dir) as writer:
+        code = """
+            import sys
+            from mdfeedd import Reader
+            r = Reader("r", "oldest", directory=sys.argv[1])
+            print(len(r.read()))
+        """
+        writer.publish(ticks(3))
+        done = run_python(code, shm_dir)
+        assert (done.stdout, done.stderr) == ("3\n", "")
+        assert list_rings(shm_dir) == ["r"]
+
+
+def test_denied_is_an_os_error() -> None:
+    assert issubclass(RingDenied, OSError)
