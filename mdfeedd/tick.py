@@ -118,6 +118,7 @@ class BarFlag(enum.IntFlag):
     LATE = 1 << 2
     FLAT = 1 << 3
     VENDOR = 1 << 4
+    VOIDED = 1 << 5
 
 
 _COMMON: Final[list[tuple[str, str]]] = [
@@ -219,6 +220,11 @@ BAR: Final = np.dtype(
 )
 
 
+def _format(dtype: np.dtype[Any]) -> str:
+    shape = str(dtype.shape).replace(" ", "") if dtype.shape else ""
+    return shape + dtype.base.str.lstrip("<|")
+
+
 def layout_of(dtype: np.dtype[Any]) -> str:
     """The layout text of a slot dtype, as a ring's header carries it.
 
@@ -227,9 +233,7 @@ def layout_of(dtype: np.dtype[Any]) -> str:
     if dtype.names is None or dtype.fields is None:
         raise TypeError(f"a ring's dtype must be structured, not {dtype}")
     name = {TICK: "tick", BAR: "bar"}.get(dtype, "record")
-    fields = (
-        f"{n}:{dtype.fields[n][0].str.lstrip('<|')}@{dtype.fields[n][1]}" for n in dtype.names
-    )
+    fields = (f"{n}:{_format(dtype.fields[n][0])}@{dtype.fields[n][1]}" for n in dtype.names)
     return f"{name}:{dtype.itemsize};" + ";".join(fields)
 
 

@@ -6,12 +6,11 @@ names, waiting for rings, instruments and asyncio. Batches own their memory: not
 points into shared memory, so it stays true when the ring moves on and when the reader is closed.
 """
 cimport cython
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport PyObject
-from libc.string cimport memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memset
 
 import numpy as np
 
@@ -344,34 +343,44 @@ cdef tuple _instrument(const mdf_ring_header *h, const mdf_instrument *table, ui
 
 
 @cython.freelist(16)
-cdef class RecordBatch:
-    """Records of a ring in ring order, copied out; see batch.py for what a `TickBatch` adds."""
+@cython.final
+cdef class _Memory:
+    """The bytes of a batch. Apart from the batch, so that batch and array do not keep each other alive."""
 
-    cdef void *_memory
-    cdef Py_ssize_t _skip, _n, _itemsize
+    cdef char *data
+    cdef Py_ssize_t size
+
+    def __cinit__(self):
+        self.data = NULL
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.data)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
+
+
+@cython.freelist(16)
+cdef class RecordBatch:
+    """Records of a ring in ring order, copied out: the batch's own memory."""
+
+    cdef _Memory _memory
+    cdef char *_first       # the first record, in _memory
+    cdef Py_ssize_t _n, _itemsize
     cdef readonly unsigned long long lost
     cdef readonly object instruments
     cdef object _dtype, _records
 
-    def __cinit__(self):
-        self._memory = NULL
-
-    def __dealloc__(self):
-        PyMem_RawFree(self._memory)
-
     def __len__(self):
         return self._n
 
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <char *>self._memory + self._skip * self._itemsize,
-                          self._n * self._itemsize, 0, flags)
-
     @property
     def records(self):
-        """The records, shape (n,), of the ring's dtype. The batch's own memory, writeable."""
+        """The records, shape (n,), of the ring's dtype; writeable."""
         if self._records is None:
             if self._n:
-                self._records = _ndarray((self._n,), self._dtype, self)
+                self._records = _ndarray(
+                    (self._n,), self._dtype, self._memory, self._first - self._memory.data)
             else:
                 self._records = np.empty(0, self._dtype)
         return self._records
@@ -381,14 +390,14 @@ cdef class RecordBatch:
         """Sequence number of the first record; 0 if there is none."""
         if self._n == 0:
             return 0
-        return (<uint64_t *>(<char *>self._memory + self._skip * self._itemsize))[0]
+        return (<uint64_t *>self._first)[0]
 
     @property
     def last_seq(self):
         """Sequence number of the last record; 0 if there is none."""
         if self._n == 0:
             return 0
-        return (<uint64_t *>(<char *>self._memory + (self._skip + self._n - 1) * self._itemsize))[0]
+        return (<uint64_t *>(self._first + (self._n - 1) * self._itemsize))[0]
 
     @property
     def feed(self):
@@ -525,14 +534,15 @@ cdef class ReaderCore:
         else:
             b = RecordBatch.__new__(RecordBatch)
         b._itemsize = self.r.words * 8
-        b._skip = 0
         b._n = 0
         b.lost = 0
         b._dtype = self.dtype
         b.instruments = self.instruments
         if n:
-            b._memory = PyMem_RawMalloc(n * b._itemsize)
-            if b._memory == NULL:
+            b._memory = _Memory.__new__(_Memory)
+            b._memory.size = n * b._itemsize
+            b._memory.data = b._first = <char *>PyMem_RawMalloc(b._memory.size)
+            if b._first == NULL:
                 raise MemoryError()
         return b
 
@@ -588,15 +598,15 @@ cdef class ReaderCore:
             b = self._batch(n)
             before = self.r.lost
             if n * b._itemsize <= GIL_FREE_BYTES:
-                n = mdf_read_batch(&self.r, b._memory, n, &skip)
+                n = mdf_read_batch(&self.r, b._first, n, &skip)
             else:
                 with nogil:
-                    n = mdf_read_batch(&self.r, b._memory, n, &skip)
+                    n = mdf_read_batch(&self.r, b._first, n, &skip)
             if self._raise_overrun and self.r.lost != before:
                 self._told = self._lost_before + self.r.lost
                 raise _errors.RingOverrun(self.r.lost - before)
             if n:
-                b._skip = skip
+                b._first += skip * b._itemsize
                 b._n = n
                 b.lost = self._lost_before + self.r.lost - self._told
                 self._told += b.lost

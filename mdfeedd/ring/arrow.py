@@ -53,7 +53,9 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow as pa  # noqa: PLC0415  optional, and slow to import
     except ImportError as error:
-        raise ImportError("Arrow and Parquet need pyarrow: pip install 'mdfeedd[parquet]'") from error
+        raise ImportError(
+            "Arrow and Parquet need pyarrow: pip install 'mdfeedd[parquet]'"
+        ) from error
     return pa
 
 

@@ -168,6 +168,7 @@ enum mdf_bar_flag {
     MDF_BAR_LATE = 1 << 2,    /* late trades fell into this interval after it had closed */
     MDF_BAR_FLAT = 1 << 3,    /* no trade: open = high = low = close = the close before, volume 0 */
     MDF_BAR_VENDOR = 1 << 4,  /* made by the vendor, not by us */
+    MDF_BAR_VOIDED = 1 << 5,  /* a trade was cancelled or corrected meanwhile: the bar has it as first told */
 };
 
 typedef struct mdf_bar {
@@ -352,7 +353,8 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(closed_bars, "bars closed")                                                                       \
     X(late_trades, "trades that came after their bar had closed")                                       \
     X(bad_time_trades, "trades left out of bars for a bad venue time")                                  \
-    X(callback_errors, "exceptions raised by user code")
+    X(callback_errors, "exceptions raised by user code")                                                \
+    X(skipped_records, "records of a kind that the sink does not store")
 
 #define MDF_ENUM(name, help) MDF_FEED_##name,
 enum mdf_feed_counter { MDF_FEED_COUNTERS(MDF_ENUM) MDF_FEED_COUNTERS_END };
@@ -1212,7 +1214,7 @@ static inline int mdf_consumer_claim(mdf_reader *r, const char *name, const char
 /* Whether the slot tells of the same consumer on the same sequence space. */
 static inline int mdf_consumer_known(const mdf_reader *r, const char *name) {
     const mdf_consumer *c = r->consumer;
-    return c && mdf_load32(&c->used) && !strncmp(c->name, name, sizeof c->name - 1) &&
+    return c && name && mdf_load32(&c->used) && !strncmp(c->name, name, sizeof c->name - 1) &&
            !memcmp(c->ring_id, r->h->ring_id, 16);
 }
 

@@ -55,7 +55,10 @@ def run_python(code: str, *args: str, **kwargs: object) -> subprocess.CompletedP
 
 
 def test_sequence_begins_at_one_and_ignores_what_the_record_says(shm_dir: str) -> None:
-    with Writer("r", directory=shm_dir) as writer, Reader("r", "oldest", directory=shm_dir) as reader:
+    with (
+        Writer("r", directory=shm_dir) as writer,
+        Reader("r", "oldest", directory=shm_dir) as reader,
+    ):
         records = ticks(3)
         records["seq"] = 99
         assert writer.publish(records) == 1
@@ -237,7 +240,10 @@ def test_batch_outlives_ring_and_reader(shm_dir: str) -> None:
 
 
 def test_bar_ring_gives_bars(shm_dir: str) -> None:
-    with Writer("bars", dtype=BAR, directory=shm_dir) as writer, Reader("bars", directory=shm_dir) as r:
+    with (
+        Writer("bars", dtype=BAR, directory=shm_dir) as writer,
+        Reader("bars", directory=shm_dir) as r,
+    ):
         bars = np.zeros(2, BAR)
         bars["close"] = [5, 6]
         writer.publish(bars)
@@ -248,7 +254,10 @@ def test_bar_ring_gives_bars(shm_dir: str) -> None:
 
 
 def test_instruments_are_seen_as_they_come_and_change(shm_dir: str) -> None:
-    with Writer("r", directory=shm_dir, feed_index=1) as writer, Reader("r", directory=shm_dir) as reader:
+    with (
+        Writer("r", directory=shm_dir, feed_index=1) as writer,
+        Reader("r", directory=shm_dir) as reader,
+    ):
         assert "X" not in reader.instruments
         first = writer.instruments.add("X", vendor_id=7, tick_size=5)
         assert writer.instruments.add("X", vendor_id=7) == first
@@ -441,8 +450,9 @@ def test_timeout_gives_an_empty_batch(shm_dir: str) -> None:
 def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
     with Writer("r", directory=shm_dir):
         code = """
-            import sys
+            import signal, sys
             from mdfeedd import Reader
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore"
             r = Reader("r", directory=sys.argv[1])
             print("ready", flush=True)
             try:
