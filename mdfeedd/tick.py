@@ -245,23 +245,27 @@ def dtype_of(layout: str) -> np.dtype[Any]:
     known = {layout_of(TICK): TICK, layout_of(BAR): BAR}
     if layout in known:
         return known[layout]
+    names, formats, offsets = [], [], []
+    head, *fields = layout.split(";")
+    for field in fields:
+        name, _, rest = field.partition(":")
+        kind, _, offset = rest.partition("@")
+        names.append(name)
+        formats.append(kind)
+        offsets.append(offset)
     try:
-        head, *fields = layout.split(";")
-        names, formats, offsets = [], [], []
-        for field in fields:
-            name, _, rest = field.partition(":")
-            kind, _, offset = rest.partition("@")
-            names.append(name)
-            formats.append(kind)
-            offsets.append(int(offset))
-        if not names:
-            raise ValueError("no fields")
-        itemsize = int(head.partition(":")[2])
-        return np.dtype(
-            {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
-        )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"not a record layout: {layout[:80]!r}") from error
+        spec: Any = {
+            "names": names,
+            "formats": formats,
+            "offsets": [int(o) for o in offsets],
+            "itemsize": int(head.partition(":")[2]) if names else 0,
+        }
+        dtype: np.dtype[Any] = np.dtype(spec)
+    except (TypeError, ValueError):
+        dtype = np.dtype([])
+    if not dtype.names:
+        raise ValueError(f"not a record layout: {layout[:80]!r}")
+    return dtype
 
 
 def to_fixed(value: Decimal | str | float) -> int:

@@ -491,7 +491,7 @@ def test_name_that_cannot_be(shm_dir: str, name: str) -> None:
 
 
 def test_missing_ring_says_what_to_do(shm_dir: str) -> None:
-    with pytest.raises(RingMissing, match="no ring 'nope' .* doctor"):
+    with pytest.raises(RingMissing, match=r"no ring 'nope' .* doctor"):
         Reader("nope", directory=shm_dir)
     with pytest.raises(RingMissing):
         Writer("r", directory=shm_dir + "/no/such/folder")
@@ -552,8 +552,7 @@ def test_shared_memory_full(tmp_path: Path) -> None:
         with Writer("r", 1024, directory=str(tmp_path)) as writer:
             writer.publish(ticks(1))
             with pytest.raises(RingSpace, match="free"):
-                for i in range(65_536):
-                    writer.instruments.add(f"I{i}")
+                [writer.instruments.add(f"I{i}") for i in range(65_536)]
             writer.publish(ticks(1))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -603,7 +602,7 @@ def test_closed_objects_say_so(shm_dir: str) -> None:
     for call in (
         lambda: writer.publish(ticks(1)),
         lambda: writer.instruments.add("X"),
-        lambda: reader.read(),
+        reader.read,
         lambda: reader.read_into(np.zeros(1, TICK)),
         lambda: reader.lag,
         lambda: writer.next_seq,
