@@ -1,8 +1,8 @@
 """Records to Arrow and pandas, exact and without a Python object per row.
 
-Prices become ``decimal128(19, 9)``: an int64 in units of 1e-9 is the low half of the 128-bit number that
-Arrow stores, its sign the high half. `PRICE_UNDEF` and `TIME_UNDEF` become null, and so does a field that
-the kind of a tick does not have. Symbols, kinds and sides are dictionary-encoded text.
+Prices become ``decimal128(19, 9)``: an int64 in units of 1e-9 is the low half of the 128-bit number
+that Arrow stores, its sign the high half. `PRICE_UNDEF` and `TIME_UNDEF` become null, and so does a
+field that the kind of a tick does not have. Symbols, kinds and sides are dictionary-encoded text.
 
 The packages are optional and imported at first use; `require_pyarrow` says what to install.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.ring import Instruments
 
-    SymbolOf = Callable[[int], str | None]
+    SymbolOf = Callable[[int], str]
     Records = npt.NDArray[np.void]
     Mask = npt.NDArray[np.bool_]
 
@@ -69,7 +69,7 @@ def _require_pandas() -> Any:
     return pd
 
 
-# ------------------------------------------------------------------------------------------------ columns
+# ------------------------------------------------------------------------------------------ columns
 
 
 def _array(arrow_type: Any, values: npt.NDArray[Any], null: Mask | None) -> Any:
@@ -104,7 +104,7 @@ def _integers(values: npt.NDArray[Any], absent: Mask | None = None) -> Any:
 
 
 def _texts(codes: npt.NDArray[Any], text_of: dict[Any, str]) -> Any:
-    """Small codes as dictionary-encoded text, in the order of `text_of`; null for a code not in it."""
+    """Small codes as dictionary-encoded text; null for a code that `text_of` does not have."""
     pa = require_pyarrow()
     place = np.full(256, -1, "i1")
     place[[int(code) for code in text_of]] = range(len(text_of))
@@ -132,21 +132,18 @@ def distinct_ids(
 
 
 def _symbols(ids: npt.NDArray[np.uint32], symbol_of: SymbolOf) -> Any:
-    """Instrument ids as dictionary-encoded symbols; null where `symbol_of` knows none."""
+    """Instrument ids as dictionary-encoded symbols."""
     pa = require_pyarrow()
-    unique, indices = distinct_ids(ids)
-    place: dict[str, int] = {}
-    codes = np.empty(len(unique), "<i4")
-    for i, instrument_id in enumerate(unique.tolist()):
-        symbol = symbol_of(instrument_id)
-        codes[i] = -1 if symbol is None else place.setdefault(symbol, len(place))
-    rows = codes[indices]
-    null = rows < 0
-    encoded = _array(pa.int32(), np.where(null, np.int32(0), rows), null)
-    return pa.DictionaryArray.from_arrays(encoded, pa.array(list(place), pa.string()))
+    unique, places = distinct_ids(ids)
+    code_of: dict[str, int] = {}  # several instruments may have one symbol, as of several venues
+    codes = np.array(
+        [code_of.setdefault(symbol_of(i), len(code_of)) for i in unique.tolist()], "<i4"
+    )
+    encoded = _array(pa.int32(), codes[places], None)
+    return pa.DictionaryArray.from_arrays(encoded, pa.array(list(code_of), pa.string()))
 
 
-# ------------------------------------------------------------------------------------------------- tables
+# ------------------------------------------------------------------------------------------- tables
 
 
 def _schema_fields(table: str) -> list[tuple[str, Any]]:
@@ -228,7 +225,7 @@ def trades_to_table(rows: Records, symbol_of: SymbolOf) -> Any:
 
 
 def corrections_to_table(rows: Records, symbol_of: SymbolOf) -> Any:
-    """The ``corrections`` table of `rows` (dtype `TRADE`, kind TRADE_CANCEL or TRADE_CORRECTION)."""
+    """The ``corrections`` table of `rows` (dtype `TRADE`, cancels and corrections)."""
     kind = {"kind": _texts(rows["kind"], _KINDS)}
     return _table("corrections", _common(rows, symbol_of) | kind | _trade_columns(rows))
 
@@ -246,14 +243,6 @@ def bars_to_table(rows: Records, symbol_of: SymbolOf) -> Any:
     return _table("bars", columns | {"ts_open": _times(rows["ts_open"])})
 
 
-def _symbol_of(instruments: Instruments) -> SymbolOf:
-    def look_up(instrument_id: int) -> str | None:
-        instrument = instruments.get(instrument_id)
-        return None if instrument is None else instrument.symbol
-
-    return look_up
-
-
 def ticks_to_arrow(records: Records, instruments: Instruments) -> Any:
     """A pyarrow Table of ticks of all kinds, in ring order; null where a kind has no such field.
 
@@ -265,7 +254,7 @@ def ticks_to_arrow(records: Records, instruments: Instruments) -> Any:
     kinds = records["kind"]
     no_quote = kinds != Kind.QUOTE
     no_trade = ~np.isin(kinds, [int(kind) for kind in _TRADE_KINDS])
-    columns = _common(records, _symbol_of(instruments))
+    columns = _common(records, instruments.symbol)
     columns["instrument_id"] = _integers(records["instrument_id"])
     columns["kind"] = _texts(kinds, _KINDS)
     columns |= _quote_columns(records.view(QUOTE), no_quote)
@@ -277,7 +266,7 @@ def bars_to_arrow(records: Records, instruments: Instruments) -> Any:
     """A pyarrow Table of bars. `records` has dtype `BAR`, shape (n,)."""
     if records.dtype != BAR:
         raise TypeError(f"bars_to_arrow needs records of dtype BAR, not {records.dtype}")
-    return bars_to_table(records, _symbol_of(instruments))
+    return bars_to_table(records, instruments.symbol)
 
 
 def _to_pandas(table: Any) -> Any:

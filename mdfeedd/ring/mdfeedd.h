@@ -1286,12 +1286,12 @@ static inline int mdf_reader_map(mdf_reader *r, const char *path, const char *la
     r->capacity = h->capacity;
     r->mask = h->capacity - 1;
     r->words = h->slot_size / 8;
-    mdf_prefault(base, h->instruments_off, 0);
     return 0;
 }
 
 /* Take a consumer slot (name NULL or no registry: none) and set the start. */
 static inline int mdf_reader_register(mdf_reader *r, int64_t start, const char *name, const char *path, char *err) {
+    if (name) mdf_prefault((void *)(uintptr_t)r->h, r->h->instruments_off, 0); /* who only looks reads one page */
     int claims = name && r->registry;
     int code = claims ? mdf_claim_begin(r->registry_fd, path, err) : 0;
     if (code) return code;

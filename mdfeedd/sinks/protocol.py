@@ -22,20 +22,50 @@ class SinkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SinkBatch:
-    """Records of one ring in ring order: `records` has dtype `TICK` or `BAR`, shape (n,)."""
+    """Records of one ring in ring order: `records` has dtype `TICK` or `BAR`, shape (n,).
+
+    `ring_id` (hex) names the ring's sequence space, in which sequence numbers never repeat, over
+    restarts of the writer too. The memory of `records` is the caller's again when `write` returns.
+    """
 
     ring: str
+    ring_id: str
     feed: str
     epoch: int
     records: npt.NDArray[np.void]
     instruments: Instruments
 
 
+@dataclass(frozen=True, slots=True)
+class SinkProgress:
+    """What became of the records of one ring that a sink was given since it was made.
+
+    safe_seq: everything given up to this sequence number outlives a crash of the process or the
+    host
+        (or is of a kind that the sink does not store); 0: nothing yet.
+    stored_records: confirmed, those included that turned out to be stored already
+    (`repeated_records`). skipped_records: of a kind that the sink does not store. pending_records:
+    taken, and lost if the process died now; a reader that resumes after `safe_seq`
+        gives them again.
+    stored_bytes: as written by the sink.
+    """
+
+    safe_seq: int = 0
+    stored_records: int = 0
+    repeated_records: int = 0
+    skipped_records: int = 0
+    pending_records: int = 0
+    stored_bytes: int = 0
+
+
 class Sink(Protocol):
     """A store of batches. Used by one thread of one process.
 
-    `Options` is a frozen dataclass whose fields carry ``metadata={"help": ...}``. Entry points of the
-    group ``mdfeedd.sinks`` name such classes.
+    `Options` is a frozen dataclass whose fields carry ``metadata={"help": ...}``; its
+    ``__post_init__`` raises `ValueError` ("key: reason"). Entry points of the group
+    ``mdfeedd.sinks`` name such classes.
+
+    Every `SinkError` that is retriable leaves the sink as it was: the same call may be made again.
     """
 
     Options: ClassVar[type[Any]]
@@ -44,10 +74,16 @@ class Sink(Protocol):
         """Check that the store can be used; raises `SinkError` with one sentence."""
 
     def write(self, batch: SinkBatch) -> None:
-        """Take a batch; it may lie in memory until `flush`. Raises `SinkError`."""
+        """Take a batch, whole or (with a `SinkError`) not at all; it may be safe only later."""
+
+    def housekeep(self) -> None:
+        """Do what is due by time; called a few times a second, idle or not. Raises `SinkError`."""
 
     def flush(self) -> None:
-        """Return when everything written is safe. Raises `SinkError`."""
+        """Return when everything taken is safe. Raises `SinkError`."""
+
+    def progress(self, ring_id: str) -> SinkProgress:
+        """How far the records of one ring are; never raises."""
 
     def close(self) -> None:
-        """Flush and let go. Raises `SinkError`."""
+        """Flush and let go, whether or not the flush succeeds. Raises `SinkError`."""

@@ -1,0 +1,202 @@
+"""Every metric: name, kind, labels, help, and where in shared memory its value comes from.
+
+Names are ``mdfeedd_<subsystem>_<noun>_<verb>_<unit>[_total]``: singular noun, verb as past participle, seconds
+and bytes. The counters that feeds and consumers keep are derived from the two lists of `mdfeedd.h`
+(``received_bytes`` -> ``mdfeedd_feed_received_bytes_total``), so a counter added there is exported, described
+and labelled without a change here; the few whose derived name would read badly are in `_SPECIAL`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
+
+MetricKind = Literal["counter", "gauge"]
+
+STATES: Final = ("waiting", "starting", "running", "backoff", "finished", "failed", "stopped")
+"""Codes of ``mdfeedd_child_state`` by place."""
+_NS: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """How one sample of a family is read from its object; `extra` are the values of the last labels."""
+
+    metric: Metric
+    value: Callable[[Any], float]
+    extra: tuple[str, ...] = ()
+
+
+def _ring(name: str, kind: MetricKind, text: str, value: Callable[[RingInfo], float]) -> Sample:
+    return Sample(Metric(f"mdfeedd_ring_{name}", kind, text, ("ring",)), value)
+
+
+def _reader(
+    name: str, kind: MetricKind, text: str, value: Callable[[ConsumerInfo], float]
+) -> Sample:
+    return Sample(Metric(f"mdfeedd_reader_{name}", kind, text, ("ring", "reader")), value)
+
+
+def _utilisation(info: RingInfo) -> float:
+    """How much of the ring the slowest living reader still has before it."""
+    lag = max((c.lag for c in info.consumers if c.alive and c.same_ring), default=0)
+    return min(1.0, lag / info.capacity)
+
+
+RING_SAMPLES: Final = (
+    _ring(
+        "tick_published_total",
+        "counter",
+        "records (ticks or bars) committed, over restarts of the writer",
+        lambda r: r.tail,
+    ),
+    _ring("tick_capacity", "gauge", "records that the ring holds", lambda r: r.capacity),
+    _ring("size_bytes", "gauge", "size of the ring's shared memory", lambda r: r.total_size),
+    _ring(
+        "utilisation_ratio",
+        "gauge",
+        "largest lag of a living reader over the capacity; 1: it is being lapped",
+        _utilisation,
+    ),
+    _ring(
+        "writer_alive", "gauge", "1 while the ring has a living writer", lambda r: r.writer_alive
+    ),
+    _ring(
+        "heartbeat_age_seconds",
+        "gauge",
+        "since the writer last gave a sign of life",
+        lambda r: max(0, r.heartbeat_age_ns) * _NS,
+    ),
+    _ring("writer_epoch", "gauge", "writers that the ring has had", lambda r: r.epoch),
+    _ring(
+        "instrument_known",
+        "gauge",
+        "entries of the instruments table",
+        lambda r: r.instruments_count,
+    ),
+    _ring("batch_published_total", "counter", "batches published", lambda r: r.batches),
+    _ring(
+        "reader_woken_total", "counter", "times that sleeping readers were woken", lambda r: r.wakes
+    ),
+)
+
+READER_SAMPLES: Final = (
+    _reader("alive", "gauge", "1 while the reader is attached", lambda c: c.alive),
+    _reader("tick_read_total", "counter", "records read", lambda c: c.records),
+    _reader(
+        "tick_lost_total", "counter", "records overwritten before they were read", lambda c: c.lost
+    ),
+    _reader("tick_lag", "gauge", "records committed and not yet read", lambda c: c.lag),
+    _reader(
+        "overrun_total", "counter", "times that the writer lapped the reader", lambda c: c.overruns
+    ),
+    _reader("sleep_total", "counter", "times that the reader went to sleep", lambda c: c.sleeps),
+)
+
+_CHILD: Final = ("child", "kind")
+CHILD_RESTART: Final = Metric(
+    "mdfeedd_child_restart_total", "counter", "restarts of a feed or consumer process", _CHILD
+)
+CHILD_STATE: Final = Metric(
+    "mdfeedd_child_state",
+    "gauge",
+    ", ".join(f"{code} {state}" for code, state in enumerate(STATES)),
+    _CHILD,
+)
+CHILD_UPTIME: Final = Metric(
+    "mdfeedd_child_uptime_seconds",
+    "gauge",
+    "since the process was started; 0 while none runs",
+    _CHILD,
+)
+BUILD_INFO: Final = Metric(
+    "mdfeedd_build_info", "gauge", "always 1; what is running", ("version", "python")
+)
+BEAT_AGE: Final = Metric(
+    "mdfeedd_supervisor_heartbeat_age_seconds", "gauge", "since the supervisor's loop last ran", ()
+)
+RING_UNREADABLE: Final = Metric(
+    "mdfeedd_ring_unreadable", "gauge", "rings in the folder that could not be looked at", ()
+)
+SCRAPE_DURATION: Final = Metric(
+    "mdfeedd_scrape_duration_seconds", "gauge", "time to read all of this from shared memory", ()
+)
+
+# ------------------------------------------------------------------------- derived from the lists in C
+
+_GAUGES: Final = frozenset({"pending_records"})
+_SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
+    # counter: (name without prefix and suffix, extra label, its value)
+    "published_quotes": ("tick_published", "kind", "quote"),
+    "published_trades": ("tick_published", "kind", "trade"),
+    "published_others": ("tick_published", "kind", "other"),
+    "skipped_records": ("record_unused", "reason", "skipped"),
+    "unknown_records": ("record_unused", "reason", "unknown"),
+    "malformed_records": ("record_unused", "reason", "malformed"),
+    "gaps": ("gap_published", "", ""),
+    "flushes": ("batch_given", "", ""),
+    "failed_flushes": ("batch_refused", "", ""),
+    "callback_errors": ("callback_failed", "", ""),
+}
+_SPECIAL_HELP: Final = {
+    "tick_published": "ticks published, by kind",
+    "record_unused": "vendor records that made no tick: of a kind that makes none (skipped), of a kind "
+    "that this version does not know (unknown), or contradicting their own layout (malformed)",
+}
+
+
+def _singular(noun: str) -> str:
+    return noun.removesuffix("es") if noun.endswith("shes") else noun.removesuffix("s")
+
+
+def _derived(subsystem: str, counter: str, text: str, labels: tuple[str, ...]) -> Sample:
+    """The sample of one counter of C."""
+    kind: MetricKind = "gauge" if counter in _GAUGES else "counter"
+    stem, label, value = _SPECIAL.get(counter, ("", "", ""))
+    if not stem:
+        verb, _, noun = counter.rpartition("_")
+        words = (verb, "bytes") if noun == "bytes" else (_singular(noun), verb)
+        stem = "_".join(word for word in words if word)
+    suffix = "_total" if kind == "counter" else ""
+    metric = Metric(
+        f"mdfeedd_{subsystem}_{stem}{suffix}",
+        kind,
+        _SPECIAL_HELP.get(stem, text),
+        (*labels, label) if label else labels,
+    )
+    return Sample(metric, lambda counters: counters[counter], (value,) if label else ())
+
+
+FEED_SAMPLES: Final = tuple(_derived("feed", name, text, ("feed",)) for name, text in FEED_COUNTERS)
+CONSUMER_SAMPLES: Final = tuple(
+    _derived("consumer", name, text, ("ring", "reader")) for name, text in CONSUMER_COUNTERS
+)
+
+
+def metrics() -> Iterator[Metric]:
+    """The whole catalogue, each family once."""
+    samples = (*RING_SAMPLES, *READER_SAMPLES, *FEED_SAMPLES, *CONSUMER_SAMPLES)
+    others = (CHILD_RESTART, CHILD_STATE, CHILD_UPTIME, BUILD_INFO, BEAT_AGE, RING_UNREADABLE)
+    seen: dict[str, Metric] = {}
+    for metric in (*(sample.metric for sample in samples), *others, SCRAPE_DURATION):
+        known = seen.setdefault(metric.name, metric)
+        if known is metric:
+            yield metric
+        assert known == metric, f"two metrics are called {metric.name}"

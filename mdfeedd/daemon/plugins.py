@@ -1,0 +1,98 @@
+"""From the name in the configuration to the class that does the work.
+
+Feeds, consumers and sinks are entry points of the groups below; ours are registered the same way as anybody
+else's. Where mdfeedd runs from a source tree that was never installed there are no entry points, so the table
+of our own is written here once more (a test holds it equal to pyproject.toml). ``package.module:Class`` in
+place of a name needs no registration at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from functools import cache
+from typing import Any, Final
+
+from mdfeedd.daemon.problems import suggest
+
+FEEDS: Final = "mdfeedd.feeds"
+CONSUMERS: Final = "mdfeedd.consumers"
+SINKS: Final = "mdfeedd.sinks"
+
+BUILTIN: Final[dict[str, dict[str, str]]] = {
+    FEEDS: {
+        "replay": "mdfeedd.feeds.replay.feed:ReplayFeed",
+        "synthetic": "mdfeedd.sim.feed:SyntheticFeed",
+    },
+    CONSUMERS: {
+        "bars": "mdfeedd.consumers.bars:BarsConsumer",
+        "batch": "mdfeedd.consumers.batch:BatchConsumer",
+        "callbacks": "mdfeedd.consumers.callbacks:CallbackConsumer",
+    },
+    SINKS: {"parquet": "mdfeedd.sinks.parquet:ParquetSink"},
+}
+
+_SINGULAR: Final = {FEEDS: "vendor", CONSUMERS: "consumer type", SINKS: "sink type"}
+_TARGET: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_EXTRA_OF: Final = {
+    "confluent_kafka": "kafka",
+    "databento_dbn": "databento",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
+    "redis": "redis",
+}
+"""Which extra of ours installs an optional package."""
+
+
+class PluginError(Exception):
+    """There is no such plugin, or it cannot be loaded. One sentence."""
+
+
+@cache
+def available(group: str) -> dict[str, str]:
+    """All plugins of a group: name -> ``module:Class``."""
+    import importlib.metadata  # noqa: PLC0415 - a worker that only loads a class does without
+
+    found = dict(BUILTIN[group])
+    for entry in importlib.metadata.entry_points(group=group):
+        found[entry.name] = entry.value
+    return found
+
+
+def resolve(group: str, name: str) -> str:
+    """``module:Class`` of a name, or of such a string itself. Raises `PluginError`."""
+    if ":" in name:
+        if not _TARGET.fullmatch(name):
+            raise PluginError(f"'{name}' is not of the form package.module:Class")
+        return name
+    known = available(group)
+    if name not in known:
+        raise PluginError(f"unknown {_SINGULAR[group]} '{name}'{suggest(name, known)}")
+    return known[name]
+
+
+def load(target: str) -> type[Any]:
+    """The class of a target, seen to have `Options`. Raises `PluginError`."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise PluginError(_missing(target, error)) from error
+    except Exception as error:  # whatever a plugin's module does when it is imported
+        raise PluginError(
+            f"{target} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    cls = getattr(module, attribute, None)
+    if not isinstance(cls, type):
+        raise PluginError(f"{module_name} has no class {attribute}")
+    if not dataclasses.is_dataclass(getattr(cls, "Options", None)):
+        raise PluginError(f"{target} has no dataclass Options, so it is no plugin")
+    return cls
+
+
+def _missing(target: str, error: ModuleNotFoundError) -> str:
+    package = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF.get(package)
+    cure = f": pip install 'mdfeedd[{extra}]'" if extra else ""
+    return f"{target} cannot be imported: there is no module {error.name}{cure}"

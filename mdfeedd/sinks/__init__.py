@@ -1,0 +1,68 @@
+"""Sinks: where batches of ticks and bars go to stay.
+
+    batch consumer                 sink (one object, one thread)              store
+    ──────────────                 ─────────────────────────────              ─────
+    write(SinkBatch) ────────────► takes it whole or not at all ────────────► Parquet files, ...
+    housekeep() ─────────────────► does what is due by time     ────────────►
+    flush() ─────────────────────► makes all that was taken safe ───────────►
+    progress(ring_id) ◄─────────── safe_seq, stored, skipped, pending
+
+`protocol` says what a sink must do; a store is one file that does it, registered under the
+entry-point group ``mdfeedd.sinks``, and `load_sink` finds it by its name. A sink knows nothing of
+rings but what a `SinkBatch` says, so positions stay with the consumer: it acknowledges `safe_seq`
+to the ring's registry and, after a crash, reads on from there.
+
+Ways to fail: `SinkError`, retriable (a full disk) or not (no permission, a failed fsync); the first
+leaves the sink as it was, the second ends its process, which the supervisor restarts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.sinks.protocol import Sink, SinkBatch, SinkError, SinkProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Sink", "SinkBatch", "SinkError", "SinkProgress", "load_sink", "sink_options"]
+
+ENTRY_POINTS: Final = "mdfeedd.sinks"
+#: Our own, for a tree that runs without being installed.
+BUILT_IN: Final = {"parquet": "mdfeedd.sinks.parquet:ParquetSink"}
+
+
+def load_sink(sink_type: str) -> type[Sink]:
+    """The class of a sink, by the name it is registered under. Raises `ValueError`."""
+    found = metadata.entry_points(group=ENTRY_POINTS)
+    if sink_type in found.names:
+        return _sink_class(found[sink_type].load())
+    if sink_type in BUILT_IN:
+        module, name = BUILT_IN[sink_type].split(":")
+        return _sink_class(getattr(import_module(module), name))
+    known = ", ".join(sorted(found.names | BUILT_IN.keys()))
+    raise ValueError(f"sink_type: no sink {sink_type!r} (there are: {known})")
+
+
+def _sink_class(loaded: Any) -> type[Sink]:
+    if not isinstance(loaded, type):
+        raise TypeError(f"an entry point of {ENTRY_POINTS} must name a class, not {loaded!r}")
+    return loaded
+
+
+def sink_options(sink_class: type[Sink], given: Mapping[str, Any]) -> Any:
+    """The sink's options from a mapping. Raises `ValueError` ("sink.key: reason")."""
+    fields = {field.name: field for field in dataclasses.fields(sink_class.Options)}
+    for key in given:
+        if key not in fields:
+            raise ValueError(f"sink.{key}: unknown (there are: {', '.join(fields)})")
+    for key, field in fields.items():
+        required = field.default is dataclasses.MISSING is field.default_factory
+        if required and key not in given:
+            raise ValueError(f"sink.{key}: missing")
+    try:
+        return sink_class.Options(**given)
+    except ValueError as error:
+        raise ValueError(f"sink.{error}") from error

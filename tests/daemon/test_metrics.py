@@ -1,0 +1,204 @@
+"""/metrics against the facts, read by Prometheus' own parser."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import mdfeedd
+from mdfeedd.daemon import catalogue, config
+from mdfeedd.daemon.supervisor import Limits, StartError, State, Supervisor
+from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS, Reader, Writer
+from mdfeedd.tick import TICK
+
+P = "daemon_test_plugins"
+
+
+def plan_of(shm_dir, feeds, consumers=(), **metrics):
+    return config.check(
+        {
+            "shm_dir": shm_dir,
+            "metrics": {"port": 0, **metrics},
+            "feeds": feeds,
+            "consumers": list(consumers),
+        }
+    )
+
+
+def feed(name="f", **options):
+    return {"name": name, "vendor": f"{P}:TickingFeed", "capacity": 256, "options": options}
+
+
+def get(supervisor, path="/metrics", **headers):
+    host = supervisor.exporter.host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{supervisor.exporter.port}{path}"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        return answer.read().decode()
+
+
+def samples(text):
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def scrape(supervisor):
+    return samples(await asyncio.to_thread(get, supervisor))
+
+
+async def until(condition):
+    async with asyncio.timeout(120):
+        while not condition():  # noqa: ASYNC110 - other processes' doing
+            await asyncio.sleep(0.01)
+
+
+def test_scrape_tells_the_facts(shm_dir, tmp_path):
+    options = {"out": str(tmp_path / "out")}
+    consumer = {
+        "name": "c",
+        "type": f"{P}:CountingConsumer",
+        "rings": ["f"],
+        "options": options,
+    }
+
+    async def scenario():
+        plan = plan_of(shm_dir, [feed(total=1000, pause_s=0.001, wait_consumers=2)], [consumer])
+        async with Supervisor(plan) as supervisor:
+            with Reader("f", "now", "outside", directory=shm_dir):
+                await until(lambda: supervisor.find("f").state is State.FINISHED)
+                await supervisor._drained(supervisor.find("c"), float("inf"))
+                found = await scrape(supervisor)
+        return found
+
+    found = asyncio.run(scenario())
+    assert found["mdfeedd_ring_tick_published_total", "f"] == 1000
+    assert found["mdfeedd_ring_tick_capacity", "f"] == 256
+    assert found["mdfeedd_ring_writer_alive", "f"] == 0
+    assert found["mdfeedd_ring_writer_epoch", "f"] == 1
+    assert found["mdfeedd_ring_instrument_known", "f"] == 1
+    assert found["mdfeedd_ring_heartbeat_age_seconds", "f"] >= 0
+    assert found["mdfeedd_ring_utilisation_ratio", "f"] == 1
+    assert found["mdfeedd_feed_tick_published_total", "f", "quote"] == 1000
+    assert found["mdfeedd_feed_tick_published_total", "f", "trade"] == 0
+    assert found["mdfeedd_feed_received_bytes_total", "f"] == 10_000
+    lost = found["mdfeedd_reader_tick_lost_total", "c", "f"]
+    assert found["mdfeedd_reader_tick_read_total", "c", "f"] + lost == 1000
+    assert found["mdfeedd_reader_tick_lag", "c", "f"] == 0
+    assert found["mdfeedd_consumer_record_stored_total", "c", "f"] == 1000 - lost
+    assert found["mdfeedd_reader_tick_lag", "f", "outside"] > 256
+    assert ("mdfeedd_consumer_record_stored_total", "f", "outside") not in found
+    assert found["mdfeedd_child_restart_total", "f", "feed"] == 0
+    assert found["mdfeedd_child_state", "f", "feed"] == catalogue.STATES.index("finished")
+    assert found["mdfeedd_child_state", "c", "consumer"] == catalogue.STATES.index("running")
+    assert found["mdfeedd_child_uptime_seconds", "c", "consumer"] > 0
+    assert found["mdfeedd_supervisor_heartbeat_age_seconds",] < 10
+    versions = next(key for key in found if key[0] == "mdfeedd_build_info")
+    assert mdfeedd.__version__ in versions
+
+
+def test_restarts_are_counted(shm_dir):
+    async def scenario():
+        limits = Limits(restart_first_s=0.01)
+        async with Supervisor(plan_of(shm_dir, [feed()]), limits=limits) as supervisor:
+            os.kill(supervisor.find("f").pid, signal.SIGKILL)
+            child = supervisor.find("f")
+            await until(lambda: child.restarts == 1 and child.state is State.RUNNING)
+            found = await scrape(supervisor)
+            assert found["mdfeedd_child_restart_total", "f", "feed"] == 1
+            assert found["mdfeedd_ring_writer_epoch", "f"] == 2
+
+    asyncio.run(scenario())
+
+
+def test_rings_of_other_programs_and_rubbish_in_the_folder(shm_dir):
+    Path(shm_dir, "mdfeedd.rubbish").write_bytes(b"not a ring" * 1000)
+    Path(shm_dir, "mdfeedd.empty").touch()
+    Path(shm_dir, "mdfeedd.no ring's name").touch()
+
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
+            with Writer("mine", 256, directory=shm_dir) as writer:
+                writer.publish(np.zeros(7, TICK))
+                found = await scrape(supervisor)
+            assert found["mdfeedd_ring_tick_published_total", "mine"] == 7
+            assert found["mdfeedd_ring_unreadable",] == 3
+
+    asyncio.run(scenario())
+
+
+def test_reader_that_left_is_not_shown_any_more(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
+            Reader("f", "now", "guest", directory=shm_dir).close()
+            found = await scrape(supervisor)
+            assert not [key for key in found if "guest" in key]
+
+    asyncio.run(scenario())
+
+
+def test_port_in_use_is_one_sentence(shm_dir):
+    async def scenario(port):
+        with pytest.raises(
+            StartError, match=r"cannot serve /metrics on 127\.0\.0\.1 port \d+: Addr"
+        ):
+            async with Supervisor(plan_of(shm_dir, [feed()], port=port)):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        asyncio.run(scenario(taken.getsockname()[1]))
+
+
+def test_host_that_is_not_ours_is_one_sentence(shm_dir):
+    async def scenario():
+        with pytest.raises(StartError, match=r"cannot serve /metrics on 192\.0\.2\.1 port 0: "):
+            async with Supervisor(plan_of(shm_dir, [feed()], host="192.0.2.1")):
+                pass
+
+    asyncio.run(scenario())
+
+
+def test_other_paths_openmetrics_and_a_closed_port(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                await asyncio.to_thread(get, supervisor, "/other")
+            accept = "application/openmetrics-text; version=1.0.0"
+            text = await asyncio.to_thread(get, supervisor, Accept=accept)
+            assert text.endswith("# EOF\n")
+            port = supervisor.exporter.port
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+
+    asyncio.run(scenario())
+
+
+def test_every_counter_of_the_header_has_a_metric():
+    assert len(catalogue.FEED_SAMPLES) == len(FEED_COUNTERS)
+    assert len(catalogue.CONSUMER_SAMPLES) == len(CONSUMER_COUNTERS)
+
+
+def test_names_follow_the_rules():
+    names = [metric.name for metric in catalogue.metrics()]
+    assert len(names) == len(set(names))
+    for metric in catalogue.metrics():
+        assert re.fullmatch(r"mdfeedd(_[a-z0-9]+)+", metric.name)
+        assert (metric.kind == "counter") == metric.name.endswith("_total"), metric.name
+        assert metric.help
+        assert not re.search(r"_count_|(?:ticks|records|trades)(?:_|$)", metric.name), metric.name
+        assert not {"symbol", "pid"} & set(metric.labels)
+
+
+def test_states_are_those_of_the_supervisor():
+    assert [state.value for state in State] == list(catalogue.STATES)
