@@ -411,26 +411,21 @@ cdef class RecordBatch:
 cdef class TickBatch(RecordBatch):
     """Ticks: a sequence of `Tick` (built only when iterated or indexed) over an array of `TICK`."""
 
-    def _rows(self, kinds, dtype):
+    def of_kind(self, kind, dtype):
+        """The rows of one `Kind` as `dtype`, a copy."""
         records = self.records
-        return records[np.isin(records["kind"], kinds)].view(dtype)
+        # picked as opaque bytes: numpy copies a structured row field by field, 20 times slower
+        return records.view("V64")[records["kind"] == int(kind)].view(dtype)
 
     @property
     def quotes(self):
         """The QUOTE rows, dtype `QUOTE`, a copy."""
-        records = self.records
-        return records[records["kind"] == 1].view(_tick.QUOTE)
+        return self.of_kind(1, _tick.QUOTE)
 
     @property
     def trades(self):
         """The TRADE rows, dtype `TRADE`, a copy. Cancels and corrections are not among them."""
-        records = self.records
-        return records[records["kind"] == 2].view(_tick.TRADE)
-
-    def of_kind(self, kind, dtype):
-        """The rows of one `Kind` as `dtype`, a copy."""
-        records = self.records
-        return records[records["kind"] == int(kind)].view(dtype)
+        return self.of_kind(2, _tick.TRADE)
 
     def __getitem__(self, index):
         if isinstance(index, slice):

@@ -63,7 +63,7 @@ class Instruments:
 
     def __init__(self, reader: _ReadTable, feed: str) -> None:
         self.feed = feed
-        self._reader = weakref.ref(reader)
+        self._reader: weakref.ref[_ReadTable] | None = weakref.ref(reader)
         self._version = -1
         self._seen = 0
         self._by_id: dict[int, Instrument] = {}
@@ -71,7 +71,7 @@ class Instruments:
 
     def refresh(self) -> None:
         """Take over what the writer has added or changed."""
-        reader = self._reader()
+        reader = None if self._reader is None else self._reader()
         if reader is None or reader.closed:
             return
         version = reader.instruments_version
@@ -91,6 +91,11 @@ class Instruments:
             self._by_id[entry.instrument_id] = entry
         self._seen = count
         self._version = version
+
+    def freeze(self) -> None:
+        """Take over what is there and look no more: the reader is about to attach to another ring."""
+        self.refresh()
+        self._reader = None
 
     def get(self, instrument_id: int) -> Instrument | None:
         """The entry, or None."""

@@ -135,6 +135,8 @@ class Reader(ReaderCore):
             dtype = dtype_of(layout)
         else:
             layout = layout_of(dtype)
+        if self.instruments is not None:
+            self.instruments.freeze()  # batches of the old ring keep its names
         self.open_core(
             bytes(self.path),
             layout.encode(),

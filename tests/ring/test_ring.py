@@ -284,6 +284,22 @@ def test_instruments_survive_restart_and_replacement(shm_dir: str) -> None:
         assert writer.instruments.add("D") == ids[-1] + 1
 
 
+def test_batch_keeps_its_names_when_its_ring_is_replaced_by_another(shm_dir: str) -> None:
+    writer = Writer("r", 256, directory=shm_dir)
+    old = writer.instruments.add("OLD")
+    reader = Reader("r", directory=shm_dir)
+    writer.publish(ticks(1))
+    batch = reader.read()
+    writer.close()
+    remove("r", shm_dir)
+    with Writer("r", 256, directory=shm_dir) as writer:
+        assert writer.instruments.add("NEW") == old
+        writer.publish(ticks(1))
+        assert reader.read(timeout=5).instruments.symbol(old) == "NEW"
+        assert batch.instruments.symbol(old) == "OLD"
+    reader.close()
+
+
 def test_instruments_table_full_and_text_too_long_are_told(shm_dir: str) -> None:
     with Writer("r", directory=shm_dir, instruments_capacity=300) as writer:
         for i in range(300):
@@ -454,8 +470,8 @@ def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
             from mdfeedd import Reader
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignore"
             r = Reader("r", directory=sys.argv[1])
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 r.read()
             except KeyboardInterrupt:
                 print("interrupted")
