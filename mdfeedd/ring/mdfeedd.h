@@ -1107,6 +1107,9 @@ static inline int mdf_writer_open(mdf_writer *w, const char *path, const mdf_rin
     w->fd = w->registry_fd = -1;
     int code = mdf_check_options(o, path, err);
     if (code) return code;
+    char registry_path[1100];
+    mdf_registry_path(registry_path, sizeof registry_path, path);
+    int had_registry = !access(registry_path, F_OK);
     w->registry_fd = mdf_registry_create(path, &w->registry, err);
     if (w->registry_fd < 0) return w->registry_fd;
     code = 1;
@@ -1124,6 +1127,7 @@ static inline int mdf_writer_open(mdf_writer *w, const char *path, const mdf_rin
     }
     if (code) {
         if (code == 1) code = mdf_fail(err, MDF_E_BUSY, "%s keeps appearing and vanishing", path);
+        if (!had_registry && access(path, F_OK)) unlink(registry_path); /* no ring came of it: leave nothing */
         munmap(w->registry, sizeof *w->registry);
         close(w->registry_fd);
     }

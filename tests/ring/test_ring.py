@@ -564,7 +564,7 @@ def test_shared_memory_full(tmp_path: Path) -> None:
     try:
         with pytest.raises(RingSpace, match=r"needs \d+ bytes.*--shm-size"):
             Writer("r", directory=str(tmp_path))
-        assert [p.name for p in tmp_path.iterdir()] == ["mdfeedd.r.readers"]
+        assert list(tmp_path.iterdir()) == [], "nothing half-made is left"
         with Writer("r", 1024, directory=str(tmp_path)) as writer:
             writer.publish(ticks(1))
             with pytest.raises(RingSpace, match="free"):

@@ -1,0 +1,21 @@
+"""The command line: one file per command, `main` in front of them.
+
+    argv ─► main ─► demo    plan in code ─► Supervisor ─► live table, summary     (demo, demo_plan, demo_view,
+                    replay  files        ─► Supervisor ─► progress, summary        probe, stored)
+                    run     YAML         ─► Supervisor ─► logs, /metrics
+                    check   YAML         ─► problems or ok
+                    tail    ring         ─► lines or JSON lines
+                    doctor  /dev/shm     ─► who writes, who reads, what is wrong
+
+A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in
+`run`. Nothing here touches the data path: rings are read as any consumer reads them.
+
+Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
+130 Ctrl-C. A closed pipe (``mdfeedd tail X | head``) is no error.
+"""
+
+from __future__ import annotations
+
+from mdfeedd.cli.main import main
+
+__all__ = ["main"]

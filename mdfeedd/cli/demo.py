@@ -1,0 +1,381 @@
+"""``mdfeedd demo``: the whole system on a synthetic market, watched while it runs and checked at the end."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.cli import invocation, units
+from mdfeedd.cli.trouble import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mdfeedd.cli.probe import Probes
+    from mdfeedd.cli.stored import Stored
+    from mdfeedd.daemon.supervisor import Supervisor
+    from mdfeedd.ring.inspect import RingInfo
+
+DEFAULT_SECONDS: Final = 10.0
+DEFAULT_RATE: Final = 20_000.0
+DEFAULT_OUT: Final = "mdfeedd-demo"
+DEFAULT_BARS_S: Final = 5
+MAX_SECONDS: Final = 86_400.0
+MAX_RATE: Final = 5_000_000.0
+_TABLE_COLUMNS: Final = 72  # a narrower terminal gets lines
+
+_EPILOG: Final = """\
+Three feeds in three processes trade 20 made-up instruments (futures, equities, currencies) in real time, through
+the same supervisor, rings and consumers that real feeds use. One consumer makes bars, one stores everything as
+Parquet. The numbers on the screen are those of shared memory; the latency is from the feed's stamp, before it
+publishes, to this process having read the tick. At the end the rows in the files are counted and compared with
+what was published. No account, no network, no root; the rings are removed at the end, the files stay.
+
+examples:
+  mdfeedd demo
+  mdfeedd demo --seconds 60 --rate 200000 --out /tmp/ticks
+  mdfeedd tail demo-futures              in another terminal, meanwhile
+  mdfeedd doctor                         likewise
+"""
+
+
+def add(commands: Any) -> None:
+    """Tell argparse of the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="a synthetic market through the whole system, with a live table",
+        description="A synthetic market through the whole system, with a live table and a summary.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--seconds",
+        type=units.number(0, MAX_SECONDS, "--seconds"),
+        default=DEFAULT_SECONDS,
+        metavar="N",
+        help="how long (10)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=units.number(1, MAX_RATE, "--rate"),
+        default=DEFAULT_RATE,
+        metavar="R",
+        help="ticks per second, all feeds together (20000)",
+    )
+    parser.add_argument(
+        "--out", default=DEFAULT_OUT, metavar="DIR", help="where the files go (./mdfeedd-demo)"
+    )
+    parser.add_argument(
+        "--bars",
+        type=units.whole(1, 604_800, "--bars"),
+        default=DEFAULT_BARS_S,
+        metavar="SECONDS",
+        help="length of the bars, besides those of one second (5)",
+    )
+    parser.add_argument(
+        "--shm-dir",
+        default=units.SHM_DIR,
+        metavar="DIR",
+        help=f"where the rings lie ({units.SHM_DIR})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare, run, tell. 0 if everything that was published is in the files."""
+    from mdfeedd.cli.supervised import Stopped
+
+    out = _out(arguments)
+    shm_dir = os.path.abspath(arguments.shm_dir)
+    with _alone(shm_dir):
+        _check_memory(shm_dir, arguments.rate)
+        _remove_rings(shm_dir)
+        try:
+            stopped, result = _trade(arguments, out, shm_dir)
+        finally:
+            _remove_rings(shm_dir)
+    status = result.tell(arguments)
+    if stopped is Stopped.BY_INTERRUPT:
+        raise KeyboardInterrupt
+    return status
+
+
+# ------------------------------------------------------------------------------------------- beforehand
+
+
+def _out(arguments: argparse.Namespace) -> Path | None:
+    """The folder for the files, seen to be writable; None, with a sentence, where they cannot be made."""
+    from mdfeedd.cli import stored
+
+    if importlib.util.find_spec("pyarrow") is None:
+        print(
+            "mdfeedd demo: nothing is stored, because pyarrow is missing: pip install 'mdfeedd[parquet]'",
+            file=sys.stderr,
+        )
+        return None
+    out = Path(arguments.out)
+    try:
+        stored.check_folder(out)
+    except OSError as error:
+        raise Trouble(f"cannot write to the folder {out}: {error.strerror}") from None
+    return out.absolute()
+
+
+@contextlib.contextmanager
+def _alone(shm_dir: str) -> Iterator[None]:
+    """Be the only demo on these rings. The lock goes with the process, however that ends."""
+    from mdfeedd.cli.demo_plan import RINGS
+    from mdfeedd.ring import RingError
+    from mdfeedd.ring.inspect import inspect
+
+    another = Trouble(
+        f"another demo is running on {shm_dir}: wait for its end, or watch it "
+        f"({invocation.mdfeedd()} tail demo-futures)"
+    )
+    with socket.socket(socket.AF_UNIX) as lock:
+        try:
+            lock.bind(f"\0mdfeedd-demo:{shm_dir}"[:107])
+        except OSError:
+            raise another from None
+        for ring in RINGS:
+            with contextlib.suppress(RingError):
+                if inspect(ring, shm_dir).writer_alive:
+                    raise another
+        yield
+
+
+def _check_memory(shm_dir: str, rate: float) -> None:
+    from mdfeedd.cli.demo_plan import needed_bytes
+
+    try:
+        stat = os.statvfs(shm_dir)
+    except OSError as error:
+        raise Trouble(f"cannot use {shm_dir} for the rings: {error.strerror}") from None
+    free, needed = stat.f_bavail * stat.f_frsize, needed_bytes(rate)
+    if free < needed:
+        raise Trouble(
+            f"{shm_dir} has {units.size(free)} free and the rings of {rate:g} ticks/s take "
+            f"{units.size(needed)}: make it larger (in Docker --shm-size=1g), or take a lower --rate"
+        )
+    if not os.access(shm_dir, os.W_OK | os.X_OK):
+        raise Trouble(f"cannot write to {shm_dir}, where the rings go")
+
+
+def _remove_rings(shm_dir: str) -> None:
+    """Of this demo, or left by one that was killed."""
+    from mdfeedd.cli.demo_plan import RINGS
+    from mdfeedd.ring import RingError, RingMissing, remove
+
+    for ring in RINGS:
+        try:
+            remove(ring, shm_dir)
+        except RingMissing:
+            continue
+        except RingError as error:
+            print(f"mdfeedd demo: {error}", file=sys.stderr)
+
+
+# ------------------------------------------------------------------------------------------- the run
+
+
+def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tuple[Any, _Result]:
+    """Run it; what came of it, taken before the rings are removed."""
+    from mdfeedd.cli import supervised
+    from mdfeedd.cli.demo_plan import BARS_RING, TICK_RINGS, plan
+    from mdfeedd.cli.demo_view import Watch, show_lines, show_table
+    from mdfeedd.cli.probe import Probes
+    from mdfeedd.daemon import log
+    from mdfeedd.daemon.supervisor import Supervisor
+
+    planned = plan(arguments.rate, arguments.bars, shm_dir, out, viewers=1)
+    log.setup(planned.log, "demo")
+    supervised.quiet()
+    supervisor = Supervisor(planned)
+    probes = Probes.start(TICK_RINGS, BARS_RING, shm_dir)
+    watch = Watch(probes, shm_dir, arguments.seconds)
+    console = _console()
+
+    async def view(running: Supervisor) -> None:
+        if console is None:
+            await show_lines(watch, running)
+        else:
+            await show_table(watch, running, console)
+
+    try:
+        stopped = supervised.supervise(supervisor, view)
+    finally:
+        probes.stop()
+    return stopped, _Result.take(supervisor, probes, out, shm_dir)
+
+
+def _console() -> Any:
+    """A rich console for the table, or None where lines do better."""
+    if not sys.stdout.isatty() or importlib.util.find_spec("rich") is None:
+        return None
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return None if console.is_dumb_terminal or console.width < _TABLE_COLUMNS else console
+
+
+@dataclass(slots=True)
+class _Result:
+    """What a run came to: from the rings, the files and the supervisor."""
+
+    rings: dict[str, RingInfo]
+    stored: Stored | None
+    stored_error: str
+    troubles: list[str]
+    probes: Probes
+
+    @classmethod
+    def take(
+        cls,
+        supervisor: Supervisor,
+        probes: Probes,
+        out: Path | None,
+        shm_dir: str,
+    ) -> _Result:
+        from mdfeedd.cli import stored
+        from mdfeedd.cli.demo_plan import RINGS
+        from mdfeedd.ring import RingError
+        from mdfeedd.ring.inspect import inspect
+
+        rings = {}
+        for ring in RINGS:
+            with contextlib.suppress(RingError):  # never made: the troubles say why
+                rings[ring] = inspect(ring, shm_dir)
+        found, error = None, ""
+        if out is not None:
+            try:
+                found = stored.count(out, [(i.ring_id.hex(), i.epoch) for i in rings.values()])
+            except OSError as failed:
+                error = str(failed)
+        troubles = [f"{c.label}: {c.last_exit}" for c in supervisor.children if _ended_badly(c)]
+        troubles += [str(p.error) for p in (*probes.ticks, probes.bars) if p.error is not None]
+        return cls(rings, found, error, troubles, probes)
+
+    def counted(self, name: str) -> int:
+        """A counter, over all feeds."""
+        from mdfeedd.cli.demo_plan import TICK_RINGS
+
+        return sum(i.counters[name] for n, i in self.rings.items() if n in TICK_RINGS)
+
+    def lost(self, *, by_view: bool) -> int:
+        """Records that this process, or all other readers, lost."""
+        from mdfeedd.cli.probe import CONSUMER
+
+        return sum(
+            consumer.lost
+            for info in self.rings.values()
+            for consumer in info.consumers
+            if consumer.same_ring and (consumer.name == CONSUMER) == by_view
+        )
+
+    def tell(self, arguments: argparse.Namespace) -> int:
+        """Print the summary; 0 if all is as it should be."""
+        from mdfeedd.cli.demo_plan import BARS_RING, VENUES
+
+        quotes, trades = self.counted("published_quotes"), self.counted("published_trades")
+        bars = self.rings[BARS_RING].published if BARS_RING in self.rings else 0
+        lost, unseen = self.lost(by_view=False), self.lost(by_view=True)
+        latencies = self.probes.latencies()
+        low, high = (units.duration(latencies.percentile_ns(p)) for p in (50, 99))
+        instruments = sum(venue.instruments for venue in VENUES)
+        complete = self._complete(quotes, trades, bars)
+        print(
+            f"{self.probes.span_s():.1f} s, {len(VENUES)} feeds in {len(VENUES)} processes, {instruments} "
+            f"instruments; no account, no network\n"
+        )
+        kinds = f"{units.count(quotes)} quotes, {units.count(trades)} trades"
+        whom = f"and {units.count(unseen)} by this terminal" if unseen else "by any reader"
+        for name, value, remark in (
+            ("ticks in", units.count(quotes + trades), kinds),
+            ("ticks stored", self._stored_ticks(), complete),
+            ("bars", units.count(bars), f"of 1 s and {arguments.bars} s"),
+            ("lost", units.count(lost), whom),
+            ("latency", f"p50 {low}", f"p99 {high}, from publish to read in this process"),
+        ):
+            print(f"  {name:14}{value:>12}   {remark}")
+        for trouble in self.troubles:
+            print(f"\ntrouble: {trouble}")
+        if self.stored is not None and self.stored.files:
+            print("\n" + "\n".join(_looking(arguments, self.stored)))
+        sound = not lost and not self.troubles and quotes + trades > 0
+        return 0 if sound and complete in {_NOTHING, _ALL} else 1
+
+    def _stored_ticks(self) -> str:
+        return "-" if self.stored is None else units.count(self.stored.ticks)
+
+    def _complete(self, quotes: int, trades: int, bars: int) -> str:
+        """What the files say, compared with what was published."""
+        if self.stored_error:
+            return self.stored_error
+        if self.stored is None:
+            return _NOTHING
+        rows = self.stored.rows
+        if (rows["quotes"], rows["trades"], rows["bars"]) == (quotes, trades, bars):
+            return _ALL
+        missing = {
+            "quotes": quotes - rows["quotes"],
+            "trades": trades - rows["trades"],
+            "bars": bars - rows["bars"],
+        }
+        told = ", ".join(f"{units.count(n)} {name}" for name, n in missing.items() if n)
+        return f"NOT ALL: missing in the files are {told}"
+
+
+_ALL: Final = "all of them, and all bars: the rows of the files were counted"
+_NOTHING: Final = "nothing is stored without pyarrow"
+
+
+def _ended_badly(child: Any) -> bool:
+    return bool(child.restarts) or child.last_code not in {0, None}
+
+
+def _looking(arguments: argparse.Namespace, stored: Stored) -> list[str]:
+    """Where the files are, and commands that show what is in them."""
+    out = arguments.out.rstrip("/") or "/"
+    files = f"{units.count(len(stored.files))} files, {units.size(stored.bytes)}"
+    return [
+        f"{files}, in {out}/{{quotes,trades,bars}}/feed=NAME/date=YYYY-MM-DD/",
+        "",
+        "look at them:",
+        f"  {_most_traded(out)}",
+        f"  {_bars_of(out, arguments.bars)}",
+        "look at a running demo from another terminal:",
+        f"  {invocation.mdfeedd()} tail demo-futures",
+        f"  {invocation.mdfeedd()} doctor",
+    ]
+
+
+def _most_traded(out: str) -> str:
+    columns = "symbol, count(*) AS trades, sum(size) AS volume, max(price) AS high"
+    if shutil.which("duckdb"):
+        files = f"'{out}/trades/**/*.parquet'"
+        return f'duckdb -c "SELECT {columns} FROM {files} GROUP BY symbol ORDER BY trades DESC"'  # noqa: S608 - shown, not run
+    return _python(f"{out}/trades/**/*.parquet", f"aggregate('{columns}').order('trades DESC')")
+
+
+def _bars_of(out: str, bars_s: int) -> str:
+    chosen, order = f"interval_s = {bars_s}", "symbol, ts_open"
+    if shutil.which("duckdb"):
+        return (
+            f"duckdb -c \"FROM '{out}/bars/**/*.parquet' WHERE {chosen} ORDER BY {order} LIMIT 20\""
+        )
+    return _python(f"{out}/bars/**/*.parquet", f"filter('{chosen}').order('{order}')")
+
+
+def _python(files: str, query: str) -> str:
+    """A command line for where DuckDB is a module, or could be."""
+    python = invocation.python()
+    needs = "" if importlib.util.find_spec("duckdb") else "   # pip install duckdb"
+    return f"{python} -c \"import duckdb; duckdb.read_parquet('{files}').{query}.show()\"{needs}"

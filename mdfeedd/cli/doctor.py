@@ -1,0 +1,182 @@
+"""``mdfeedd doctor``: the rings of this host, who writes and reads them, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.cli import units
+from mdfeedd.cli.trouble import Trouble
+
+if TYPE_CHECKING:
+    from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
+
+HUNG_S: Final = 5.0  # a living writer or consumer that has not moved for so long
+LEAST_FREE: Final = 16 << 20  # bytes: a few rings of the default capacity
+
+_EPILOG: Final = """\
+Reads shared memory and registers nowhere, so it may be run at any time. Exit status 1 if something is wrong:
+a writer that died without a word, a process that hangs, a living reader that lost records or is about to,
+a file that is no ring, a file system that is nearly full. Each line of it says what to do.
+
+A ring stays after its writer, so that readers can finish and the next writer can go on in the same sequence.
+'--remove' takes away one that nobody writes; readers that are attached keep what they have.
+
+examples:
+  mdfeedd doctor
+  mdfeedd doctor --remove demo-futures
+"""
+
+
+def add(commands: Any) -> None:
+    """Tell argparse of the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="list the rings, their writers and readers, and what is wrong",
+        description="List the rings of this host, their writers and readers, and what is wrong.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--remove",
+        action="append",
+        metavar="NAME",
+        help="remove a ring that nobody writes (may be given again)",
+    )
+    parser.add_argument(
+        "--shm-dir",
+        default=units.SHM_DIR,
+        metavar="DIR",
+        help=f"where the rings lie ({units.SHM_DIR})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look, tell, and say by the status whether there is trouble; or remove."""
+    if arguments.remove:
+        return _remove(arguments.remove, arguments.shm_dir)
+    report = examine(arguments.shm_dir)
+    print("\n".join(report.lines))
+    if report.troubles:
+        print()
+        for trouble in report.troubles:
+            print(f"trouble: {trouble}")
+        return 1
+    print("\nno trouble")
+    return 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What `examine` found: lines to show, and what is wrong, each one sentence."""
+
+    lines: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+
+def examine(directory: str) -> Report:
+    """Look at all rings of a folder. Raises `Trouble` if there is no such folder."""
+    from mdfeedd.ring import RingError, list_rings
+    from mdfeedd.ring.inspect import inspect
+
+    report = Report()
+    try:
+        names = list_rings(directory)
+    except RingError as error:
+        raise Trouble(str(error)) from None
+    _space(directory, report)
+    if not names:
+        report.lines.append(f"no rings in {directory}: 'mdfeedd demo' makes some")
+    for name in names:
+        report.lines.append("")
+        try:
+            info = inspect(name, directory)
+        except (RingError, ValueError) as error:
+            report.lines.append(f"{name}: cannot be read")
+            report.troubles.append(f"{error}; 'mdfeedd doctor --remove {name}' removes the file")
+            continue
+        _ring(info, report)
+    return report
+
+
+def _space(directory: str, report: Report) -> None:
+    stat = os.statvfs(directory)
+    free, total = stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize
+    report.lines.append(f"{directory}: {units.size(free)} free of {units.size(total)}")
+    if free < LEAST_FREE:
+        report.troubles.append(
+            f"{directory} has {units.size(free)} left, and a ring of 65,536 ticks takes 4.2 MB: remove "
+            f"rings that nobody needs, or make it larger (mount -o remount,size=1g {directory}; in "
+            f"Docker --shm-size=1g)"
+        )
+
+
+def _ring(info: RingInfo, report: Report) -> None:
+    kind = {"tick": "ticks", "bar": "bars"}.get(info.layout.partition(":")[0], "records")
+    state = info.state_text
+    writer = f"writer pid {info.pid}" if info.writer_alive else f"writer {state}"
+    if info.writer_alive:
+        writer += f", last seen {units.duration(max(0, info.heartbeat_age_ns))} ago"
+    report.lines.append(f"{info.name}: {kind} of {info.feed or 'no feed'}, {state}")
+    report.lines.append(
+        f"  {writer}; epoch {info.epoch}; {units.count(info.published)} published, room for "
+        f"{units.count(info.capacity)}; {units.count(info.instruments_count)} instruments; "
+        f"{units.size(info.total_size)}"
+    )
+    told = {name: n for name, n in info.counters.items() if n}
+    if told:
+        report.lines.append("  " + ", ".join(f"{n} {units.count(v)}" for n, v in told.items()))
+    if state == "dead":
+        report.troubles.append(
+            f"the writer of {info.name} (pid {info.pid}) died without closing it: start it again and "
+            f"it goes on after record {info.tail}, or 'mdfeedd doctor --remove {info.name}'"
+        )
+    elif info.writer_alive and info.heartbeat_age_ns > HUNG_S * 1e9:
+        report.troubles.append(
+            f"the writer of {info.name} (pid {info.pid}) is alive but was last seen "
+            f"{units.duration(info.heartbeat_age_ns)} ago: is it stopped or hanging?"
+        )
+    for consumer in info.consumers:
+        _consumer(info, consumer, report)
+
+
+def _consumer(info: RingInfo, consumer: ConsumerInfo, report: Report) -> None:
+    if not consumer.same_ring:
+        return  # of a ring that had the name before
+    alive = f"pid {consumer.pid}" if consumer.alive else "gone"
+    report.lines.append(
+        f"    {consumer.name:24} {alive:12} read {units.count(consumer.records)}, "
+        f"lag {units.count(consumer.lag)}, lost {units.count(consumer.lost)}"
+    )
+    if not consumer.alive:
+        return
+    who = f"{consumer.name} (pid {consumer.pid}) on {info.name}"
+    if consumer.lost:
+        report.troubles.append(
+            f"{who} has lost {units.count(consumer.lost)} records in {consumer.overruns} episodes: it "
+            f"is too slow, or the ring too small (capacity {units.count(info.capacity)})"
+        )
+    elif consumer.lag > info.capacity // 2:
+        report.troubles.append(
+            f"{who} is {units.count(consumer.lag)} records behind, of {units.count(info.capacity)} "
+            f"that the ring holds: it is about to lose some"
+        )
+
+
+def _remove(names: list[str], directory: str) -> int:
+    from mdfeedd.ring import RingError, remove
+
+    failed = []
+    for name in names:
+        try:
+            remove(name, directory)
+        except (RingError, ValueError) as error:
+            failed.append(str(error))
+        else:
+            print(f"removed {name}")
+    if failed:
+        raise Trouble("; ".join(failed))
+    return 0

@@ -1,0 +1,286 @@
+"""``mdfeedd replay``: recordings through a ring, into files and bars, or to whoever reads the ring."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.cli import units
+from mdfeedd.cli.trouble import Trouble
+
+if TYPE_CHECKING:
+    from mdfeedd.cli.replay_result import Before
+    from mdfeedd.daemon.plan import Plan
+    from mdfeedd.daemon.supervisor import Supervisor
+
+BARS: Final = "bars"
+STORE: Final = "parquet"
+MAX_WAIT_S: Final = 86_400.0  # for the readers of --wait-consumers
+MAX_SPEED: Final = 1e6
+FRAME_S: Final = 0.1
+LINE_S: Final = 2.0
+
+_EPILOG: Final = """\
+Reads DBN files (.dbn, .dbn.zst, and DBN as JSON lines), several of them merged in time order, into the ring NAME.
+The replay waits for every reader that is attached to the ring, so none of them loses anything. It ends when the
+files end; the summary then counts what was published, and compares it with the rows in the files.
+
+Without --out nothing is stored: the ring stays in shared memory for 'mdfeedd tail NAME --oldest' or a strategy.
+With --wait-consumers N the first record waits for N readers.
+
+examples:
+  mdfeedd replay day.dbn.zst --out ticks                    into ticks/{trades,quotes}/feed=NAME/date=.../
+  mdfeedd replay day.dbn.zst --out ticks --bars 60          and one-minute bars
+  mdfeedd replay a.dbn b.dbn --speed 10 --wait-consumers 1  ten times as fast as it happened, for a strategy
+"""
+
+
+def add(commands: Any) -> None:
+    """Tell argparse of the command."""
+    parser = commands.add_parser(
+        "replay",
+        help="replay DBN files into a ring, Parquet files and bars",
+        description="Replay DBN files into a ring, and from there into Parquet files and bars.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files to replay")
+    parser.add_argument(
+        "--feed", default="replay", metavar="NAME", help="name of the feed and its ring (replay)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default="max",
+        metavar="max|X",
+        help="as fast as possible (max), or X times as fast as it was recorded",
+    )
+    parser.add_argument("--out", metavar="DIR", help="store everything as Parquet files there")
+    parser.add_argument(
+        "--bars",
+        type=units.whole(1, 604_800, "--bars"),
+        metavar="SECONDS",
+        help="make bars of this length, into the ring NAME-bars (and --out)",
+    )
+    parser.add_argument(
+        "--wait-consumers",
+        type=units.whole(0, 100, "--wait-consumers"),
+        default=0,
+        metavar="N",
+        help="wait for N readers of your own before the first record",
+    )
+    parser.add_argument(
+        "--dbn-version",
+        type=units.whole(1, 3, "--dbn-version"),
+        metavar="V",
+        help="version of files that hold bare records, without metadata (.frag)",
+    )
+    parser.add_argument(
+        "--shm-dir",
+        default=units.SHM_DIR,
+        metavar="DIR",
+        help=f"where the rings lie ({units.SHM_DIR})",
+    )
+    parser.set_defaults(run=run)
+
+
+def _speed(text: str) -> str | float:
+    return text if text == "max" else units.number(0, MAX_SPEED, "--speed")(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything that can be checked, replay, tell."""
+    from mdfeedd.cli import supervised
+    from mdfeedd.cli.replay_result import Before, Result
+    from mdfeedd.daemon import log
+    from mdfeedd.daemon.supervisor import Supervisor
+
+    shm_dir = os.path.abspath(arguments.shm_dir)
+    _check_files(arguments)
+    out = _out(arguments)
+    planned = _plan(arguments, shm_dir, out)
+    rings = _rings(arguments)
+    _clear(rings, shm_dir)
+    before = Before.look(rings, shm_dir)
+    log.setup(planned.log, "replay")
+    supervised.quiet()
+    supervisor = Supervisor(planned, until_done=True)
+    total_bytes = sum(os.path.getsize(path) for path in arguments.paths)
+    start = time.monotonic()
+
+    async def view(running: Supervisor) -> None:
+        await _show(running, before, total_bytes)
+
+    try:
+        stopped = supervised.supervise(supervisor, view)
+        result = Result.take(supervisor, before, out, time.monotonic() - start)
+    finally:
+        if out is not None:
+            _clear(rings, shm_dir)
+    status = result.tell(arguments)
+    if stopped is supervised.Stopped.BY_INTERRUPT:
+        raise KeyboardInterrupt
+    return status
+
+
+def _rings(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The ring of the feed, that of its own bars, and that of the bars we make."""
+    from mdfeedd.daemon.plan import BARS_SUFFIX
+
+    name = arguments.feed
+    return (name, name + BARS_SUFFIX, f"{name}-bars")
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Whether each file can be opened and is what it should be; told before anything is started."""
+    from mdfeedd.feeds.replay.source import Recording, ReplayError
+
+    for path in arguments.paths:
+        try:
+            Recording(path, arguments.dbn_version).close()
+        except ReplayError as error:
+            sentence = str(error).replace("(option 'version')", "(--dbn-version)")
+            raise Trouble(sentence) from None
+
+
+def _out(arguments: argparse.Namespace) -> Path | None:
+    from mdfeedd.cli import stored
+
+    if arguments.out is None:
+        return None
+    if importlib.util.find_spec("pyarrow") is None:
+        raise Trouble("--out needs pyarrow: pip install 'mdfeedd[parquet]'")
+    out = Path(arguments.out)
+    try:
+        stored.check_folder(out)
+    except OSError as error:
+        raise Trouble(f"cannot write to the folder {out}: {error.strerror}") from None
+    if any(out.glob(f"*/feed={arguments.feed}/date=*/*.parquet")):
+        print(
+            f"mdfeedd replay: {out} has files of the feed {arguments.feed} already, this adds to them",
+            file=sys.stderr,
+        )
+    return out.absolute()
+
+
+def _clear(rings: tuple[str, ...], shm_dir: str) -> None:
+    """Remove what earlier replays left. A ring that is written is an error; one that is read stays."""
+    from mdfeedd.ring import RingBusy, RingError, RingMissing, remove
+    from mdfeedd.ring.inspect import inspect
+
+    for ring in rings:
+        try:
+            if not any(consumer.alive for consumer in inspect(ring, shm_dir).consumers):
+                remove(ring, shm_dir)
+        except RingMissing:
+            continue
+        except RingBusy:
+            raise Trouble(
+                f"the ring {ring} is being written by another process: choose another --feed NAME"
+            ) from None
+        except (RingError, ValueError) as error:
+            raise Trouble(str(error)) from None
+
+
+def _plan(arguments: argparse.Namespace, shm_dir: str, out: Path | None) -> Plan:
+    from mdfeedd.daemon import config
+
+    ring, vendor_bars, own_bars = _rings(arguments)
+    readers = arguments.wait_consumers + (out is not None) + (arguments.bars is not None)
+    feed = {
+        "name": ring,
+        "vendor": "replay",
+        "options": {
+            "paths": [os.path.abspath(path) for path in arguments.paths],
+            "speed": arguments.speed,
+            "min_consumers": readers,
+            "min_consumers_limit_s": MAX_WAIT_S,
+            "version": arguments.dbn_version,
+        },
+    }
+    consumers: list[dict[str, Any]] = []
+    stored = [ring, vendor_bars]
+    if arguments.bars is not None:
+        stored.append(own_bars)
+        options = {"intervals_s": [arguments.bars], "ring": own_bars}
+        consumers.append({"name": BARS, "type": "bars", "rings": [ring], "options": options})
+    if out is not None:
+        sink = {"type": "parquet", "path": str(out)}
+        consumers.append(
+            {"name": STORE, "type": "batch", "rings": stored, "options": {"sink": sink}}
+        )
+    try:
+        return config.check(
+            {
+                "shm_dir": shm_dir,
+                "metrics": None,
+                "log": {"level": "warning"},
+                "feeds": [feed],
+                "consumers": consumers,
+            }
+        )
+    except config.ConfigError as error:
+        raise Trouble("; ".join(problem.sentence for problem in error.problems)) from None
+
+
+# ------------------------------------------------------------------------------------------- progress
+
+
+async def _show(supervisor: Supervisor, before: Before, total_bytes: int) -> None:
+    """Progress until everything has ended: a bar on a terminal, else a line now and then."""
+    import asyncio
+
+    waiting = asyncio.ensure_future(supervisor.wait())
+    with contextlib.ExitStack() as stack:
+        stack.callback(waiting.cancel)
+        if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+            update = stack.enter_context(_bar(before, total_bytes))
+        else:
+            update = _lines(before, total_bytes)
+        while not waiting.done():
+            update()
+            await asyncio.wait([waiting], timeout=FRAME_S)
+        update()
+
+
+@contextlib.contextmanager
+def _bar(before: Before, total_bytes: int) -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    progress = Progress(
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[records]} records"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("", total=total_bytes, records="0")
+
+        def update() -> None:
+            now = before.progress()
+            progress.update(task, completed=now.received_bytes, records=units.count(now.records))
+
+        yield update
+
+
+def _lines(before: Before, total_bytes: int) -> Any:
+    due = time.monotonic() + LINE_S
+
+    def update() -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due += LINE_S
+            now = before.progress()
+            percent = 100 * now.received_bytes / max(1, total_bytes)
+            print(f"{percent:3.0f} %  {units.count(now.records)} records", file=sys.stderr)
+
+    return update

@@ -1,0 +1,174 @@
+"""What a replay has done: counters of its rings, less what they said before, and the rows in the files."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from mdfeedd.cli import invocation, stored, units
+from mdfeedd.ring import RingError
+from mdfeedd.ring.inspect import RingInfo, inspect
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from mdfeedd.cli.stored import Stored
+    from mdfeedd.daemon.supervisor import Supervisor
+
+_UNUSED: Final = {
+    "skipped_records": "of a kind that makes no tick",
+    "unknown_records": "of a kind that is not known",
+    "malformed_records": "malformed",
+    "unmapped_records": "of an instrument without a symbol",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How far the feed has come."""
+
+    received_bytes: int
+    records: int
+
+
+@dataclass(slots=True)
+class Before:
+    """The rings as they were: a ring that somebody reads is continued, its counters with it."""
+
+    rings: tuple[str, ...]
+    shm_dir: str
+    infos: dict[str, RingInfo]
+
+    @classmethod
+    def look(cls, rings: tuple[str, ...], shm_dir: str) -> Before:
+        """Look at the rings that are there."""
+        return cls(rings, shm_dir, _look(rings, shm_dir))
+
+    def now(self) -> dict[str, RingInfo]:
+        """Look again."""
+        return _look(self.rings, self.shm_dir)
+
+    def counted(self, now: dict[str, RingInfo], name: str) -> int:
+        """What the feed has counted since."""
+        ring = self.rings[0]
+        value = now[ring].counters[name] if ring in now else 0
+        return value - (self.infos[ring].counters[name] if ring in self.infos else 0)
+
+    def published(self, now: dict[str, RingInfo], ring: str) -> int:
+        """Records published into one of the rings since."""
+        value = now[ring].published if ring in now else 0
+        return value - (self.infos[ring].published if ring in self.infos else 0)
+
+    def progress(self) -> Done:
+        """How far it is."""
+        now = _look(self.rings[:1], self.shm_dir)
+        return Done(self.counted(now, "received_bytes"), self.counted(now, "received_records"))
+
+
+def _look(rings: tuple[str, ...], shm_dir: str) -> dict[str, RingInfo]:
+    infos = {}
+    for ring in rings:
+        with contextlib.suppress(RingError):  # not made (yet)
+            infos[ring] = inspect(ring, shm_dir)
+    return infos
+
+
+@dataclass(slots=True)
+class Result:
+    """All of it, taken before rings are removed."""
+
+    before: Before
+    now: dict[str, RingInfo]
+    seconds: float
+    stored: Stored | None = None
+    stored_error: str = ""
+    troubles: list[str] = field(default_factory=list)
+
+    @classmethod
+    def take(
+        cls, supervisor: Supervisor, before: Before, out: Path | None, seconds: float
+    ) -> Result:
+        """Look at everything."""
+        now = before.now()
+        result = cls(before, now, seconds)
+        for child in supervisor.children:
+            if child.restarts or child.last_code not in {0, None}:
+                result.troubles.append(f"{child.label} ended early: {child.last_exit}")
+        if out is not None:
+            lives = [(info.ring_id.hex(), info.epoch) for info in now.values()]
+            try:
+                result.stored = stored.count(out, lives)
+            except OSError as error:
+                result.stored_error = str(error)
+        return result
+
+    def tell(self, arguments: argparse.Namespace) -> int:
+        """Print the summary; 0 if all is as it should be."""
+
+        def counted(name: str) -> int:
+            return self.before.counted(self.now, name)
+
+        quotes, trades = counted("published_quotes"), counted("published_trades")
+        others = counted("published_others")
+        made = self.before.published(self.now, self.before.rings[2])
+        vendor = self.before.published(self.now, self.before.rings[1])
+        lost = sum(
+            consumer.lost
+            for info in self.now.values()
+            for consumer in info.consumers
+            if consumer.same_ring
+        )
+        files = len(arguments.paths)
+        read = f"of {files} file{'s' if files > 1 else ''}, {units.size(counted('received_bytes'))}"
+        rows = [
+            ("records", counted("received_records"), f"{read}, in {self.seconds:.1f} s"),
+            *((_name(n), counted(n), text) for n, text in _UNUSED.items() if counted(n)),
+            (
+                "ticks",
+                quotes + trades + others,
+                ", ".join(
+                    f"{units.count(n)} {kind}"
+                    for n, kind in ((quotes, "quotes"), (trades, "trades"), (others, "others"))
+                ),
+            ),
+        ]
+        if vendor:
+            rows.append(("vendor bars", vendor, f"in the ring {self.before.rings[1]}"))
+        if arguments.bars is not None:
+            rows.append(("bars", made, f"of {arguments.bars} s"))
+        rows.append(("lost", lost, "by any reader"))
+        missing = self._missing({"quotes": quotes, "trades": trades, "bars": vendor + made})
+        if self.stored is not None:
+            all_rows = sum(self.stored.rows.values())
+            rows.append(("stored", all_rows, missing or "all quotes, trades and bars: counted"))
+        for name, n, remark in rows:
+            print(f"  {name:12}{units.count(n):>14}   {remark}")
+        self._tell_where(arguments)
+        for trouble in [*self.troubles, *([self.stored_error] if self.stored_error else [])]:
+            print(f"\ntrouble: {trouble}")
+        return 1 if lost or missing or self.troubles or self.stored_error else 0
+
+    def _missing(self, published: dict[str, int]) -> str:
+        """What the files lack, in words; nothing if all is there."""
+        if self.stored is None:
+            return ""
+        lack = {table: n - self.stored.rows[table] for table, n in published.items()}
+        told = ", ".join(f"{units.count(n)} {table}" for table, n in lack.items() if n)
+        return f"NOT ALL: missing in the files are {told}" if told else ""
+
+    def _tell_where(self, arguments: argparse.Namespace) -> None:
+        if self.stored is not None:
+            out = arguments.out.rstrip("/") or "/"
+            print(
+                f"\n{units.count(len(self.stored.files))} files, {units.size(self.stored.bytes)}, in "
+                f"{out}/{{quotes,trades,bars}}/feed={arguments.feed}/date=YYYY-MM-DD/"
+            )
+        elif self.now:
+            tail = f"{invocation.mdfeedd()} tail {arguments.feed} --oldest --no-follow"
+            print(f"\nthe ring is still there: {tail}")
+
+
+def _name(counter: str) -> str:
+    return counter.removesuffix("_records")

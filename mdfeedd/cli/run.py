@@ -1,0 +1,65 @@
+"""``mdfeedd run``: the daemon in the foreground, as a service manager wants it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.cli.check import load
+from mdfeedd.cli.trouble import Trouble
+
+if TYPE_CHECKING:
+    from mdfeedd.daemon.supervisor import Supervisor
+
+_EPILOG: Final = """\
+Starts one process per feed and consumer of the file, restarts what dies, serves /metrics, and logs to
+standard error. SIGTERM or Ctrl-C stops it: feeds first, then the consumers when they have read everything
+and their sinks have it. A second Ctrl-C does not wait.
+
+exit status:
+  0 stopped as asked   1 a child was given up, or it could not start   77 credentials   78 configuration
+
+examples:
+  mdfeedd check -c mdfeedd.yaml && mdfeedd run -c mdfeedd.yaml
+  curl -s localhost:9464/metrics | grep lost
+"""
+
+
+def add(commands: Any) -> None:
+    """Tell argparse of the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run the feeds and consumers of a configuration file",
+        description="Run the feeds and consumers of a configuration file.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="the YAML file")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until stopped, or until everything has ended for good."""
+    plan = load(arguments.config)
+
+    from mdfeedd.cli.supervised import Stopped, supervise
+    from mdfeedd.daemon import log
+    from mdfeedd.daemon.supervisor import Supervisor
+
+    log.setup(plan.log, "supervisor")
+    supervisor = Supervisor(plan)
+    stopped = supervise(supervisor)
+    if stopped is Stopped.BY_INTERRUPT:
+        raise KeyboardInterrupt
+    return 0 if stopped is Stopped.BY_SIGNAL else _status(supervisor)
+
+
+def _status(supervisor: Supervisor) -> int:
+    """0 if all children ended well by themselves; else the gravest reason in `Trouble`."""
+    failed = supervisor.failures
+    if not failed:
+        return 0
+    codes = {child.last_code for child in failed}
+    status = 77 if 77 in codes else 78 if 78 in codes else 1
+    names = ", ".join(f"{child.label} ({child.last_exit})" for child in failed)
+    raise Trouble(f"given up: {names}", status)

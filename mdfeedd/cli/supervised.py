@@ -1,0 +1,86 @@
+"""A supervisor in this process: run with signals, an optional view beside it, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from mdfeedd.cli.trouble import Trouble
+from mdfeedd.daemon.supervisor import StartError, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    View = Callable[[Supervisor], Awaitable[None]]
+
+
+class Stopped(enum.Enum):
+    """Why a supervised run came to its end."""
+
+    BY_ITSELF = "by itself"
+    BY_SIGNAL = "by SIGTERM"
+    BY_INTERRUPT = "by Ctrl-C"
+
+
+def supervise(supervisor: Supervisor, view: View | None = None) -> Stopped:
+    """Start, wait until all has ended, the view returns or a signal comes, and stop in order.
+
+    A second Ctrl-C kills the children and raises `KeyboardInterrupt`. Raises `Trouble` if it cannot start.
+    """
+    try:
+        return asyncio.run(_supervise(supervisor, view))
+    except StartError as error:
+        raise Trouble(str(error)) from None
+
+
+def quiet() -> None:
+    """Keep the supervisor's log for oneself: the command tells by other means how its children end."""
+    logging.getLogger("mdfeedd.daemon.supervisor").setLevel(logging.CRITICAL)
+
+
+async def _supervise(supervisor: Supervisor, view: View | None) -> Stopped:
+    loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+    assert running is not None
+    stopped = Stopped.BY_ITSELF
+    ending = asyncio.Event()
+
+    def stop(reason: Stopped) -> None:
+        nonlocal stopped
+        if stopped is Stopped.BY_ITSELF:
+            stopped = reason
+            ending.set()
+        elif reason is Stopped.BY_INTERRUPT:
+            running.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop, Stopped.BY_SIGNAL)
+    loop.add_signal_handler(signal.SIGINT, stop, Stopped.BY_INTERRUPT)
+    work = asyncio.create_task(_work(supervisor, view))
+    end = asyncio.create_task(ending.wait())
+    try:
+        await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+        await supervisor.stop()
+    except asyncio.CancelledError:  # the second Ctrl-C
+        raise KeyboardInterrupt from None
+    finally:
+        for task in (work, end):
+            task.cancel()
+        results = await asyncio.gather(work, end, return_exceptions=True)
+    failed = results[0]
+    if isinstance(failed, BaseException) and not isinstance(failed, asyncio.CancelledError):
+        raise failed
+    return stopped
+
+
+async def _work(supervisor: Supervisor, view: View | None) -> None:
+    """Start and wait; with a view, for the view, which runs from the start on."""
+    shown = None if view is None else asyncio.ensure_future(view(supervisor))
+    try:
+        await supervisor.start()
+        await (supervisor.wait() if shown is None else shown)
+    finally:
+        if shown is not None:
+            shown.cancel()

@@ -1,0 +1,321 @@
+"""``mdfeedd tail``: what flows through a ring, for people or for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.cli import units
+from mdfeedd.cli.trouble import Trouble
+from mdfeedd.tick import (
+    BAR,
+    DEFINITION,
+    GAP,
+    IMBALANCE,
+    QUOTE,
+    STATISTIC,
+    STATUS,
+    TICK,
+    TIME_UNDEF,
+    TRADE,
+    BarFlag,
+    Flag,
+    GapReason,
+    Kind,
+    Side,
+)
+
+if TYPE_CHECKING:
+    import enum
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from mdfeedd.ring import Reader, RecordBatch
+    from mdfeedd.ring.instruments import Instruments
+
+BATCH: Final = 1024  # records read, and lines written, at a time
+_TIMES: Final = {"ts_event", "ts_recv", "ts_open", "ts_first", "ts_last", "expiration"}
+_PRICES: Final = {
+    *("bid_price", "ask_price", "price", "ref_price", "match_price", "tick_size"),
+    *("open", "high", "low", "close", "vwap"),
+}
+_TRADES: Final = (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION)
+_PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
+    Kind.QUOTE: QUOTE,
+    **dict.fromkeys(_TRADES, TRADE),
+    Kind.STATUS: STATUS,
+    Kind.STATISTIC: STATISTIC,
+    Kind.GAP: GAP,
+    Kind.RECOVERED: GAP,
+    Kind.DEFINITION: DEFINITION,
+    Kind.IMBALANCE: IMBALANCE,
+}
+_WORDS: Final = {0: None, 1: True, 2: False}  # of the is_* fields
+_SIDES: Final = {Side.NONE: "none", Side.BUY: "buy", Side.SELL: "sell"}
+
+_EPILOG: Final = """\
+Times are the venue's, in UTC. A quote is bid size x bid price | ask price x ask size. What was overwritten
+before it could be read is told where it is missing. 'mdfeedd doctor' lists the rings.
+
+JSON lines: prices are strings of decimals, exact; times are ISO 8601 with nanoseconds; what a record does
+not have is null. A loss is {"kind": "LOST", "count": N}.
+
+examples:
+  mdfeedd tail demo-futures                      while 'mdfeedd demo' runs in another terminal
+  mdfeedd tail demo-futures --symbol ESZ6 -n 20
+  mdfeedd tail demo-bars
+  mdfeedd tail demo-fx --json | jq -c 'select(.kind == "TRADE") | [.symbol, .price, .size]'
+"""
+
+
+def add(commands: Any) -> None:
+    """Tell argparse of the command."""
+    parser = commands.add_parser(
+        "tail",
+        help="show what flows through a ring",
+        description="Show what flows through a ring, and follow it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ring", metavar="RING", help="name of the ring: ticks or bars")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "-n", type=units.whole(1, 2**62, "-n"), metavar="N", help="stop after N records"
+    )
+    parser.add_argument(
+        "--symbol", action="append", metavar="S", help="only this symbol (may be given again)"
+    )
+    parser.add_argument(
+        "--oldest", action="store_true", help="begin with the oldest record that the ring holds"
+    )
+    parser.add_argument(
+        "--no-follow", action="store_true", help="end when the writer has ended and all is shown"
+    )
+    parser.add_argument(
+        "--wait",
+        type=units.number(0, 1e9, "--wait"),
+        default=0.0,
+        metavar="SECONDS",
+        help="wait for a ring that does not exist yet",
+    )
+    parser.add_argument(
+        "--shm-dir",
+        default=units.SHM_DIR,
+        metavar="DIR",
+        help=f"where the rings lie ({units.SHM_DIR})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show records until told to stop."""
+    from mdfeedd.ring import Reader, RingError, RingMissing
+
+    try:
+        with Reader(
+            arguments.ring,
+            "oldest" if arguments.oldest else "now",
+            f"tail-{os.getpid()}",
+            wait=arguments.wait,
+            follow=not arguments.no_follow,
+            directory=arguments.shm_dir,
+        ) as reader:
+            _show(reader, arguments)
+    except RingMissing:
+        raise Trouble(_missing(arguments)) from None
+    except (RingError, ValueError) as error:
+        raise Trouble(str(error)) from None
+    return 0
+
+
+def _missing(arguments: argparse.Namespace) -> str:
+    from mdfeedd.ring import RingError, list_rings
+
+    directory = arguments.shm_dir
+    try:
+        there = list_rings(directory)
+    except RingError as error:
+        return str(error)
+    known = f"there are {', '.join(there)}" if there else "there are none at all"
+    return f"there is no ring {arguments.ring} in {directory}: {known}; --wait SECONDS waits for its writer"
+
+
+def _show(reader: Reader, arguments: argparse.Namespace) -> None:
+    left = math.inf if arguments.n is None else arguments.n
+    wanted = set(arguments.symbol or ())
+    lines = (_JsonLines if arguments.json else _TextLines)()
+    told_end = False
+    while left > 0:
+        batch = reader.read(BATCH, timeout=0.5)
+        if not len(batch) and not batch.lost:
+            if reader.ended and arguments.no_follow:
+                return
+            if reader.ended and not told_end:
+                print(
+                    f"mdfeedd tail: the writer of {reader.name} has ended; waiting for the next "
+                    f"(Ctrl-C stops)",
+                    file=sys.stderr,
+                )
+            told_end = reader.ended
+            continue
+        text: list[str] = [lines.lost(batch.lost)] if batch.lost else []
+        for line in lines.of(batch, wanted):
+            if left <= 0:
+                break
+            text.append(line)
+            left -= 1
+        if text:
+            sys.stdout.write("\n".join(text) + "\n")
+            sys.stdout.flush()
+
+
+def _rows(batch: RecordBatch, wanted: set[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each record as a dict of its fields (kind, payload, no padding), and its symbol."""
+    records, instruments = batch.records, batch.instruments
+    if records.dtype not in (TICK, BAR):
+        raise Trouble("this ring holds records of a layout of its own, neither ticks nor bars")
+    ids = records["instrument_id"].tolist()
+    for i, instrument_id in enumerate(ids):
+        symbol = instruments.symbol(instrument_id)
+        if not wanted or symbol in wanted:
+            yield _fields(records[i : i + 1]), symbol
+
+
+def _fields(record: npt.NDArray[np.void]) -> dict[str, Any]:
+    if record.dtype == TICK:
+        record = record.view(_PAYLOADS.get(int(record["kind"][0]), TICK))
+    names = record.dtype.names
+    assert names is not None
+    return {
+        name: value
+        for name, value in zip(names, record.item(), strict=True)
+        if name not in {"reserved", "payload"}
+    }
+
+
+class _JsonLines:
+    """Records as JSON, one object a line."""
+
+    @staticmethod
+    def lost(n: int) -> str:
+        return json.dumps({"kind": "LOST", "count": n})
+
+    def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
+        bars = batch.records.dtype == BAR
+        for fields, symbol in _rows(batch, wanted):
+            head = {"kind": "BAR" if bars else _name(Kind, fields.pop("kind")), "symbol": symbol}
+            flags = _flags(BarFlag if bars else Flag, fields.pop("flags"))
+            body = {name: self._value(name, value) for name, value in fields.items()}
+            if head["kind"] in {"GAP", "RECOVERED"}:
+                body["reason"] = _name(GapReason, fields["reason"])
+            yield json.dumps({**head, **body, "flags": flags})
+
+    @staticmethod
+    def _value(name: str, value: Any) -> Any:
+        if name in _TIMES:
+            return None if value in {TIME_UNDEF, 0} else units.iso_time(value)
+        if name in _PRICES:
+            text = units.price(value)
+            return None if text == "-" else text
+        if name == "side":
+            return _SIDES.get(value, value)
+        if name.startswith("is_"):
+            return _WORDS.get(value)
+        return value
+
+
+class _TextLines:
+    """Records as aligned text; a line of its own when the day changes."""
+
+    def __init__(self) -> None:
+        self._date = ""
+        self._width = 7
+
+    @staticmethod
+    def lost(n: int) -> str:
+        return f"-- {units.count(n)} records lost: overwritten before they could be read"
+
+    def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
+        bars = batch.records.dtype == BAR
+        for fields, symbol in _rows(batch, wanted):
+            when = fields["ts_open" if bars else "ts_event"]
+            date = units.date(when)
+            change = ""
+            if date != self._date:
+                self._date = date
+                change = f"-- {date}\n"
+            self._width = max(self._width, len(symbol))
+            decimals = _decimals(batch.instruments, fields["instrument_id"])
+            text = _bar_text(fields, decimals) if bars else _tick_text(fields, decimals)
+            flags = _flags(BarFlag if bars else Flag, fields["flags"])
+            shown = [flag.lower() for flag in flags if flag != "EVENT_END"]
+            name = f"BAR {fields['interval_s']}s" if bars else _name(Kind, fields["kind"])
+            line = f"{units.clock(when)}  {name:7} {symbol:{self._width}}  {text}"
+            yield change + " ".join([line.rstrip(), *(f"[{flag}]" for flag in shown)])
+
+
+def _decimals(instruments: Instruments, instrument_id: int) -> int:
+    found = instruments.get(instrument_id)
+    return units.decimals_of(found.tick_size) if found else 0
+
+
+def _bar_text(bar: dict[str, Any], decimals: int) -> str:
+    prices = (f"{k[0].upper()} {units.price(bar[k], decimals)}" for k in _OHLC)
+    vwap = units.price(bar["vwap"], decimals)
+    return f"{' '.join(prices)}  vol {bar['volume']} vwap {vwap} n {bar['count']}"
+
+
+_OHLC: Final = ("open", "high", "low", "close")
+
+
+def _tick_text(tick: dict[str, Any], decimals: int) -> str:
+    kind = tick["kind"]
+
+    def price(name: str) -> str:
+        return units.price(tick[name], decimals)
+
+    if kind == Kind.QUOTE:
+        bid = f"{tick['bid_size']} x {price('bid_price')}"
+        return f"{bid:>20} | {price('ask_price')} x {tick['ask_size']}"
+    if kind in _TRADES:
+        side = _SIDES.get(tick["side"], "")
+        return f"{tick['size']} at {price('price')} {'' if side == 'none' else side} #{tick['trade_id']}"
+    if kind in {Kind.GAP, Kind.RECOVERED}:
+        reason = _name(GapReason, tick["reason"]).lower().replace("_", " ")
+        return f"{reason}: {_bounds(tick)}"
+    if kind == Kind.STATUS:
+        words = {0: "?", 1: "yes", 2: "no"}
+        trading, quoting = words.get(tick["is_trading"]), words.get(tick["is_quoting"])
+        return f"state {tick['state']} reason {tick['reason']} trading {trading} quoting {quoting}"
+    if kind == Kind.STATISTIC:
+        return f"type {tick['type']} price {price('price')} quantity {tick['quantity']}"
+    if kind == Kind.IMBALANCE:
+        paired, surplus = tick["paired_size"], tick["imbalance_size"]
+        return f"paired {paired} imbalance {surplus} ref {price('ref_price')}"
+    if kind == Kind.DEFINITION:
+        return f"tick size {price('tick_size')} expires {units.date(tick['expiration'])}"
+    return ""
+
+
+def _bounds(gap: dict[str, Any]) -> str:
+    first, last = gap["first_missing"], gap["last_missing"]
+    if gap["reason"] in {GapReason.PACKET_LOSS, GapReason.RING_LAPPED}:
+        return f"{first} to {last}"
+    return f"{units.clock(first)} to {units.clock(last)}"
+
+
+def _name(codes: type[enum.IntEnum], code: int) -> str:
+    try:
+        return codes(code).name
+    except ValueError:
+        return f"#{code}"
+
+
+def _flags(flags: type[enum.IntFlag], value: int) -> list[str]:
+    return [str(flag.name) for flag in flags if value & flag]

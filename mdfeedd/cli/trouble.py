@@ -1,0 +1,11 @@
+"""What a command ends with when it cannot do what it was asked."""
+
+from __future__ import annotations
+
+
+class Trouble(Exception):
+    """One sentence for the user, and the exit status."""
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status

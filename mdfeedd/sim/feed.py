@@ -1,0 +1,209 @@
+"""The synthetic market as a feed process: paced by the wall clock, into a ring."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+
+import numpy as np
+
+from mdfeedd.ring import RingError, Writer
+from mdfeedd.ring.inspect import inspect
+from mdfeedd.sim.listings import Listing, listings
+from mdfeedd.sim.market import MAX_RATE, Market
+from mdfeedd.tick import GAP, TICK, GapReason, Kind
+
+if TYPE_CHECKING:
+    import threading
+
+    import numpy.typing as npt
+
+__all__ = ["SyntheticFeed", "SyntheticOptions"]
+
+logger = logging.getLogger("mdfeedd.sim.feed")
+
+CHUNK_S: Final = 0.001  # what is due is published this often
+CHUNK_RECORDS: Final = (
+    4096  # ... and so many records at a time, so that stop and heartbeat are seen
+)
+CATCH_UP_NS: Final = 250_000_000  # of a longer stall, the rest is left out of the market's time
+BEAT_NS: Final = 100_000_000
+_WAIT_S: Final = 10.0
+_WAIT_STEP_S: Final = 0.01
+_MAX_CONSUMERS: Final = 128
+_SEED_BITS: Final = 63
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticOptions:
+    """What the market is like."""
+
+    market: Literal["futures", "equities", "fx"] = field(
+        default="futures", metadata={"help": "futures, equities or fx"}
+    )
+    instruments: int | tuple[str, ...] = field(
+        default=8, metadata={"help": "how many of the market's instruments, or their symbols"}
+    )
+    rate: float = field(default=10_000.0, metadata={"help": "ticks per second, on average"})
+    burstiness: float = field(
+        default=0.5, metadata={"help": "0: evenly random; 1: calm and busy times, and bursts"}
+    )
+    seed: int | None = field(
+        default=None, metadata={"help": "the same seed gives the same market; null: a new one"}
+    )
+
+    wait_consumers: int = field(
+        default=0,
+        metadata={"help": "trade only when so many consumers are attached (at most 10 s later)"},
+    )
+
+    def __post_init__(self) -> None:
+        listings(self.market, self.instruments)
+        if not 0 < self.rate <= MAX_RATE:
+            raise ValueError(f"rate: must be above 0 and at most {MAX_RATE:.0f}, not {self.rate}")
+        if not 0 <= self.burstiness <= 1:
+            raise ValueError(f"burstiness: must be 0 to 1, not {self.burstiness}")
+        if self.seed is not None and not 0 <= self.seed < 1 << _SEED_BITS:
+            raise ValueError(f"seed: must be 0 to 2**{_SEED_BITS} - 1, not {self.seed}")
+        if not 0 <= self.wait_consumers <= _MAX_CONSUMERS:
+            raise ValueError(
+                f"wait_consumers: must be 0 to {_MAX_CONSUMERS}, not {self.wait_consumers}"
+            )
+
+
+class _RingPlan(Protocol):
+    """What this needs of `mdfeedd.feeds.protocol.RingPlan`; simulation does not import feeds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def feed_index(self) -> int: ...
+    @property
+    def instruments_capacity(self) -> int: ...
+    @property
+    def directory(self) -> str: ...
+
+
+class SyntheticFeed:
+    """Writes the ring of `ring` with a market that trades in real time.
+
+    ts_event is when the market made the tick, ts_recv when it was published, at most `CHUNK_S` and some
+    scheduling later. After a restart the first tick is a GAP for the time in between. The opening touch of
+    every instrument comes first, flagged SNAPSHOT.
+    """
+
+    Options: ClassVar[type[Any]] = SyntheticOptions
+
+    def __init__(self, name: str, options: SyntheticOptions, ring: _RingPlan) -> None:
+        self.name = name
+        self.options = options
+        self.ring = ring
+
+    def run(self, stop: threading.Event) -> None:
+        """Trade until `stop` is set. Raises `RingError` if the ring cannot be made."""
+        plan, options = self.ring, self.options
+        left_ns = _last_beat_ns(plan.name, plan.directory)
+        with Writer(
+            plan.name,
+            plan.capacity,
+            TICK,
+            feed=self.name,
+            feed_index=plan.feed_index,
+            instruments_capacity=plan.instruments_capacity,
+            directory=plan.directory,
+        ) as writer:
+            listed = listings(options.market, options.instruments)
+            seed = int.from_bytes(os.urandom(8)) >> 1 if options.seed is None else options.seed
+            logger.info("%d instruments at %g ticks/s, seed %d", len(listed), options.rate, seed)
+            self._wait_for_consumers(writer, stop)
+            start_ns = time.time_ns()
+            if writer.epoch > 1:
+                self._tell_restart(writer, left_ns or start_ns, start_ns)
+            market = Market(
+                listed,
+                options.rate,
+                seed,
+                start_ns=start_ns,
+                burstiness=options.burstiness,
+                ids=[_add(writer, item) for item in listed],
+            )
+            self._publish(writer, market.opening())
+            self._trade(writer, market, stop)
+
+    def _wait_for_consumers(self, writer: Writer, stop: threading.Event) -> None:
+        wanted, deadline = self.options.wait_consumers, time.monotonic() + _WAIT_S
+        while wanted and writer.consumer_count() < wanted and not stop.is_set():
+            if time.monotonic() >= deadline:
+                there = writer.consumer_count()
+                logger.warning("%d of %d consumers after %.0f s: going on", there, wanted, _WAIT_S)
+                return
+            writer.beat()
+            time.sleep(_WAIT_STEP_S)
+
+    def _trade(self, writer: Writer, market: Market, stop: threading.Event) -> None:
+        """The loop. The market's clock is the monotonic one, less `skipped_ns`, which stalls left out."""
+        offset_ns = market.now_ns - time.monotonic_ns()
+        skipped_ns = 0
+        beat_ns = 0
+        while not stop.is_set():
+            now_ns = time.monotonic_ns()
+            market_ns = now_ns + offset_ns - skipped_ns
+            excess_ns = market_ns - market.next_ns() - CATCH_UP_NS
+            if excess_ns > 0:
+                skipped_ns += excess_ns
+                market_ns -= excess_ns
+                logger.warning("stalled: %.3f s of the market are left out", excess_ns / 1e9)
+            ticks = market.until(market_ns, CHUNK_RECORDS)
+            if len(ticks):
+                ticks["ts_event"] += skipped_ns
+                self._publish(writer, ticks)
+            if now_ns - beat_ns >= BEAT_NS:
+                writer.beat()
+                beat_ns = now_ns
+            if len(ticks) < CHUNK_RECORDS:
+                time.sleep(CHUNK_S)
+
+    def _publish(self, writer: Writer, ticks: npt.NDArray[np.void]) -> None:
+        kinds = np.bincount(ticks["kind"], minlength=Kind.TRADE + 1)
+        ticks["ts_recv"] = time.time_ns()
+        writer.publish(ticks)
+        quotes, trades = int(kinds[Kind.QUOTE]), int(kinds[Kind.TRADE])
+        writer.counters.add("received_records", len(ticks))
+        writer.counters.add("published_quotes", quotes)
+        writer.counters.add("published_trades", trades)
+
+    def _tell_restart(self, writer: Writer, left_ns: int, now_ns: int) -> None:
+        """The first tick of a second life: what fell into the time in between is missing."""
+        gap = np.zeros(1, GAP)
+        gap["ts_event"] = gap["ts_recv"] = now_ns
+        gap["kind"] = Kind.GAP
+        gap["reason"] = GapReason.RESTART
+        gap["first_missing"] = min(left_ns, now_ns)
+        gap["last_missing"] = now_ns
+        writer.publish(gap.view(TICK))
+        writer.counters.add("gaps")
+        writer.counters.add("published_others")
+
+
+def _last_beat_ns(name: str, directory: str) -> int | None:
+    """When the ring's last writer was last seen alive (UNIX ns), if there was one."""
+    try:
+        age_ns = inspect(name, directory).heartbeat_age_ns
+    except RingError:
+        return None  # no ring yet; one that cannot be used is for the writer to complain about
+    return time.time_ns() - max(0, age_ns)
+
+
+def _add(writer: Writer, item: Listing) -> int:
+    return writer.instruments.add(
+        item.symbol,
+        venue=item.venue,
+        currency=item.currency,
+        tick_size=item.tick_size,
+        multiplier=item.multiplier,
+    )

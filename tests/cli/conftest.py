@@ -1,0 +1,70 @@
+"""The command line as its users see it: a process, its output and its exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., "Ran"]
+    Start = Callable[..., subprocess.Popen[str]]
+
+TIMEOUT_S = 120
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    def sentence(self) -> str:
+        """The only line of standard error: what is wrong, without a traceback."""
+        lines = self.err.strip().splitlines()
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", "COLUMNS": "100"}
+
+
+@pytest.fixture
+def start() -> Start:
+    def begin(*arguments: object, code: str | None = None) -> subprocess.Popen[str]:
+        program = ["-m", "mdfeedd"] if code is None else ["-c", code]
+        return subprocess.Popen(
+            [sys.executable, *program, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+    return begin
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    def complete(*arguments: object, code: str | None = None) -> Ran:
+        process = start(*arguments, code=code)
+        try:
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        assert "Traceback" not in err, err
+        return Ran(process.returncode, out, err)
+
+    return complete

@@ -1,0 +1,80 @@
+"""The front door: help, usage, the words of other days, and what is not imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mdfeedd import __version__
+from mdfeedd.cli import main
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
+
+COMMANDS = ("demo", "replay", "run", "check", "tail", "doctor")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"mdfeedd {__version__}\n"
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"\n    {command}" in out for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_examples_of_itself(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    examples = capsys.readouterr().out.partition("examples:")[2]
+    assert f"mdfeedd {command}" in examples
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["bogus"],
+        ["tail"],
+        ["replay"],
+        ["check"],
+        ["run"],
+        ["demo", "--seconds", "0"],
+        ["demo", "--rate", "nan"],
+        ["demo", "--bars", "1.5"],
+        ["replay", "x.dbn", "--speed", "fast"],
+        ["tail", "x", "-n", "0"],
+        ["--demo", "--symbols", "ESZ4"],
+        ["--vendors", "databento,bloomberg", "--symbols=ESZ4,NQZ4"],
+    ],
+)
+def test_wrong_usage_is_status_2_and_one_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("error:") == 1
+    if "--symbols" in " ".join(arguments):
+        assert "mdfeedd run -c FILE" in err
+
+
+def test_nothing_heavy_is_imported_before_a_command_needs_it(run: Run) -> None:
+    ran = run(
+        code="import sys, mdfeedd.cli\n"
+        "print(sorted({'pydantic', 'yaml', 'rich', 'pyarrow', 'asyncio', 'zstandard', "
+        "'prometheus_client'} & set(sys.modules)))"
+    )
+    assert ran.out.strip() == "[]"

@@ -1,0 +1,201 @@
+"""What flows through a ring, as lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from mdfeedd.cli import main, tail
+from mdfeedd.ring import Reader, Writer
+from mdfeedd.sim.listings import listings
+from mdfeedd.sim.market import Market
+from mdfeedd.tick import (
+    BAR,
+    GAP,
+    QUOTE,
+    TICK,
+    TIME_UNDEF,
+    TRADE,
+    Flag,
+    GapReason,
+    Kind,
+    Side,
+    to_fixed,
+)
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Start
+
+WHEN = 1_790_000_000_123_456_789
+
+
+def publish_samples(writer: Writer) -> None:
+    es = writer.instruments.add("ESZ6", tick_size=to_fixed("0.25"))
+    quote = np.zeros(1, QUOTE)
+    quote["kind"], quote["instrument_id"], quote["ts_event"] = Kind.QUOTE, es, WHEN
+    quote["ts_recv"] = WHEN + 1
+    quote["bid_price"], quote["ask_price"] = to_fixed("6871.5"), 2**63 - 1
+    quote["bid_size"], quote["flags"] = 12, Flag.EVENT_END | Flag.SNAPSHOT
+    trade = np.zeros(1, TRADE)
+    trade["kind"], trade["instrument_id"], trade["ts_event"] = Kind.TRADE, es, WHEN
+    trade["price"], trade["size"], trade["side"] = to_fixed("6871.25"), 3, Side.SELL
+    trade["trade_id"], trade["ts_recv"] = 2**64 - 1, TIME_UNDEF
+    gap = np.zeros(1, GAP)
+    gap["kind"], gap["ts_event"], gap["reason"] = Kind.GAP, WHEN, GapReason.PACKET_LOSS
+    gap["first_missing"], gap["last_missing"] = 17, 19
+    other = np.zeros(1, TICK)
+    other["kind"], other["instrument_id"], other["ts_event"] = 77, 99, WHEN
+    for records in (quote, trade, gap, other):
+        writer.publish(records.view(TICK))
+
+
+def test_json_is_exact_and_complete(shm_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+        assert main(["tail", "cme", "--json", "--oldest", "-n", "4", "--shm-dir", shm_dir]) == 0
+    quote, trade, gap, other = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (quote["kind"], quote["symbol"], quote["seq"]) == ("QUOTE", "ESZ6", 1)
+    assert quote["ts_event"] == "2026-09-21T14:13:20.123456789Z"
+    assert (quote["bid_price"], quote["ask_price"]) == ("6871.5", None)
+    assert quote["flags"] == ["EVENT_END", "SNAPSHOT"]
+    assert (trade["price"], trade["side"], trade["trade_id"]) == ("6871.25", "sell", 2**64 - 1)
+    assert trade["ts_recv"] is None
+    assert (gap["reason"], gap["first_missing"], gap["symbol"]) == ("PACKET_LOSS", 17, "")
+    assert (other["kind"], other["symbol"]) == ("#77", "#99")
+
+
+def test_text_has_the_grid_s_decimals(shm_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+        assert main(["tail", "cme", "--oldest", "-n", "4", "--shm-dir", shm_dir]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "-- 2026-09-21"
+    assert "QUOTE   ESZ6" in lines[1]
+    assert "12 x 6871.50 | - x 0 [snapshot]" in lines[1]
+    assert lines[1].startswith("14:13:20.123456789  ")
+    assert "3 at 6871.25 sell #18446744073709551615" in lines[2]
+    assert "packet loss: 17 to 19" in lines[3]
+    assert len(lines) == 5
+
+
+def test_only_the_symbol_that_was_asked_for(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Writer("fx", directory=shm_dir) as writer:
+        listed = listings("fx", 4)
+        ids = [writer.instruments.add(item.symbol) for item in listed]
+        writer.publish(Market(listed, 1000, 1, ids=ids).ticks(500))
+        options = ["--oldest", "-n", "20", "--symbol", "USD/JPY", "--json", "--shm-dir", shm_dir]
+        assert main(["tail", "fx", *options]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 20
+    assert {row["symbol"] for row in rows} == {"USD/JPY"}
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_loss_is_told_where_it_happened(
+    as_json: bool, shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = argparse.Namespace(json=as_json, n=5, symbol=None, no_follow=True)
+    with (
+        Writer("cme", 256, directory=shm_dir) as writer,
+        Reader("cme", "oldest", follow=False, directory=shm_dir) as reader,
+    ):
+        publish_samples(writer)
+        writer.publish(np.zeros(1000, TICK))
+        tail._show(reader, arguments)
+        lost = reader.lost
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert lost > 0
+    if as_json:
+        assert json.loads(first) == {"kind": "LOST", "count": lost}
+        assert json.loads(rest[0])["seq"] == lost + 1
+    else:
+        assert first.startswith(f"-- {lost} records lost")
+    assert len([line for line in rest if not line.startswith("--")]) == 5
+
+
+def test_a_ring_of_bars(shm_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bar = np.zeros(1, BAR)
+    bar["ts_open"], bar["interval_s"], bar["volume"], bar["count"] = WHEN, 60, 42, 7
+    for i, name in enumerate(("open", "high", "low", "close", "vwap")):
+        bar[name] = to_fixed("5.5") + i
+    with Writer("bars", dtype=BAR, directory=shm_dir) as writer:
+        bar["instrument_id"] = writer.instruments.add("ESZ6")
+        writer.publish(bar)
+        common = ["tail", "bars", "--oldest", "-n", "1", "--shm-dir", shm_dir]
+        assert main([*common, "--json"]) == 0
+        assert main(common) == 0
+    as_json, _, as_text = capsys.readouterr().out.splitlines()
+    row = json.loads(as_json)
+    assert (row["kind"], row["open"], row["vwap"]) == ("BAR", "5.5", "5.500000004")
+    assert row["ts_first"] is None
+    assert "BAR 60s ESZ6" in as_text
+    assert "O 5.5 H 5.500000001" in as_text
+    assert "vol 42" in as_text
+
+
+def test_a_ring_of_another_layout_is_refused(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = np.dtype([("seq", "<u8"), ("x", "V56")])
+    with Writer("own", dtype=own, directory=shm_dir) as writer:
+        writer.publish(np.zeros(1, own))
+        assert main(["tail", "own", "--oldest", "--shm-dir", shm_dir]) == 1
+    assert "neither ticks nor bars" in capsys.readouterr().err
+
+
+def test_a_ring_that_does_not_exist_names_those_that_do(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Writer("cme", directory=shm_dir):
+        assert main(["tail", "cmi", "--shm-dir", shm_dir]) == 1
+    err = capsys.readouterr().err
+    assert "there is no ring cmi" in err
+    assert "there are cme" in err
+    assert main(["tail", "../x", "--shm-dir", shm_dir]) == 1
+    assert main(["tail", "x", "--shm-dir", shm_dir + "/nowhere"]) == 1
+
+
+def test_an_ended_ring_without_following_is_shown_and_done(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+    assert main(["tail", "cme", "--oldest", "--no-follow", "--shm-dir", shm_dir]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_it_follows_and_ctrl_c_ends_it_quietly(shm_dir: str, start: Start) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+        process = start("tail", "cme", "--json", "--oldest", "--shm-dir", shm_dir)
+        assert process.stdout is not None
+        assert [json.loads(process.stdout.readline())["seq"] for _ in range(4)] == [1, 2, 3, 4]
+        publish_samples(writer)
+        assert json.loads(process.stdout.readline())["seq"] == 5, "flushed as it comes"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == ""
+
+
+def test_a_closed_pipe_is_no_error(shm_dir: str, start: Start) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+        process = start("tail", "cme", "--oldest", "--shm-dir", shm_dir)
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        while process.poll() is None:
+            publish_samples(writer)
+        assert process.stderr is not None
+        err = process.stderr.read()
+        process.stderr.close()
+    assert process.returncode == 0
+    assert err == ""
