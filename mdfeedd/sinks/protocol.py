@@ -41,12 +41,11 @@ class SinkProgress:
     """What became of the records of one ring that a sink was given since it was made.
 
     safe_seq: everything given up to this sequence number outlives a crash of the process or the
-    host
-        (or is of a kind that the sink does not store); 0: nothing yet.
-    stored_records: confirmed, those included that turned out to be stored already
-    (`repeated_records`). skipped_records: of a kind that the sink does not store. pending_records:
-    taken, and lost if the process died now; a reader that resumes after `safe_seq`
-        gives them again.
+        host (or is of a kind that the sink does not store); 0: nothing yet.
+    stored_records: confirmed, those included that were stored already (`repeated_records`).
+    skipped_records: of a kind that the sink does not store.
+    pending_records: taken, and lost if the process died now; a reader that resumes after
+        `safe_seq` gives them again.
     stored_bytes: as written by the sink.
     """
 

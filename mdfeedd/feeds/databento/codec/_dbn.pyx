@@ -1,0 +1,416 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The decoder of dbn.h for Python: bytes into arrays, or without the GIL straight into a ring."""
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from mdfeedd.ring._ring cimport (
+    WriterCore, mdf_bar, mdf_count, mdf_flush, mdf_publish_batch, mdf_tick,
+    mdf_writer
+)
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mdfeedd.feeds.databento.codec import events as _events
+from mdfeedd.feeds.databento.codec import metadata as _metadata
+from mdfeedd.feeds.databento.codec import records as _records
+from mdfeedd.tick import BAR as _BAR
+from mdfeedd.tick import TICK as _TICK
+
+cdef extern from "mdfeedd.h" nogil:
+    enum:
+        MDF_FEED_received_records
+        MDF_FEED_skipped_records
+        MDF_FEED_unknown_records
+        MDF_FEED_malformed_records
+        MDF_FEED_unmapped_records
+        MDF_FEED_published_quotes
+        MDF_FEED_published_trades
+        MDF_FEED_published_others
+        MDF_FEED_published_bars
+    int64_t MDF_TIME_UNDEF
+
+cdef extern from "dbn.h" nogil:
+    enum:
+        DBN_NEED_INPUT
+        DBN_OUTPUT_FULL
+        DBN_NEED_INSTRUMENT
+        DBN_METADATA
+        DBN_COLD
+        DBN_E_MAGIC
+        DBN_E_DBZ
+        DBN_E_ZSTD
+        DBN_E_VERSION
+        DBN_E_METADATA_SHORT
+        DBN_E_METADATA_LIMIT
+        DBN_E_LENGTH
+        DBN_E_MEMORY
+        DBN_COLD_DEFINITION
+        DBN_COLD_MAPPING
+        DBN_COLD_SYSTEM
+        DBN_COLD_ERROR
+        DBN_COLD_UNKNOWN
+        DBN_COLD_SHORT
+        DBN_COLD_BOOK
+        DBN_PREFIX
+        DBN_MAX_VERSION
+        DBN_TICKS_PER_RECORD
+        DBN_RUN_TICKS
+        DBN_MAX_RECORD_BYTES
+        DBN_MAX_METADATA_BYTES
+    ctypedef struct dbn_counters:
+        uint64_t records, skipped, unknown, malformed, unmapped, quotes, trades, others, bars
+    ctypedef struct dbn_books:
+        uint32_t max_orders
+        uint64_t overflows
+    ctypedef struct dbn_decoder:
+        int64_t arrival_ns
+        uint16_t schema
+        uint8_t version, ts_out
+        uint64_t offset
+        dbn_counters count
+        int stage, error
+        uint32_t need_instrument
+        uint16_t need_publisher
+        int64_t need_time
+        int cold
+        const uint8_t *cold_record
+        uint32_t cold_length
+        uint8_t *metadata
+        uint32_t metadata_length, carried
+        dbn_books books
+    ctypedef struct dbn_output:
+        mdf_tick *ticks
+        size_t ticks_capacity, ticks_n
+        mdf_bar *bars
+        size_t bars_capacity, bars_n
+    int dbn_open(dbn_decoder *s, unsigned version, int ts_out)
+    void dbn_close(dbn_decoder *s)
+    int dbn_map(dbn_decoder *s, uint16_t publisher, uint32_t vendor, uint32_t instrument_id,
+                int64_t from_ns, int64_t until_ns, int unmapped)
+    void dbn_forget(dbn_decoder *s, uint32_t vendor)
+    int dbn_decode(dbn_decoder *s, const uint8_t *data, size_t n, size_t *consumed, dbn_output *out)
+    int dbn_at_boundary(const dbn_decoder *s)
+    size_t dbn_run_ring(dbn_decoder *s, const uint8_t *data, size_t n, size_t *pos, mdf_writer *w, size_t most)
+
+cdef enum:
+    STAGED_TICKS = 512           # 32 KiB: they stay in the first-level cache on their way into the ring
+    STAGED_BARS = 64
+    NO_SCHEMA = 0xFFFF
+    BYTES_PER_TICK = 64          # decode() guesses its arrays' lengths so
+    MIN_ROOM = 64
+    MAX_ROOM = 65536
+
+MAX_VERSION = DBN_MAX_VERSION
+MAX_RECORD_BYTES = DBN_MAX_RECORD_BYTES
+MAX_METADATA_BYTES = DBN_MAX_METADATA_BYTES
+#: The smallest `max_ticks` of `decode_into`.
+TICKS_PER_RECORD = DBN_TICKS_PER_RECORD
+
+cdef dict _REASONS = {
+    DBN_E_MAGIC: "this is not DBN",
+    DBN_E_DBZ: "this is the legacy DBZ container: convert it with Databento's dbn tool",
+    DBN_E_ZSTD: "this is compressed with zstd: decompress it first",
+    DBN_E_METADATA_SHORT: "the metadata are shorter than their fixed part",
+    DBN_E_METADATA_LIMIT: "the metadata are longer than 64 MiB",
+    DBN_E_LENGTH: "a record says that it is shorter than its own header, so the next one cannot be found",
+    DBN_E_MEMORY: "out of memory or of table entries",
+}
+
+
+class Decoded(NamedTuple):
+    """What a call decoded: `ticks` of dtype `TICK`, `bars` of dtype `BAR`, both of shape (n,)."""
+
+    ticks: object
+    bars: object
+
+
+cdef int _point(dbn_output *out, ticks, bars) except -1:
+    """Let the decoder write into two fresh arrays."""
+    cdef uint8_t[::1] to = ticks.view(np.uint8)
+    out.ticks = <mdf_tick *>&to[0]
+    out.ticks_capacity = len(ticks)
+    out.ticks_n = 0
+    to = bars.view(np.uint8)
+    out.bars = <mdf_bar *>&to[0]
+    out.bars_capacity = len(bars)
+    out.bars_n = 0
+    return 0
+
+
+cdef class DbnDecoder:
+    """Decode one DBN stream, given in pieces cut anywhere.
+
+    `symbology` resolves instruments (see `Symbology`). `version` (1 to 3) is for fragments, records without
+    metadata; `schema` and `ts_out` say then what metadata would have said.
+    """
+
+    cdef dbn_decoder s
+    cdef dbn_output out
+    cdef dbn_counters counted      # what the ring's counters have
+    cdef object _symbology, _told, _fault
+    cdef readonly object metadata
+
+    def __cinit__(self):
+        memset(&self.s, 0, sizeof(self.s))
+        memset(&self.out, 0, sizeof(self.out))
+        memset(&self.counted, 0, sizeof(self.counted))
+
+    def __init__(self, symbology, *, version=None, schema=None, bint ts_out=False, max_orders=None):
+        if version is not None and not 1 <= version <= DBN_MAX_VERSION:
+            raise ValueError(f"DBN version must be 1 to {DBN_MAX_VERSION}, not {version}")
+        if self.out.ticks != NULL:
+            raise RuntimeError("a decoder is initialised once")
+        self.out.ticks = <mdf_tick *>PyMem_RawMalloc(STAGED_TICKS * sizeof(mdf_tick))
+        self.out.bars = <mdf_bar *>PyMem_RawMalloc(STAGED_BARS * sizeof(mdf_bar))
+        if self.out.ticks == NULL or self.out.bars == NULL or dbn_open(&self.s, version or 0, ts_out):
+            raise MemoryError()
+        self.out.ticks_capacity = STAGED_TICKS
+        self.out.bars_capacity = STAGED_BARS
+        self.s.schema = NO_SCHEMA if schema is None else schema
+        if max_orders is not None:
+            self.s.books.max_orders = max_orders
+        self._symbology = symbology
+        self._told = []
+        self._fault = None
+        self.metadata = None
+
+    def __dealloc__(self):
+        dbn_close(&self.s)
+        PyMem_RawFree(self.out.ticks)
+        PyMem_RawFree(self.out.bars)
+
+    @property
+    def offset(self):
+        """Byte of the stream where the next record begins."""
+        return self.s.offset
+
+    @property
+    def version(self):
+        """DBN version of the stream; 0 while unknown."""
+        return self.s.version
+
+    @property
+    def counts(self):
+        """Counts since the beginning: records by fate, ticks by kind, bars."""
+        return dict(self.s.count)
+
+    @property
+    def book_overflows(self):
+        """Orders and price levels that did not fit their limits."""
+        return self.s.books.overflows
+
+    def take_events(self):
+        """Events since the last call, in stream order."""
+        told = self._told
+        self._told = []
+        return told
+
+    def decode(self, const uint8_t[::1] data not None, ts_recv_ns=None):
+        """Decode all of `data`; `ts_recv_ns` is its arrival time, None the recording's own."""
+        cdef size_t n = data.shape[0], pos = 0
+        cdef const uint8_t *p = &data[0] if n else NULL
+        cdef int status = DBN_OUTPUT_FULL
+        cdef dbn_output out
+        cdef size_t needed = DBN_TICKS_PER_RECORD
+        ticks, bars = [], []
+        self._begin(ts_recv_ns)
+        while status != DBN_NEED_INPUT and self._fault is None:
+            room = min(max(<size_t>MIN_ROOM, (n - pos) // BYTES_PER_TICK), <size_t>MAX_ROOM)
+            fresh_ticks, fresh_bars = np.empty(room, _TICK), np.empty(STAGED_BARS, _BAR)
+            _point(&out, fresh_ticks, fresh_bars)
+            while out.ticks_n + needed <= out.ticks_capacity and out.bars_n < out.bars_capacity:
+                with nogil:
+                    status = dbn_decode(&self.s, p, n, &pos, &out)
+                self._serve(status)
+                if status == DBN_NEED_INPUT or self._fault is not None:
+                    break
+            ticks.append(fresh_ticks[:out.ticks_n])
+            bars.append(fresh_bars[:out.bars_n])
+        done = Decoded(_joined(ticks), _joined(bars))
+        if self._fault is not None and not len(done.ticks) and not len(done.bars):
+            raise self._fault
+        return done
+
+    def decode_into(self, WriterCore writer not None, const uint8_t[::1] data not None, *, bars=None,
+                    ts_recv_ns=None, max_ticks=None):
+        """Decode `data` into a ring and wake its readers; returns how many bytes were used.
+
+        All of them, unless `max_ticks` (at least `TICKS_PER_RECORD`) ticks were published before; the
+        rest is to be given again. `bars` is called for the writer of the bar ring at the first bar; without
+        it bars are dropped. Raises `DbnError` after publishing what came before the fault.
+        """
+        cdef size_t n = data.shape[0], pos = 0
+        cdef const uint8_t *p = &data[0] if n else NULL
+        cdef int status = DBN_OUTPUT_FULL
+        cdef uint64_t left = <uint64_t>-1 if max_ticks is None else max_ticks
+        self._begin(ts_recv_ns)
+        writer.check()
+        if left < DBN_TICKS_PER_RECORD:
+            raise ValueError(f"max_ticks must be at least {DBN_TICKS_PER_RECORD}, not {max_ticks}")
+        try:
+            while status != DBN_NEED_INPUT and self._fault is None and left >= DBN_TICKS_PER_RECORD:
+                with nogil:
+                    status = self._publish_ticks(writer, p, n, &pos, &left)
+                if self.out.bars_n:
+                    self._publish_bars(bars)
+                self._serve(status)
+        finally:
+            self.out.ticks_capacity = STAGED_TICKS
+            self._count_published(writer)
+            self.count_records_into(writer)
+            mdf_flush(&writer.w)
+        if self._fault is not None:
+            raise self._fault
+        return pos
+
+    def finish(self):
+        """The stream has ended: raise `DbnError` if that is in the middle of something, or a fault is due."""
+        if self._fault is not None:
+            raise self._fault
+        if not dbn_at_boundary(&self.s):
+            what = "record" if self.s.version and self.metadata is not None else "stream"
+            if self.s.stage == DBN_PREFIX and not self.s.carried:
+                what = "empty"
+            raise _events.DbnError(_ENDS[what], self.s.offset)
+
+    cdef int _begin(self, ts_recv_ns) except -1:
+        if self._fault is not None:
+            raise self._fault
+        self.s.arrival_ns = MDF_TIME_UNDEF if ts_recv_ns is None else ts_recv_ns
+        self.out.ticks_n = 0
+        self.out.bars_n = 0
+        return 0
+
+    cdef int _publish_ticks(self, WriterCore writer, const uint8_t *p, size_t n, size_t *pos,
+                            uint64_t *left) noexcept nogil:
+        """Decode and publish until Python is needed, the bytes are used or `left` is too small.
+
+        Runs of mbp-1 go straight into the ring; while they do, other records come one at a time.
+        """
+        cdef int status = DBN_OUTPUT_FULL
+        cdef size_t made
+        while status == DBN_OUTPUT_FULL and left[0] >= DBN_TICKS_PER_RECORD and not self.out.bars_n:
+            made = dbn_run_ring(&self.s, p, n, pos, &writer.w, left[0])
+            left[0] -= made
+            if made == DBN_RUN_TICKS or left[0] < DBN_TICKS_PER_RECORD:
+                continue
+            self.out.ticks_capacity = DBN_TICKS_PER_RECORD if made else STAGED_TICKS
+            if self.out.ticks_capacity > left[0]:
+                self.out.ticks_capacity = left[0]
+            status = dbn_decode(&self.s, p, n, pos, &self.out)
+            if self.out.ticks_n:
+                mdf_publish_batch(&writer.w, self.out.ticks, self.out.ticks_n)
+                left[0] -= self.out.ticks_n
+                self.out.ticks_n = 0
+        return status
+
+    cdef int _publish_bars(self, bars) except -1:
+        cdef WriterCore ring
+        if bars is not None:
+            ring = bars()
+            ring.check()
+            mdf_publish_batch(&ring.w, self.out.bars, self.out.bars_n)
+            mdf_flush(&ring.w)
+        else:
+            self.s.count.bars -= self.out.bars_n
+            self.s.count.skipped += self.out.bars_n
+        self.out.bars_n = 0
+        return 0
+
+    def count_records_into(self, WriterCore writer not None):
+        """Add to a ring's counters what became of the records since the last time (not what was published)."""
+        writer.check()
+        cdef uint64_t *to = writer.w.counters
+        cdef dbn_counters *now = &self.s.count
+        cdef dbn_counters *before = &self.counted
+        mdf_count(to + <int>MDF_FEED_received_records, now.records - before.records)
+        mdf_count(to + <int>MDF_FEED_skipped_records, now.skipped - before.skipped)
+        mdf_count(to + <int>MDF_FEED_unknown_records, now.unknown - before.unknown)
+        mdf_count(to + <int>MDF_FEED_malformed_records, now.malformed - before.malformed)
+        mdf_count(to + <int>MDF_FEED_unmapped_records, now.unmapped - before.unmapped)
+        before[0] = now[0]
+
+    cdef int _count_published(self, WriterCore writer) except -1:
+        cdef uint64_t *to = writer.w.counters
+        cdef dbn_counters *now = &self.s.count
+        cdef dbn_counters *before = &self.counted
+        mdf_count(to + <int>MDF_FEED_published_quotes, now.quotes - before.quotes)
+        mdf_count(to + <int>MDF_FEED_published_trades, now.trades - before.trades)
+        mdf_count(to + <int>MDF_FEED_published_others, now.others - before.others)
+        mdf_count(to + <int>MDF_FEED_published_bars, now.bars - before.bars)
+        return 0
+
+    cdef int _serve(self, int status) except -1:
+        """Do what the C decoder asks for. An error in here breaks the stream for good."""
+        if status == DBN_NEED_INPUT or status == DBN_OUTPUT_FULL:
+            return 0
+        try:
+            if status == DBN_NEED_INSTRUMENT:
+                self._resolve()
+            elif status == DBN_METADATA:
+                body = (<char *>self.s.metadata)[:self.s.metadata_length]
+                self.metadata = _metadata.parse_metadata(self.s.version, body)
+                self._symbology.metadata(self.metadata)
+            elif status == DBN_COLD:
+                self._look(self.s.cold, (<char *>self.s.cold_record)[:self.s.cold_length])
+            elif status == DBN_E_VERSION:
+                raise _events.DbnError(
+                    f"DBN version {self.s.version} is not known (1 to {DBN_MAX_VERSION} are)", self.s.offset)
+            else:
+                raise _events.DbnError(_REASONS[status], self.s.offset)
+        except _events.DbnError as fault:
+            self._fault = fault
+        except BaseException as error:
+            self._fault = error
+            raise
+        return 0
+
+    cdef int _resolve(self) except -1:
+        cdef uint16_t publisher = self.s.need_publisher
+        cdef uint32_t vendor = self.s.need_instrument
+        cdef int64_t at = self.s.need_time, from_ns, until_ns
+        own_id, from_ns, until_ns, mapped = self._symbology.resolve(publisher, vendor, at)
+        if not from_ns <= at < until_ns:
+            raise ValueError(f"instrument {vendor} was resolved for a time that does not hold {at}")
+        if dbn_map(&self.s, publisher, vendor, own_id, from_ns, until_ns, not mapped):
+            raise _events.DbnError(_REASONS[DBN_E_MEMORY], self.s.offset)
+        return 0
+
+    cdef int _look(self, int cold, bytes record) except -1:
+        cdef int version = self.s.version
+        if cold == DBN_COLD_MAPPING:
+            mapping = _records.parse_mapping(record, version)
+            if self._symbology.mapping(mapping):
+                dbn_forget(&self.s, mapping.instrument_id)
+        elif cold == DBN_COLD_DEFINITION:
+            definition = _records.parse_definition(record, version)
+            if self._symbology.definition(definition):
+                dbn_forget(&self.s, definition.instrument_id)
+        elif cold == DBN_COLD_SYSTEM:
+            self._told.append(_records.parse_system(record, version))
+        elif cold == DBN_COLD_ERROR:
+            self._told.append(_records.parse_error(record, version))
+        elif cold == DBN_COLD_UNKNOWN:
+            self._told.append(_events.UnknownRecord(record[1], len(record)))
+        elif cold == DBN_COLD_SHORT:
+            self._told.append(_events.ShortRecord(record[1], len(record)))
+        else:
+            self._told.append(_events.BookOverflow(record[1]))
+        return 0
+
+
+cdef dict _ENDS = {
+    "empty": "there is nothing in it",
+    "stream": "the stream ends within its metadata",
+    "record": "the stream ends within a record",
+}
+
+
+cdef object _joined(list arrays):
+    """One array of them all, which are at least one. As bytes: by fields it takes 20 times as long."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate([array.view(np.uint8) for array in arrays]).view(arrays[0].dtype)

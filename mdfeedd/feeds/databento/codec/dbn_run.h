@@ -1,0 +1,120 @@
+/* dbn_run.h: part of dbn.h. The hot path: a run of mbp-1 quotes and trades, as most streams are.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * It makes the same ticks as dbn_ticks.h, with the decoder's state in registers, and leaves everything out of
+ * the ordinary (another type or length, an unknown instrument, an undefined time, a clear) to dbn_record().
+ * Each word of a tick is stored once, where it stays: into the caller's array, or into the ring's slots, where
+ * the stores follow the protocol of mdfeedd.h (reserved before, the sequence number last).
+ */
+#ifndef MDFEEDD_DBN_H
+#error "include dbn.h"
+#endif
+
+#define DBN_RUN_TICKS 512u /* at most, that a run reserves in a ring ahead of what it writes */
+
+typedef uint64_t __attribute__((may_alias)) dbn_word;
+
+/* Where ticks go: tick i lies at slots + (i & mask) * 64. */
+typedef struct dbn_run_target {
+    uint8_t *slots;
+    uint64_t mask, next;
+    size_t room;
+    int commit; /* the first word is i, stored last; else it is 0 */
+} dbn_run_target;
+
+/* What an action of mbp-1 makes; 0: not ordinary. */
+static const uint8_t dbn_run_kind[256] = {
+    ['A'] = MDF_QUOTE, ['C'] = MDF_QUOTE, ['M'] = MDF_QUOTE, ['N'] = MDF_QUOTE, ['T'] = MDF_TRADE,
+};
+
+static inline void dbn_run_quote(dbn_word *word, uint64_t sequence, const dbn_level *l, unsigned side) {
+    uint32_t count = side == MDF_SIDE_BID ? l->bid_ct : side == MDF_SIDE_ASK ? l->ask_ct : 0;
+    uint64_t sizes;
+    memcpy(&sizes, &l->bid_sz, 8);
+    if (__builtin_expect(l->bid_px == DBN_PRICE_UNDEF || l->bid_sz == DBN_SIZE_UNDEF, 0)) sizes &= UINT64_MAX << 32;
+    if (__builtin_expect(l->ask_px == DBN_PRICE_UNDEF || l->ask_sz == DBN_SIZE_UNDEF, 0)) sizes &= UINT32_MAX;
+    mdf_store((uint64_t *)word + 4, sequence | (uint64_t)dbn_size(count) << 32);
+    mdf_store((uint64_t *)word + 5, (uint64_t)l->bid_px);
+    mdf_store((uint64_t *)word + 6, (uint64_t)l->ask_px);
+    mdf_store((uint64_t *)word + 7, sizes);
+}
+
+static inline void dbn_run_trade(dbn_word *word, const dbn_trade *r) {
+    mdf_store((uint64_t *)word + 4, r->sequence);
+    mdf_store((uint64_t *)word + 5, (uint64_t)r->price);
+    mdf_store((uint64_t *)word + 6, 0);
+    mdf_store((uint64_t *)word + 7, dbn_size(r->size));
+}
+
+/* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks. */
+static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s, const uint8_t *in, size_t n,
+                                                                  size_t *pos, const dbn_run_target to) {
+    const size_t length = sizeof(dbn_mbp_1) + 8u * s->ts_out;
+    const unsigned head = DBN_MBP_1 << 8 | (unsigned)length / 4;
+    const int64_t arrival = s->arrival_ns;
+    const unsigned flags = arrival == MDF_TIME_UNDEF ? MDF_REPLAYED : 0;
+    const uint8_t *p = in + *pos, *end = in + n;
+    uint64_t made = 0, trades = 0, unmapped = 0;
+    int64_t clock = s->clock_ns;
+    dbn_instrument *e = s->last;
+    while ((size_t)(end - p) >= length && made < to.room) {
+        const dbn_mbp_1 *r = (const dbn_mbp_1 *)p;
+        uint64_t key = dbn_key(p);
+        if (((unsigned)p[0] | (unsigned)p[1] << 8) != head) break;
+        if ((e->key ^ key) & DBN_MATCH) e = dbn_slot(s->instrument, s->slots, key);
+        int64_t ts_recv = (int64_t)r->base.ts_recv;
+        unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_side_code(r->base.side);
+        if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind) break;
+        dbn_word *word = (dbn_word *)(void *)(to.slots + ((to.next + made) & to.mask) * sizeof(mdf_tick));
+        if (!to.commit) word[0] = 0;
+        mdf_store((uint64_t *)word + 1, (uint64_t)dbn_time(r->base.hd.ts_event));
+        mdf_store((uint64_t *)word + 2, (uint64_t)(flags ? ts_recv : arrival));
+        mdf_store((uint64_t *)word + 3, e->instrument_id | (uint64_t)kind << 32 | (uint64_t)side << 40 |
+                                            (uint64_t)(flags | dbn_flags(r->base.flags)) << 48);
+        if (kind == MDF_QUOTE) dbn_run_quote(word, r->base.sequence, &r->level, side);
+        else dbn_run_trade(word, &r->base);
+        if (to.commit) mdf_store_release((uint64_t *)word, to.next + made);
+        made++;
+        trades += kind == MDF_TRADE;
+        unmapped += e->key >> 62 & 1;
+        clock = ts_recv;
+        p += length;
+    }
+    if (!made) return 0;
+    s->offset += (size_t)(p - in) - *pos;
+    *pos = (size_t)(p - in);
+    s->last = e->key ? e : &s->nobody;
+    s->clock_ns = clock;
+    s->count.records += made;
+    s->count.quotes += made - trades;
+    s->count.trades += trades;
+    s->count.unmapped += unmapped;
+    return made;
+}
+
+static inline void dbn_run_staged(dbn_decoder *s, const uint8_t *in, size_t n, size_t *pos, dbn_output *out) {
+    size_t room = out->ticks_capacity - out->ticks_n;
+    if (room < DBN_TICKS_PER_RECORD) return;
+    dbn_run_target to = {(uint8_t *)(out->ticks + out->ticks_n), UINT64_MAX, 0, room - DBN_TICKS_PER_RECORD + 1, 0};
+    out->ticks_n += dbn_run_mbp_1(s, in, n, pos, to);
+}
+
+/* The same straight into the ring: at most `most` ticks. Returns how many; the ring's readers are not woken. */
+static inline size_t dbn_run_ring(dbn_decoder *s, const uint8_t *in, size_t n, size_t *pos, mdf_writer *w, size_t most) {
+    if (s->stage != DBN_RECORDS || s->carried || s->schema == DBN_SCHEMA_TBBO || w->words != 8) return 0;
+    size_t room = (n - *pos) / sizeof(dbn_mbp_1);
+    if (room > most) room = most;
+    if (room > DBN_RUN_TICKS) room = DBN_RUN_TICKS;
+    if (room > w->capacity / 4) room = w->capacity / 4;
+    if (!room || in[*pos + 1] != DBN_MBP_1) return 0;
+    mdf_reserve_to(w, w->next + room);
+    dbn_run_target to = {w->slots, w->mask, w->next, room, 1};
+    size_t made = dbn_run_mbp_1(s, in, n, pos, to);
+    if (!made) return 0;
+    w->next += made;
+    mdf_store_release(&w->h->tail, w->next - 1);
+    mdf_store(&w->h->batches, mdf_load(&w->h->batches) + 1);
+    if (made > mdf_load(&w->h->max_burst)) mdf_store(&w->h->max_burst, made);
+    return made;
+}

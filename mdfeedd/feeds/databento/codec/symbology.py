@@ -1,0 +1,220 @@
+"""Which instrument of ours a Databento instrument is, at a time.
+
+Databento numbers instruments anew every day, so a number means something only together with a time; and
+consolidated datasets carry several publishers, each with a touch of its own, under one number. Ours are
+therefore one per (symbol, number, publisher).
+
+A name is looked for in this order: the latest mapping message, the metadata's mapping of that day, the
+raw symbol of the latest definition. Without any the number itself is the name, and the instrument's
+records count as unmapped.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from mdfeedd.feeds.databento.codec.metadata import STYPE_INSTRUMENT_ID, Metadata
+
+__all__ = [
+    "ALWAYS_NS",
+    "NEVER_NS",
+    "Definition",
+    "InstrumentTable",
+    "LocalInstruments",
+    "MappingMessage",
+    "Resolution",
+    "Symbology",
+]
+
+ALWAYS_NS: Final = -(2**63)
+NEVER_NS: Final = 2**63 - 1
+_SYMBOL_BYTES: Final = 71
+
+
+class InstrumentTable(Protocol):
+    """Where instruments are entered: a ring writer's table, or `LocalInstruments`."""
+
+    def add(
+        self,
+        symbol: str,
+        *,
+        vendor_symbol: str | None = None,
+        vendor_id: int = 0,
+        publisher_id: int = 0,
+        venue: str = "",
+        currency: str = "",
+        tick_size: int = 0,
+        expiration: int = 0,
+        multiplier: int = 0,
+    ) -> int:
+        """The id of the instrument; attributes given with a value are updated."""
+
+
+class LocalInstruments:
+    """A table without a ring, for decoding into arrays: ids are 1, 2, 3 ... in order of appearance."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str, int, int], int] = {}
+        self.symbols: dict[int, str] = {}
+
+    def add(
+        self,
+        symbol: str,
+        *,
+        vendor_symbol: str | None = None,
+        vendor_id: int = 0,
+        publisher_id: int = 0,
+        venue: str = "",  # noqa: ARG002 - only ids and symbols are kept
+        currency: str = "",  # noqa: ARG002
+        tick_size: int = 0,  # noqa: ARG002
+        expiration: int = 0,  # noqa: ARG002
+        multiplier: int = 0,  # noqa: ARG002
+    ) -> int:
+        """The id of the instrument, new or known."""
+        key = (symbol, vendor_symbol or symbol, vendor_id, publisher_id)
+        found = self._ids.setdefault(key, len(self._ids) + 1)
+        self.symbols[found] = symbol
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class MappingMessage:
+    """A mapping told within the stream: `stype_in_symbol` was asked for, the other is what it is."""
+
+    instrument_id: int
+    stype_in_symbol: str
+    stype_out_symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What the instruments table takes from a definition record; 0 or "" where undefined."""
+
+    publisher_id: int
+    instrument_id: int
+    raw_symbol: str
+    exchange: str
+    currency: str
+    tick_size: int
+    expiration_ns: int
+    multiplier: int
+
+
+class Resolution(NamedTuple):
+    """An instrument's id of ours, and from when (inclusive) to when (exclusive) it holds."""
+
+    instrument_id: int
+    from_ns: int
+    until_ns: int
+    mapped: bool
+
+
+class _Name(NamedTuple):
+    symbol: str
+    vendor_symbol: str
+    from_ns: int
+    until_ns: int
+    mapped: bool
+
+
+def _fit(symbol: str) -> str:
+    """At most as many bytes as the table holds. No real symbol is longer."""
+    raw = symbol.encode("utf-8")
+    return symbol if len(raw) <= _SYMBOL_BYTES else raw[:_SYMBOL_BYTES].decode("utf-8", "ignore")
+
+
+class Symbology:
+    """Names of one stream's instruments, entered into `table` when they are first needed."""
+
+    def __init__(self, table: InstrumentTable) -> None:
+        self._table = table
+        self._told: dict[int, tuple[str, str]] = {}
+        self._dated: dict[int, list[tuple[int, int, str]]] = {}
+        self._definitions: dict[int, Definition] = {}
+        self._entered: dict[int, set[tuple[str, str, int]]] = {}
+
+    def metadata(self, metadata: Metadata) -> None:
+        """Take the mappings of a stream's metadata."""
+        for mapping in metadata.mappings:
+            number, symbol = mapping.resolved, mapping.symbol
+            if metadata.stype_out != STYPE_INSTRUMENT_ID:
+                number, symbol = symbol, number
+            if number.isascii() and number.isdigit() and symbol and symbol != number:
+                interval = (mapping.start_ns, mapping.end_ns, symbol)
+                self._dated.setdefault(int(number), []).append(interval)
+        for intervals in self._dated.values():
+            intervals.sort()
+
+    def mapping(self, message: MappingMessage) -> bool:
+        """Take a mapping message. True if the name of the instrument may have changed."""
+        number = str(message.instrument_id)
+        asked, raw = message.stype_in_symbol, message.stype_out_symbol
+        symbol = asked if raw in (number, "") else raw
+        if symbol in (number, ""):
+            return False
+        names = (symbol, asked or symbol)
+        changed = self._told.get(message.instrument_id) != names
+        self._told[message.instrument_id] = names
+        return changed
+
+    def definition(self, definition: Definition) -> bool:
+        """Take a definition. True if the name of the instrument may have changed."""
+        number = definition.instrument_id
+        before = self._definitions.get(number)
+        self._definitions[number] = definition
+        for symbol, vendor_symbol, publisher_id in self._entered.get(number, ()):
+            self._add(symbol, vendor_symbol, number, publisher_id)
+        return before is None or before.raw_symbol != definition.raw_symbol
+
+    def resolve(self, publisher_id: int, instrument_id: int, ts_ns: int) -> Resolution:
+        """Our instrument for a record of that time, entered into the table if it is new."""
+        name = self._name(instrument_id, ts_ns)
+        symbol, vendor_symbol = _fit(name.symbol), _fit(name.vendor_symbol)
+        entered = self._entered.setdefault(instrument_id, set())
+        entered.add((symbol, vendor_symbol, publisher_id))
+        own_id = self._add(symbol, vendor_symbol, instrument_id, publisher_id)
+        return Resolution(own_id, name.from_ns, name.until_ns, name.mapped)
+
+    def _name(self, instrument_id: int, ts_ns: int) -> _Name:
+        told = self._told.get(instrument_id)
+        if told is not None:
+            return _Name(*told, ALWAYS_NS, NEVER_NS, mapped=True)
+        from_ns, until_ns = ALWAYS_NS, NEVER_NS
+        intervals = self._dated.get(instrument_id, [])
+        place = bisect.bisect_right(intervals, ts_ns, key=lambda interval: interval[0])
+        if place:
+            start_ns, end_ns, symbol = intervals[place - 1]
+            if ts_ns < end_ns:
+                return _Name(symbol, symbol, start_ns, end_ns, mapped=True)
+            from_ns = end_ns
+        if place < len(intervals):
+            until_ns = intervals[place][0]
+        definition = self._definitions.get(instrument_id)
+        if definition is not None and definition.raw_symbol:
+            raw = definition.raw_symbol
+            return _Name(raw, raw, from_ns, until_ns, mapped=True)
+        number = str(instrument_id)
+        return _Name(number, number, from_ns, until_ns, mapped=False)
+
+    def _add(self, symbol: str, vendor_symbol: str, vendor_id: int, publisher_id: int) -> int:
+        known = self._definitions.get(vendor_id)
+        if known is None:
+            return self._table.add(
+                symbol,
+                vendor_symbol=vendor_symbol,
+                vendor_id=vendor_id,
+                publisher_id=publisher_id,
+            )
+        return self._table.add(
+            symbol,
+            vendor_symbol=vendor_symbol,
+            vendor_id=vendor_id,
+            publisher_id=publisher_id,
+            venue=known.exchange,
+            currency=known.currency,
+            tick_size=known.tick_size,
+            expiration=known.expiration_ns,
+            multiplier=known.multiplier,
+        )

@@ -1,0 +1,232 @@
+"""The replay as a feed process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import numpy as np
+
+from mdfeedd.feeds.databento.codec import (
+    DbnDecoder,
+    DbnError,
+    ErrorMessage,
+    Symbology,
+    SystemMessage,
+)
+from mdfeedd.feeds.replay.merge import Batch, merge
+from mdfeedd.feeds.replay.pace import Pace
+from mdfeedd.feeds.replay.rings import Rings
+from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from mdfeedd.feeds.databento.codec import Decoded
+    from mdfeedd.feeds.protocol import RingPlan
+    from mdfeedd.ring import Writer
+
+__all__ = ["MAX_FILES", "Progress", "ReplayError", "ReplayFeed", "ReplayOptions"]
+
+logger = logging.getLogger("mdfeedd.replay")
+
+MAX_FILES: Final = 512  # open at once when merged: each has a decoder and a piece of its file
+MAX_SPEED: Final = 1e6
+MAX_WAIT_S: Final = 0.05  # between looks at `stop` and heartbeats while nothing is due
+_SCHEMAS: Final = {"tbbo": 3, "ohlcv-1s": 5, "ohlcv-1m": 6, "ohlcv-1h": 7, "ohlcv-1d": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What to replay, and how."""
+
+    paths: tuple[str, ...] = field(
+        metadata={"help": "files: DBN (.dbn, .dbn.zst, fragments) or DBN as JSON lines"}
+    )
+    speed: Literal["max"] | float = field(
+        default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
+    )
+    min_consumers: int = field(
+        default=0, metadata={"help": "wait for so many registered consumers before the first tick"}
+    )
+    min_consumers_limit_s: float = field(
+        default=30.0, metadata={"help": "give up when they have not come by then"}
+    )
+    stall_limit_s: float = field(
+        default=30.0, metadata={"help": "leave a consumer behind that has not moved for so long"}
+    )
+    version: int | None = field(
+        default=None, metadata={"help": "DBN version (1 to 3) of files of records without metadata"}
+    )
+    schema: str | None = field(
+        default=None,
+        metadata={"help": "of records without metadata, where it matters: tbbo, ohlcv-1s ..."},
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.paths) <= MAX_FILES:
+            raise ValueError(f"paths: must be 1 to {MAX_FILES} files, not {len(self.paths)}")
+        if self.speed != "max" and not 0 < self.speed <= MAX_SPEED:
+            raise ValueError(f"speed: must be max, or above 0 and at most {MAX_SPEED:.0f}")
+        if self.min_consumers < 0:
+            raise ValueError(f"min_consumers: must be 0 or more, not {self.min_consumers}")
+        for name in ("min_consumers_limit_s", "stall_limit_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
+        if self.version not in (None, 1, 2, 3):
+            raise ValueError(f"version: must be 1 to 3, not {self.version}")
+        if self.schema is not None and self.schema not in _SCHEMAS:
+            raise ValueError(f"schema: must be one of {', '.join(_SCHEMAS)}, not {self.schema!r}")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a replay has come, in bytes of its files; the ring's counter received_bytes is `done_bytes`."""
+
+    total_bytes: int
+    done_bytes: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1."""
+        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else 1.0
+
+
+class ReplayFeed:
+    """Publishes recordings into the ring of `ring`, their bars into the ring NAME.bars.
+
+    ts_recv of a tick is the recording's, flagged REPLAYED. Several files are merged by it. The ring is made
+    after all files were opened, so a missing file leaves nothing behind.
+    """
+
+    Options: ClassVar[type[Any]] = ReplayOptions
+
+    def __init__(self, name: str, options: ReplayOptions, ring: RingPlan) -> None:
+        self.name = name
+        self.options = options
+        self.ring = ring
+        self.progress = Progress(total_bytes(options.paths))
+
+    def run(self, stop: threading.Event) -> None:
+        """Replay all of it, or until `stop`.
+
+        Raises `ReplayError` where a file cannot be read (on), after publishing what came before, and
+        `RingError` if the ring cannot be made.
+        """
+        options = self.options
+        with contextlib.ExitStack() as stack:
+            recordings = []
+            for path in options.paths:
+                recording = Recording(path, options.version)
+                stack.callback(recording.close)
+                recordings.append(recording)
+            rings = stack.enter_context(Rings(self.name, self.ring, stop, options.stall_limit_s))
+            rings.gate.wait_for_consumers(options.min_consumers, options.min_consumers_limit_s)
+            started_s = time.monotonic()
+            if len(recordings) == 1 and options.speed == "max":
+                self._stream(recordings[0], rings, stop)
+            else:
+                self._merged(recordings, rings, stop)
+            self._log_end(rings.ticks, time.monotonic() - started_s)
+
+    def _decoder(self, recording: Recording, rings: Rings) -> DbnDecoder:
+        version = recording.decoder_version
+        schema = None if version is None else _SCHEMAS.get(self.options.schema or "")
+        return DbnDecoder(Symbology(rings), version=version, schema=schema)
+
+    def _stream(self, recording: Recording, rings: Rings, stop: threading.Event) -> None:
+        """One file at full speed: its bytes go straight into the ring."""
+        decoder = self._decoder(recording, rings)
+        writer, capacity = rings.ticks, rings.ticks.capacity
+        try:
+            for piece in recording.pieces():
+                left = memoryview(piece)
+                while left:
+                    room = rings.gate.room(capacity)
+                    if stop.is_set():
+                        return
+                    used = decoder.decode_into(
+                        writer, left, bars=rings.bars_with_room, max_ticks=room
+                    )
+                    left = left[used:]
+                self._count_bytes([recording], writer)
+                _log_events(recording, decoder)
+            decoder.finish()
+        except DbnError as fault:
+            _log_events(recording, decoder)
+            raise recording.error(fault) from None
+
+    def _count_bytes(self, recordings: list[Recording], writer: Writer) -> None:
+        done_bytes = sum(recording.read_bytes for recording in recordings)
+        writer.counters.add("received_bytes", done_bytes - self.progress.done_bytes)
+        self.progress.done_bytes = done_bytes
+
+    def _merged(self, recordings: list[Recording], rings: Rings, stop: threading.Event) -> None:
+        speed = None if self.options.speed == "max" else self.options.speed
+        pace = Pace(speed)
+        sources = [self._decoded(recording, rings) for recording in recordings]
+        for batch in merge(sources):
+            self._count_bytes(recordings, rings.ticks)
+            if not self._publish(batch, pace, rings, stop):
+                return
+
+    def _decoded(self, recording: Recording, rings: Rings) -> Iterator[Decoded]:
+        decoder = self._decoder(recording, rings)
+        try:
+            for piece in recording.pieces():
+                decoded = decoder.decode(piece)
+                decoder.count_records_into(rings.ticks)
+                _log_events(recording, decoder)
+                yield decoded
+            decoder.finish()
+        except DbnError as fault:
+            _log_events(recording, decoder)
+            raise recording.error(fault) from None
+
+    def _publish(self, batch: Batch, pace: Pace, rings: Rings, stop: threading.Event) -> bool:
+        """Publish what is due, as it gets due. False once `stop` is set."""
+        keys = (batch.tick_keys, batch.bar_keys)
+        done = [0, 0]
+        while done[0] < len(keys[0]) or done[1] < len(keys[1]):
+            now_ns = time.monotonic_ns()
+            next_ns = min(int(k[i]) for k, i in zip(keys, done, strict=True) if i < len(k))
+            horizon_ns = pace.horizon_ns(next_ns, now_ns)
+            for which, publish, records in (
+                (0, rings.publish_ticks, batch.ticks),
+                (1, rings.publish_bars, batch.bars),
+            ):
+                due = int(np.searchsorted(keys[which], horizon_ns, "right"))
+                if due > done[which] and not publish(records[done[which] : due]):
+                    return False
+                done[which] = max(done[which], due)
+            if stop.wait(min(pace.wait_s(next_ns, now_ns), MAX_WAIT_S)):
+                return False
+            rings.gate.beat()
+        return True
+
+    def _log_end(self, writer: Writer, took_s: float) -> None:
+        counts = writer.counters.as_dict()
+        logger.info(
+            "%s: %d records, %d quotes, %d trades, %d other ticks, %d bars in %.1f s",
+            self.name,
+            counts["received_records"],
+            counts["published_quotes"],
+            counts["published_trades"],
+            counts["published_others"],
+            counts["published_bars"],
+            took_s,
+        )
+
+
+def _log_events(recording: Recording, decoder: DbnDecoder) -> None:
+    for event in decoder.take_events():
+        if isinstance(event, SystemMessage):
+            logger.debug("%s: %s", recording.path, event)
+        elif isinstance(event, ErrorMessage):
+            logger.warning("%s: error %d: %s", recording.path, event.code, event.text)
+        else:
+            logger.warning("%s: %s", recording.path, event)

@@ -1,0 +1,116 @@
+"""The rings that a replay writes: ticks, and bars from the first bar on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from mdfeedd.feeds.replay.gate import Gate
+from mdfeedd.ring import Writer
+from mdfeedd.tick import BAR, TICK, Kind
+
+if TYPE_CHECKING:
+    import threading
+
+    import numpy.typing as npt
+
+    from mdfeedd.feeds.protocol import RingPlan
+
+__all__ = ["BARS_SUFFIX", "Rings"]
+
+BARS_SUFFIX: Final = ".bars"
+_BARS_AT_ONCE: Final = 64  # that the decoder publishes, at most
+
+
+class Rings:
+    """A table of instruments for `Symbology`, and two writers behind gates.
+
+    The bar ring's table repeats the entries of the tick ring's, under the same ids.
+    """
+
+    def __init__(
+        self, feed: str, plan: RingPlan, stop: threading.Event, stall_limit_s: float
+    ) -> None:
+        self._feed = feed
+        self._plan = plan
+        self._stop = stop
+        self._stall_limit_s = stall_limit_s
+        self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
+        self._bars: Writer | None = None
+        self._bars_gate: Gate | None = None
+        self.ticks = self._writer(plan.name, TICK)
+        self.gate = Gate(self.ticks, stop, stall_limit_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ticks.close()
+        if self._bars is not None:
+            self._bars.close()
+
+    def _writer(self, name: str, dtype: np.dtype[Any]) -> Writer:
+        plan = self._plan
+        return Writer(
+            name,
+            plan.capacity,
+            dtype,
+            feed=self._feed,
+            feed_index=plan.feed_index,
+            instruments_capacity=plan.instruments_capacity,
+            directory=plan.directory,
+        )
+
+    def add(self, symbol: str, **attributes: Any) -> int:
+        """Enter an instrument (see `InstrumentTable`)."""
+        own_id = self.ticks.instruments.add(symbol, **attributes)
+        self._entries[own_id] = (symbol, attributes)
+        if self._bars is not None:
+            self._bars.instruments.add(symbol, instrument_id=own_id, **attributes)
+        return own_id
+
+    def _bar_ring(self) -> tuple[Writer, Gate]:
+        if self._bars is None or self._bars_gate is None:
+            bars = self._writer(self._plan.name + BARS_SUFFIX, BAR)
+            for own_id, (symbol, attributes) in self._entries.items():
+                bars.instruments.add(symbol, instrument_id=own_id, **attributes)
+            self._bars = bars
+            self._bars_gate = Gate(bars, self._stop, self._stall_limit_s)
+        return self._bars, self._bars_gate
+
+    def bars_with_room(self) -> Writer:
+        """The bar ring, when it has room for what a decoder gives at once."""
+        bars, gate = self._bar_ring()
+        room = 0
+        while room < _BARS_AT_ONCE and not self._stop.is_set():
+            room = gate.room(_BARS_AT_ONCE)
+        return bars
+
+    def publish_ticks(self, ticks: npt.NDArray[np.void]) -> bool:
+        """Publish and count, as there is room. False once the replay is stopped."""
+        while len(ticks):
+            room = self.gate.room(len(ticks))
+            if not room:
+                return False
+            part, ticks = ticks[:room], ticks[room:]
+            self.ticks.publish(part)
+            kinds = np.bincount(part["kind"], minlength=Kind.TRADE + 1)
+            quotes, trades = int(kinds[Kind.QUOTE]), int(kinds[Kind.TRADE])
+            counters = self.ticks.counters
+            counters.add("published_quotes", quotes)
+            counters.add("published_trades", trades)
+            counters.add("published_others", len(part) - quotes - trades)
+        return True
+
+    def publish_bars(self, bars: npt.NDArray[np.void]) -> bool:
+        """The same for bars."""
+        writer, gate = self._bar_ring()
+        while len(bars):
+            room = gate.room(len(bars))
+            if not room:
+                return False
+            part, bars = bars[:room], bars[room:]
+            writer.publish(part)
+            self.ticks.counters.add("published_bars", len(part))
+        return True

@@ -1,0 +1,197 @@
+"""One recording as a stream of DBN bytes, whatever it is wrapped in."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import zstandard
+
+from mdfeedd.feeds.databento.codec import DbnError, JsonLines
+from mdfeedd.feeds.databento.codec.json_lines import VERSION as JSON_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
+
+__all__ = ["READ_BYTES", "Recording", "ReplayError", "total_bytes"]
+
+#: Read at a time: small enough to stay in the second-level cache until it is decoded.
+READ_BYTES: Final = 1 << 19
+#: Compressed bytes given to zstd at a time. A block of four bytes can hold 128 KiB, so this bounds memory.
+ZSTD_SLICE_BYTES: Final = 1024
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_DBZ_MAGIC: Final = b"\x2a\x4d\x18"
+_JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
+
+
+class ReplayError(OSError):
+    """A recording cannot be replayed (further). One sentence with the file and the place in it."""
+
+
+def total_bytes(paths: tuple[str, ...]) -> int:
+    """Size of all files, for a progress bar; what is missing counts as empty."""
+    return sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+
+
+class Recording:
+    """A file of DBN, open, its container known.
+
+    `version` is that of records without metadata. `decoder_version` is what a `DbnDecoder` must be told,
+    None where the stream says it itself. `read_bytes` counts bytes of the file.
+
+    Raises `ReplayError` where there is no such file, or nothing in it that can be DBN.
+    """
+
+    def __init__(self, path: str, version: int | None = None) -> None:
+        self.path = path
+        self.read_bytes = 0
+        self._file = _open(path)
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._inflate = _Inflater(path)
+        try:
+            self._head = self._read()
+            self.compressed = bytes(self._head[:4]) == _ZSTD_MAGIC
+            self._pieces = self._plain()
+            self._first = next(self._pieces, b"")
+            self.decoder_version = self._kind(version)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The stream as DBN bytes, cut anywhere; a piece is good until the next is asked for.
+
+        Raises `ReplayError` after what can be read.
+        """
+        return self._json_records() if self._json else self._plain_pieces()
+
+    def error(self, fault: DbnError) -> ReplayError:
+        """The fault of a decoder that was given this recording."""
+        unit = "decompressed byte" if self.compressed else "byte"
+        at = "" if self._json else f", at {unit} {fault.offset}"
+        return ReplayError(f"{self.path}: {fault.reason}{at}")
+
+    def _plain_pieces(self) -> Iterator[bytes | memoryview]:
+        yield self._first
+        yield from self._pieces
+
+    def _json_records(self) -> Iterator[bytes]:
+        lines = JsonLines()
+        try:
+            for piece in self._plain_pieces():
+                yield lines.feed(bytes(piece))
+            yield lines.finish()
+        except DbnError as fault:
+            raise self.error(fault) from None
+
+    def _kind(self, version: int | None) -> int | None:
+        first, name = bytes(self._first), Path(self.path).name.removesuffix(".zst")
+        self._json = False
+        if not first:
+            raise ReplayError(f"{self.path} is empty")
+        if first[1:4] == _DBZ_MAGIC and first[0] >> 4 == 5:
+            raise ReplayError(
+                f"{self.path} is in the legacy DBZ container: convert it with Databento's dbn tool"
+            )
+        if first[:3] == b"DBN":
+            return None
+        if name.endswith(_JSON_SUFFIXES) or (version is None and first.lstrip()[:1] == b"{"):
+            self._json = True
+            return JSON_VERSION
+        if version is None and ".frag" in name:
+            raise ReplayError(
+                f"{self.path} holds records without metadata: say their DBN version (option 'version')"
+            )
+        if version is None:
+            raise ReplayError(f"{self.path} is not DBN: it begins with {first[:4]!r}")
+        return version
+
+    def _plain(self) -> Iterator[bytes | memoryview]:
+        piece = self._head
+        while piece:
+            if self.compressed:
+                yield from self._inflate.feed(piece)
+            else:
+                yield piece
+            piece = self._read()
+        if self.compressed:
+            self._inflate.finish()
+
+    def _read(self) -> memoryview:
+        try:
+            n = self._file.readinto(self._buffer)
+        except OSError as error:
+            raise ReplayError(
+                f"{self.path} cannot be read on at byte {self.read_bytes}: {error.strerror}"
+            ) from error
+        self.read_bytes += n
+        return self._buffer[:n]
+
+
+class _Inflater:
+    """Zstandard frames, one after the other, with bounded output."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._context = zstandard.ZstdDecompressor()
+        self._frame = self._context.decompressobj()
+        self._begun = False  # within a frame
+        self._at = 0
+
+    def feed(self, data: memoryview) -> Iterator[bytes]:
+        """Decompressed pieces of about `READ_BYTES`."""
+        out: list[bytes] = []
+        size = 0
+        for start in range(0, len(data), ZSTD_SLICE_BYTES):
+            rest: bytes | memoryview = data[start : start + ZSTD_SLICE_BYTES]
+            while rest:
+                rest, piece, fault = self._step(rest)
+                out.append(piece)
+                size += len(piece)
+                if fault is not None:
+                    yield b"".join(out)
+                    raise fault
+            if size >= READ_BYTES:
+                yield b"".join(out)
+                out, size = [], 0
+        if size:
+            yield b"".join(out)
+
+    def finish(self) -> None:
+        """The file ends here: not within a frame, if it is whole."""
+        if self._begun:
+            raise ReplayError(f"{self._path} ends within a zstd frame, at byte {self._at}")
+
+    def _step(self, data: bytes | memoryview) -> tuple[bytes, bytes, ReplayError | None]:
+        """What is left of `data` for the next frame, what came out, and what went wrong."""
+        try:
+            piece = self._frame.decompress(data)
+        except zstandard.ZstdError as error:
+            sentence = f"{self._path}: a zstd frame is damaged near byte {self._at}: {error}"
+            return b"", b"", ReplayError(sentence)
+        rest = b""
+        self._begun = not self._frame.eof
+        if self._frame.eof:
+            rest = self._frame.unused_data
+            self._frame = self._context.decompressobj()
+        self._at += len(data) - len(rest)
+        return rest, piece, None
+
+
+def _open(path: str) -> FileIO:
+    try:
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - the recording closes it
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise ReplayError(f"there is no file {path}") from None
+        if error.errno == errno.EISDIR:
+            raise ReplayError(f"{path} is a directory: name the files in it") from None
+        raise ReplayError(f"{path} cannot be opened: {os.strerror(error.errno or 0)}") from None
+    return file
