@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def test_tool_has_a_complaint(name: str) -> None:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=REPOSITORY,
+        env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_FUNCTION_LINES = 70
-MAX_FILE_LINES = 600
+MAX_FILE_LINES = 650
 MAX_COLUMNS = 100
 TOP_LEVEL = {
     "pyproject.toml",
@@ -24,7 +24,7 @@ TOP_LEVEL = {
     "LICENSE",
 }
 # one header is what a C or C++ strategy attaches with; the compiled heart is one module by need
-LONG_FILES = {"mdfeedd/ring/mdfeedd.h", "mdfeedd/ring/_ring.pyx", "tests/ring/test_ring.py"}
+LONG_FILES = {"mdfeedd/ring/mdfeedd.h", "mdfeedd/ring/_ring.pyx"}
 
 
 def tracked(*suffixes: str) -> list[Path]:

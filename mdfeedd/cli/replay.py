@@ -200,6 +200,7 @@ def _plan(arguments: argparse.Namespace, shm_dir: str, out: Path | None) -> Plan
             "paths": [os.path.abspath(path) for path in arguments.paths],
             "speed": arguments.speed,
             "min_consumers": readers,
+            "min_bar_consumers": int(out is not None),
             "min_consumers_limit_s": MAX_WAIT_S,
             "version": arguments.dbn_version,
         },

@@ -581,8 +581,8 @@ cdef class ReaderCore:
         self.check()
         cdef uint64_t n, skip, before
         cdef RecordBatch b
-        cdef int attempt
-        for attempt in range(MAX_READ_ATTEMPTS):
+        cdef int _attempt
+        for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_available(&self.r)
             if n == 0:
                 break
@@ -628,10 +628,10 @@ cdef class ReaderCore:
         if <size_t>a.data % 8:
             raise ValueError("read_into needs an array aligned to 8 bytes")
         cdef uint64_t skip, n, size = self.r.words * 8
-        cdef int attempt
+        cdef int _attempt
         if mdf_available(&self.r) == 0 and timeout > 0:
             self.wait_ready(timeout)
-        for attempt in range(MAX_READ_ATTEMPTS):
+        for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_available(&self.r)
             if n == 0:
                 return 0

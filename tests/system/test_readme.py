@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import mdfeedd
 from mdfeedd.tick import TRADE, Kind, to_fixed
@@ -58,11 +59,9 @@ def test_every_command_of_the_table_exists() -> None:
     names = set(re.findall(r"^\| `mdfeedd (\w+)", README, flags=re.MULTILINE))
     assert names == {"demo", "replay", "run", "check", "tail", "doctor"}
     for name in sorted(names):
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            try:
-                main([name, "--help"])
-            except SystemExit as done:
-                assert done.code == 0
+        with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as done:
+            main([name, "--help"])
+        assert done.value.code == 0
         assert f"mdfeedd {name}" in out.getvalue()
 
 

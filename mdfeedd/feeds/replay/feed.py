@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mdfeedd.feeds.databento.codec import (
     SystemMessage,
 )
 from mdfeedd.feeds.replay.merge import Batch, merge
+from mdfeedd.feeds.replay.options import MAX_FILES, SCHEMAS, ReplayOptions
 from mdfeedd.feeds.replay.pace import Pace
 from mdfeedd.feeds.replay.rings import Rings
 from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes
@@ -34,53 +35,7 @@ __all__ = ["MAX_FILES", "Progress", "ReplayError", "ReplayFeed", "ReplayOptions"
 
 logger = logging.getLogger("mdfeedd.replay")
 
-MAX_FILES: Final = 512  # open at once when merged: each has a decoder and a piece of its file
-MAX_SPEED: Final = 1e6
 MAX_WAIT_S: Final = 0.05  # between looks at `stop` and heartbeats while nothing is due
-_SCHEMAS: Final = {"tbbo": 3, "ohlcv-1s": 5, "ohlcv-1m": 6, "ohlcv-1h": 7, "ohlcv-1d": 8}
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """What to replay, and how."""
-
-    paths: tuple[str, ...] = field(
-        metadata={"help": "files: DBN (.dbn, .dbn.zst, fragments) or DBN as JSON lines"}
-    )
-    speed: Literal["max"] | float = field(
-        default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
-    )
-    min_consumers: int = field(
-        default=0, metadata={"help": "wait for so many registered consumers before the first tick"}
-    )
-    min_consumers_limit_s: float = field(
-        default=30.0, metadata={"help": "give up when they have not come by then"}
-    )
-    stall_limit_s: float = field(
-        default=30.0, metadata={"help": "leave a consumer behind that has not moved for so long"}
-    )
-    version: int | None = field(
-        default=None, metadata={"help": "DBN version (1 to 3) of files of records without metadata"}
-    )
-    schema: str | None = field(
-        default=None,
-        metadata={"help": "of records without metadata, where it matters: tbbo, ohlcv-1s ..."},
-    )
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.paths) <= MAX_FILES:
-            raise ValueError(f"paths: must be 1 to {MAX_FILES} files, not {len(self.paths)}")
-        if self.speed != "max" and not 0 < self.speed <= MAX_SPEED:
-            raise ValueError(f"speed: must be max, or above 0 and at most {MAX_SPEED:.0f}")
-        if self.min_consumers < 0:
-            raise ValueError(f"min_consumers: must be 0 or more, not {self.min_consumers}")
-        for name in ("min_consumers_limit_s", "stall_limit_s"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
-        if self.version not in (None, 1, 2, 3):
-            raise ValueError(f"version: must be 1 to 3, not {self.version}")
-        if self.schema is not None and self.schema not in _SCHEMAS:
-            raise ValueError(f"schema: must be one of {', '.join(_SCHEMAS)}, not {self.schema!r}")
 
 
 @dataclass(slots=True)
@@ -124,7 +79,7 @@ class ReplayFeed:
                 recording = Recording(path, options.version)
                 stack.callback(recording.close)
                 recordings.append(recording)
-            rings = stack.enter_context(Rings(self.name, self.ring, stop, options.stall_limit_s))
+            rings = stack.enter_context(Rings(self.name, self.ring, stop, options))
             rings.gate.wait_for_consumers(options.min_consumers, options.min_consumers_limit_s)
             started_s = time.monotonic()
             if len(recordings) == 1 and options.speed == "max":
@@ -135,7 +90,7 @@ class ReplayFeed:
 
     def _decoder(self, recording: Recording, rings: Rings) -> DbnDecoder:
         version = recording.decoder_version
-        schema = None if version is None else _SCHEMAS.get(self.options.schema or "")
+        schema = None if version is None else SCHEMAS.get(self.options.schema or "")
         return DbnDecoder(Symbology(rings), version=version, schema=schema)
 
     def _stream(self, recording: Recording, rings: Rings, stop: threading.Event) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mdfeedd.feeds.protocol import RingPlan
+    from mdfeedd.feeds.replay.options import ReplayOptions
 
 __all__ = ["BARS_SUFFIX", "Rings"]
 
@@ -30,17 +31,17 @@ class Rings:
     """
 
     def __init__(
-        self, feed: str, plan: RingPlan, stop: threading.Event, stall_limit_s: float
+        self, feed: str, plan: RingPlan, stop: threading.Event, options: ReplayOptions
     ) -> None:
         self._feed = feed
         self._plan = plan
         self._stop = stop
-        self._stall_limit_s = stall_limit_s
+        self._options = options
         self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
         self._bars: Writer | None = None
         self._bars_gate: Gate | None = None
         self.ticks = self._writer(plan.name, TICK)
-        self.gate = Gate(self.ticks, stop, stall_limit_s)
+        self.gate = Gate(self.ticks, stop, options.stall_limit_s)
 
     def __enter__(self) -> Self:
         return self
@@ -75,8 +76,12 @@ class Rings:
             bars = self._writer(self._plan.name + BARS_SUFFIX, BAR)
             for own_id, (symbol, attributes) in self._entries.items():
                 bars.instruments.add(symbol, instrument_id=own_id, **attributes)
+            options = self._options
             self._bars = bars
-            self._bars_gate = Gate(bars, self._stop, self._stall_limit_s)
+            self._bars_gate = Gate(bars, self._stop, options.stall_limit_s)
+            self._bars_gate.wait_for_consumers(
+                options.min_bar_consumers, options.min_consumers_limit_s
+            )
         return self._bars, self._bars_gate
 
     def bars_with_room(self) -> Writer:

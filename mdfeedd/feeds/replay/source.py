@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_BYTES", "Recording", "ReplayError", "total_bytes"]
 
-#: Read at a time: small enough to stay in the second-level cache until it is decoded.
-READ_BYTES: Final = 1 << 19
+#: Looked at (or, from a pipe, read) at a time.
+READ_BYTES: Final = 1 << 20
 #: Compressed bytes given to zstd at a time. A block of four bytes can hold 128 KiB, so this bounds memory.
 ZSTD_SLICE_BYTES: Final = 1024
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
@@ -49,7 +51,8 @@ class Recording:
         self.path = path
         self.read_bytes = 0
         self._file = _open(path)
-        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._mapped = _map(self._file)
+        self._buffer = memoryview(bytearray(0 if self._mapped else READ_BYTES))
         self._inflate = _Inflater(path)
         try:
             self._head = self._read()
@@ -62,7 +65,8 @@ class Recording:
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. The mapping goes with its last piece."""
+        self._mapped = None
         self._file.close()
 
     def pieces(self) -> Iterator[bytes | memoryview]:
@@ -126,13 +130,34 @@ class Recording:
 
     def _read(self) -> memoryview:
         try:
-            n = self._file.readinto(self._buffer)
+            piece = self._map_piece() or self._read_piece()
         except OSError as error:
+            if isinstance(error, ReplayError):
+                raise
             raise ReplayError(
                 f"{self.path} cannot be read on at byte {self.read_bytes}: {error.strerror}"
             ) from error
-        self.read_bytes += n
-        return self._buffer[:n]
+        self.read_bytes += len(piece)
+        return piece
+
+    def _map_piece(self) -> memoryview | None:
+        """The next piece of what the file held when it was opened: no copy, half the time of a read."""
+        if self._mapped is None or self.read_bytes >= len(self._mapped):
+            return None
+        end = min(self.read_bytes + READ_BYTES, len(self._mapped))
+        if os.fstat(self._file.fileno()).st_size < end:  # touching what is gone would kill us
+            raise ReplayError(
+                f"{self.path} was cut while it was replayed, after byte {self.read_bytes}"
+            )
+        return self._mapped[self.read_bytes : end]
+
+    def _read_piece(self) -> memoryview:
+        """The next piece of a pipe, or of what was appended since."""
+        if self._mapped is not None:
+            self._mapped = None
+            self._buffer = memoryview(bytearray(READ_BYTES))
+            self._file.seek(self.read_bytes)
+        return self._buffer[: self._file.readinto(self._buffer)]
 
 
 class _Inflater:
@@ -183,6 +208,14 @@ class _Inflater:
             self._frame = self._context.decompressobj()
         self._at += len(data) - len(rest)
         return rest, piece, None
+
+
+def _map(file: FileIO) -> memoryview | None:
+    """A regular file's bytes; None where there is nothing to map."""
+    state = os.fstat(file.fileno())
+    if not stat.S_ISREG(state.st_mode) or not state.st_size:
+        return None
+    return memoryview(mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ))
 
 
 def _open(path: str) -> FileIO:

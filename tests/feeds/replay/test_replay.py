@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import threading
 import time
 
@@ -16,7 +17,7 @@ import zstandard
 from mdfeedd.feeds.databento.codec.records import record_dtype
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
-from mdfeedd.feeds.replay.source import ReplayError
+from mdfeedd.feeds.replay.source import Recording, ReplayError
 from mdfeedd.ring import Reader, RingMissing
 from mdfeedd.tick import BAR, TICK
 
@@ -252,6 +253,66 @@ def test_zstd_in_several_frames_cut_inside_records(tmp_path, replay, shm_dir):
     replay(tmp_path / "a.dbn.zst")
     ticks, _, _ = read_all(shm_dir)
     assert ticks["venue_seq"].tolist() == list(range(3_000))
+
+
+def test_bars_wait_for_whoever_stores_them(tmp_path, replay, shm_dir):
+    rows = np.zeros(3000, record_dtype(0x20, 3))
+    rows["length"], rows["rtype"], rows["publisher_id"], rows["instrument_id"] = 14, 0x20, 1, 7
+    rows["ts_event"] = T0 + 10**9 * np.arange(len(rows))
+    rows["open"] = rows["high"] = rows["low"] = rows["close"] = 10**9
+    path = tmp_path / "a.dbn"
+    path.write_bytes(metadata(db.Schema.OHLCV_1S) + rows.tobytes())
+    seen = []
+
+    def store():
+        with Reader("rec.bars", "oldest", directory=shm_dir, dtype=BAR, wait=20, follow=False) as r:
+            while not r.ended:
+                seen.append(len(r.read(timeout=1)))
+            assert r.lost == 0
+
+    thread = threading.Thread(target=store)
+    thread.start()
+    replay(path, capacity=256, min_bar_consumers=1)
+    thread.join(20)
+    assert sum(seen) == 3000
+
+
+def test_file_cut_while_it_is_replayed_is_one_sentence_not_a_crash(tmp_path):
+    path = tmp_path / "a.dbn"
+    path.write_bytes(metadata() + quotes(60_000).tobytes())
+    recording = Recording(str(path))
+    pieces = recording.pieces()
+    next(pieces)
+    path.write_bytes(metadata())
+    with pytest.raises(ReplayError, match="was cut while it was replayed"):
+        list(pieces)
+    recording.close()
+
+
+def test_what_is_appended_while_it_is_replayed_is_replayed_too(tmp_path):
+    path = tmp_path / "a.dbn"
+    whole = metadata() + quotes(60_000).tobytes()
+    path.write_bytes(whole[:2_000_001])
+    recording = Recording(str(path))
+    pieces = recording.pieces()
+    got = bytes(next(pieces))
+    with path.open("ab") as file:
+        file.write(whole[2_000_001:])
+    got += b"".join(bytes(piece) for piece in pieces)
+    assert got == whole
+    assert recording.read_bytes == len(whole)
+    recording.close()
+
+
+def test_pipe_is_read_to_its_end(tmp_path, replay, shm_dir):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    rows = quotes(50_000)
+    writer = threading.Thread(target=path.write_bytes, args=(metadata() + rows.tobytes(),))
+    writer.start()
+    replay(path)
+    writer.join()
+    assert len(read_all(shm_dir)[0]) == 50_000
 
 
 def broken_files():

@@ -93,7 +93,8 @@ cdef extern from "dbn.h" nogil:
     void dbn_forget(dbn_decoder *s, uint32_t vendor)
     int dbn_decode(dbn_decoder *s, const uint8_t *data, size_t n, size_t *consumed, dbn_output *out)
     int dbn_at_boundary(const dbn_decoder *s)
-    size_t dbn_run_ring(dbn_decoder *s, const uint8_t *data, size_t n, size_t *pos, mdf_writer *w, size_t most)
+    size_t dbn_run_ring(dbn_decoder *s, const uint8_t *data, size_t n, size_t *pos, mdf_writer *w,
+                        size_t most)
 
 cdef enum:
     STAGED_TICKS = 512           # 32 KiB: they stay in the first-level cache on their way into the ring
@@ -321,7 +322,7 @@ cdef class DbnDecoder:
         return 0
 
     def count_records_into(self, WriterCore writer not None):
-        """Add to a ring's counters what became of the records since the last time (not what was published)."""
+        """Add to a ring's counters what became of the records since the last time, but the published."""
         writer.check()
         cdef uint64_t *to = writer.w.counters
         cdef dbn_counters *now = &self.s.count

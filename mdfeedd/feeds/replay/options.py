@@ -1,0 +1,58 @@
+"""The configuration keys of a replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+__all__ = ["MAX_FILES", "SCHEMAS", "ReplayOptions"]
+
+MAX_FILES: Final = 512  # open at once when merged: each has a decoder and a piece of its file
+MAX_SPEED: Final = 1e6
+#: DBN's numbers of the schemas that records do not tell themselves.
+SCHEMAS: Final = {"tbbo": 3, "ohlcv-1s": 5, "ohlcv-1m": 6, "ohlcv-1h": 7, "ohlcv-1d": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What to replay, and how."""
+
+    paths: tuple[str, ...] = field(
+        metadata={"help": "files: DBN (.dbn, .dbn.zst, fragments) or DBN as JSON lines"}
+    )
+    speed: Literal["max"] | float = field(
+        default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
+    )
+    min_consumers: int = field(
+        default=0, metadata={"help": "wait for so many registered consumers before the first tick"}
+    )
+    min_bar_consumers: int = field(
+        default=0, metadata={"help": "the same for the ring NAME.bars, before the first bar"}
+    )
+    min_consumers_limit_s: float = field(
+        default=30.0, metadata={"help": "give up when they have not come by then"}
+    )
+    stall_limit_s: float = field(
+        default=30.0, metadata={"help": "leave a consumer behind that has not moved for so long"}
+    )
+    version: int | None = field(
+        default=None, metadata={"help": "DBN version (1 to 3) of files of records without metadata"}
+    )
+    schema: str | None = field(
+        default=None,
+        metadata={"help": "of records without metadata, where it matters: tbbo, ohlcv-1s ..."},
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.paths) <= MAX_FILES:
+            raise ValueError(f"paths: must be 1 to {MAX_FILES} files, not {len(self.paths)}")
+        if self.speed != "max" and not 0 < self.speed <= MAX_SPEED:
+            raise ValueError(f"speed: must be max, or above 0 and at most {MAX_SPEED:.0f}")
+        limits = ("min_consumers", "min_bar_consumers", "min_consumers_limit_s", "stall_limit_s")
+        for name in limits:
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
+        if self.version not in (None, 1, 2, 3):
+            raise ValueError(f"version: must be 1 to 3, not {self.version}")
+        if self.schema is not None and self.schema not in SCHEMAS:
+            raise ValueError(f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}")
