@@ -2,7 +2,8 @@
  *
  *     consumers DIRECTORY [ROUNDS]
  *
- * Readers live in processes of their own and end by SIGKILL, so that only the kernel gives their slots back.
+ * Readers live in processes of their own and end by SIGKILL, so that only the kernel gives their
+ * slots back.
  */
 #include "mdfeedd.h"
 
@@ -19,18 +20,18 @@ typedef struct child {
 
 typedef struct answer {
     int code;
-    int index;       /* of its consumer slot */
-    uint64_t start;  /* next seq when it had attached */
+    int index;      /* of its consumer slot */
+    uint64_t start; /* next seq when it had attached */
     uint64_t lost;
 } answer;
 
-/* A reader in a process of its own. It attaches at the first byte sent to it and answers; then it reads
- * `reads` records, acknowledges `acked` (0: it does not), answers again, and waits to be killed. */
+/* A reader in a process of its own. It attaches at the first byte sent to it and answers; then it
+ * reads `reads` records, acknowledges `acked` (0: it does not), answers again, and waits to be
+ * killed. */
 static child start_reader(const char *name, int64_t start, uint64_t reads, uint64_t acked) {
     int to[2], from[2];
     REQUIRE(pipe(to) == 0 && pipe(from) == 0, "no pipe");
-    child c = {.pid = fork(), .to = to[1], .from = from[0]};
-    REQUIRE(c.pid >= 0, "no fork");
+    child c = {.pid = fork_bound(), .to = to[1], .from = from[0]};
     if (c.pid) {
         close(to[0]);
         close(from[1]);
@@ -80,11 +81,15 @@ static void killed_reader_resumes(void) {
     REQUIRE(!a.code && a.start == 1, "a new consumer resumes at %llu", (unsigned long long)a.start);
     answer b = live("worker", MDF_START_RESUME, 5, 4);
     REQUIRE(b.index == a.index, "the dead consumer's slot was not taken again");
-    REQUIRE(b.start == 11, "without acknowledgement it goes on after what it read: %llu", (unsigned long long)b.start);
+    REQUIRE(b.start == 11, "without acknowledgement it goes on after what it read: %llu",
+            (unsigned long long)b.start);
     answer c = live("worker", MDF_START_RESUME, 7, 0);
-    REQUIRE(c.start == 5, "it goes on after what it acknowledged: %llu", (unsigned long long)c.start);
+    REQUIRE(c.start == 5, "it goes on after what it acknowledged: %llu",
+            (unsigned long long)c.start);
     answer d = live("worker", MDF_START_RESUME, 0, 0);
-    REQUIRE(d.start == 5, "killed before its first acknowledgement it forgot the earlier ones: %llu", (unsigned long long)d.start);
+    REQUIRE(d.start == 5,
+            "killed before its first acknowledgement it forgot the earlier ones: %llu",
+            (unsigned long long)d.start);
 }
 
 static void one_name_one_consumer(int rounds) {
@@ -93,7 +98,8 @@ static void one_name_one_consumer(int rounds) {
         int winners = 0;
         char name[32];
         snprintf(case_name, sizeof case_name, "race %d", round);
-        snprintf(name, sizeof name, "racer-%d", round / 2); /* every other race is for a dead consumer's slot */
+        snprintf(name, sizeof name, "racer-%d",
+                 round / 2); /* every other race is for a dead consumer's slot */
         for (int i = 0; i < RACERS; i++) c[i] = start_reader(name, MDF_START_NOW, 0, 0);
         for (int i = 0; i < RACERS; i++) go(&c[i]);
         for (int i = 0; i < RACERS; i++) {
@@ -113,14 +119,21 @@ static void full_registry_takes_back_the_dead(void) {
     snprintf(case_name, sizeof case_name, "full registry");
     for (int i = 0; i < (int)MDF_CONSUMERS; i++) {
         snprintf(name, sizeof name, "many-%d", i);
-        REQUIRE(mdf_reader_open(&readers[i], path, layout_of(64), 64, MDF_START_NOW, name, err) == 0, "%s", err);
-        for (int k = 0; k < i; k++) REQUIRE(readers[k].consumer_index != readers[i].consumer_index, "one slot, two consumers");
+        REQUIRE(mdf_reader_open(&readers[i], path, layout_of(64), 64, MDF_START_NOW, name, err) ==
+                    0,
+                "%s", err);
+        for (int k = 0; k < i; k++)
+            REQUIRE(readers[k].consumer_index != readers[i].consumer_index,
+                    "one slot, two consumers");
     }
-    REQUIRE(mdf_reader_open(&extra, path, layout_of(64), 64, MDF_START_NOW, "extra", err) == MDF_E_SPACE, "129 consumers");
+    REQUIRE(mdf_reader_open(&extra, path, layout_of(64), 64, MDF_START_NOW, "extra", err) ==
+                MDF_E_SPACE,
+            "129 consumers");
     REQUIRE(strstr(err, "128 consumers"), "%s", err);
     int given_back = readers[77].consumer_index;
     mdf_reader_close(&readers[77]);
-    REQUIRE(mdf_reader_open(&extra, path, layout_of(64), 64, MDF_START_NOW, "extra", err) == 0, "%s", err);
+    REQUIRE(mdf_reader_open(&extra, path, layout_of(64), 64, MDF_START_NOW, "extra", err) == 0,
+            "%s", err);
     REQUIRE(extra.consumer_index == given_back, "the slot given back was not taken");
     mdf_reader_close(&extra);
     for (int i = 0; i < (int)MDF_CONSUMERS; i++) mdf_reader_close(&readers[i]);

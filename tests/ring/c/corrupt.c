@@ -2,9 +2,10 @@
  *
  *     corrupt DIRECTORY
  *
- * Built with AddressSanitizer and UndefinedBehaviorSanitizer. Every 4-byte and 8-byte word of both files'
- * headers takes a set of bad values. A field that says what the file is must be refused by readers and
- * writers; any other must do no harm: reading and publishing on stay inside the mapping. Prints counts.
+ * Built with AddressSanitizer and UndefinedBehaviorSanitizer. Every 4-byte and 8-byte word of both
+ * files' headers takes a set of bad values. A field that says what the file is must be refused by
+ * readers and writers; any other must do no harm: reading and publishing on stay inside the
+ * mapping. Prints counts.
  */
 #include "mdfeedd.h"
 
@@ -46,7 +47,8 @@ static int try_reader(const char *name) {
     mdf_reader r;
     int code = mdf_reader_open(&r, path, layout_of(64), 64, MDF_START_OLDEST, name, err);
     if (code) {
-        REQUIRE(code < 0 && strlen(err) > 10 && strchr(err, '/'), "error %d without a sentence: '%s'", code, err);
+        REQUIRE(code < 0 && strlen(err) > 10 && strchr(err, '/'),
+                "error %d without a sentence: '%s'", code, err);
         return code;
     }
     uint64_t skip;
@@ -71,7 +73,8 @@ static int try_writer(void) {
     mdf_ring_options o = options();
     int code = mdf_writer_open(&w, path, &o, err);
     if (code) {
-        REQUIRE(code < 0 && strlen(err) > 10 && strchr(err, '/'), "error %d without a sentence: '%s'", code, err);
+        REQUIRE(code < 0 && strlen(err) > 10 && strchr(err, '/'),
+                "error %d without a sentence: '%s'", code, err);
         return code;
     }
     memset(&e, 0, sizeof e);
@@ -85,8 +88,10 @@ static int try_writer(void) {
 
 /* Fields that say what the file is; a change of any of them must be refused. */
 static int says_what_it_is(size_t offset) {
-    static const struct { size_t from, to; } fields[] = {
-        {0, 12},                                          /* magic, abi_major */
+    static const struct {
+        size_t from, to;
+    } fields[] = {
+        {0, 12}, /* magic, abi_major */
         {offsetof(mdf_ring_header, total_size), offsetof(mdf_ring_header, block)},
         {offsetof(mdf_ring_header, counters_off), offsetof(mdf_ring_header, feed_index)},
         {offsetof(mdf_ring_header, layout_len), offsetof(mdf_ring_header, reserved_0)},
@@ -117,12 +122,15 @@ static void damage_ring(size_t offset, size_t width) {
     for (int kind = 0; kind < 9; kind++) {
         uint64_t value = bad_value(kind, old);
         if (!memcmp(&value, &old, width)) continue;
-        snprintf(case_name, sizeof case_name, "ring byte %zu, width %zu, value %llx", offset, width, (unsigned long long)value);
+        snprintf(case_name, sizeof case_name, "ring byte %zu, width %zu, value %llx", offset, width,
+                 (unsigned long long)value);
         memcpy(image + offset, &value, width);
         spill(path, image, image_size);
         int reader = try_reader(kind & 1 ? "me" : NULL), writer = 0;
         if (offset != 0 || reader == MDF_E_CORRUPT) writer = try_writer();
-        if (says_what_it_is(offset)) REQUIRE(reader && (writer || offset >= offsetof(mdf_ring_header, layout_len)), "a lie about the layout was believed");
+        if (says_what_it_is(offset))
+            REQUIRE(reader && (writer || offset >= offsetof(mdf_ring_header, layout_len)),
+                    "a lie about the layout was believed");
         if (reader) refused++;
         else harmless++;
         memcpy(image + offset, &old, width);
@@ -136,14 +144,16 @@ static void damage_in_concert(void) {
     memcpy(&at[0], image + off, 8);
     memcpy(&at[1], image + offsetof(mdf_ring_header, instruments_off), 8);
     memcpy(&bytes, image + offsetof(mdf_ring_header, total_size), 8);
-    uint64_t data = 0 - UINT64_C(1) * MDF_PAGE, instruments = data + 256 * 64; /* = 3 pages, beyond 2^64 */
+    uint64_t data = 0 - UINT64_C(1) * MDF_PAGE,
+             instruments = data + 256 * 64; /* = 3 pages, beyond 2^64 */
     uint32_t entries = (uint32_t)((bytes - instruments) / sizeof(mdf_instrument)), kept;
     memcpy(&kept, image + offsetof(mdf_ring_header, instruments_capacity), 4);
     memcpy(image + off, &data, 8);
     memcpy(image + offsetof(mdf_ring_header, instruments_off), &instruments, 8);
     memcpy(image + offsetof(mdf_ring_header, instruments_capacity), &entries, 4);
     spill(path, image, image_size);
-    REQUIRE(try_reader(NULL) == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT, "an offset that wraps was believed");
+    REQUIRE(try_reader(NULL) == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT,
+            "an offset that wraps was believed");
     memcpy(image + off, &at[0], 8);
     memcpy(image + offsetof(mdf_ring_header, instruments_off), &at[1], 8);
     memcpy(image + offsetof(mdf_ring_header, instruments_capacity), &kept, 4);
@@ -151,7 +161,16 @@ static void damage_in_concert(void) {
 }
 
 static void truncate_ring(void) {
-    size_t sizes[] = {0, 1, 8, 1023, MDF_PAGE - 1, MDF_PAGE, MDF_PAGE + 1, 2 * MDF_PAGE, image_size / 2, image_size - MDF_PAGE,
+    size_t sizes[] = {0,
+                      1,
+                      8,
+                      1023,
+                      MDF_PAGE - 1,
+                      MDF_PAGE,
+                      MDF_PAGE + 1,
+                      2 * MDF_PAGE,
+                      image_size / 2,
+                      image_size - MDF_PAGE,
                       image_size - 1};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         snprintf(case_name, sizeof case_name, "ring of %zu bytes", sizes[i]);
@@ -165,7 +184,8 @@ static void truncate_ring(void) {
     REQUIRE(longer, "no memory");
     memcpy(longer, image, image_size);
     spill(path, longer, image_size + 1);
-    REQUIRE(try_reader("me") == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT, "a ring with a byte more was used");
+    REQUIRE(try_reader("me") == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT,
+            "a ring with a byte more was used");
     free(longer);
     refused++;
 }
@@ -180,7 +200,8 @@ static void damage_registry(void) {
             memcpy(&old, registry_image + offset, 4);
             value = bad_value(kind, old);
             if (!memcmp(&value, &old, 4)) continue;
-            snprintf(case_name, sizeof case_name, "registry byte %zu, value %llx", offset, (unsigned long long)value);
+            snprintf(case_name, sizeof case_name, "registry byte %zu, value %llx", offset,
+                     (unsigned long long)value);
             memcpy(registry_image + offset, &value, 4);
             spill(registry_path, registry_image, registry_size);
             int reader = try_reader("me"), writer = try_writer();
@@ -193,7 +214,8 @@ static void damage_registry(void) {
     for (size_t size = 0; size < registry_size; size += registry_size / 7 + 1) {
         snprintf(case_name, sizeof case_name, "registry of %zu bytes", size);
         spill(registry_path, registry_image, size);
-        REQUIRE(try_reader("me") == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT, "a truncated registry was used");
+        REQUIRE(try_reader("me") == MDF_E_CORRUPT && try_writer() == MDF_E_CORRUPT,
+                "a truncated registry was used");
         refused++;
     }
 }
@@ -224,7 +246,8 @@ int main(int argc, char **argv) {
     damage_in_concert();
     truncate_ring();
     damage_registry();
-    printf("refused=%llu harmless=%llu\n", (unsigned long long)refused, (unsigned long long)harmless);
+    printf("refused=%llu harmless=%llu\n", (unsigned long long)refused,
+           (unsigned long long)harmless);
     free(image);
     free(registry_image);
     return 0;

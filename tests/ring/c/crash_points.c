@@ -1,8 +1,9 @@
 /* crash_points.c: kill the writer after every single store of the protocol.
  *
- * MDF_AFTER_STORE ends the process (SIGKILL) at the n-th shared store, n = 1, 2, 3 ... until the script
- * runs to its end. After each kill the segment is looked at as a reader may see it, another writer takes
- * over (and, in double cases, is killed at its m-th store), publishes more, and is looked at again.
+ * MDF_AFTER_STORE ends the process (SIGKILL) at the n-th shared store, n = 1, 2, 3 ... until the
+ * script runs to its end. After each kill the segment is looked at as a reader may see it, another
+ * writer takes over (and, in double cases, is killed at its m-th store), publishes more, and is
+ * looked at again.
  *
  *     crash_points DIRECTORY [SCENARIO] [SLEEPER_TIMEOUT_S]
  *
@@ -21,10 +22,10 @@ static void crash_point(void);
 #include "mdfeedd.h"
 
 #include <dirent.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include "record.h"
+
+#include "sleeper.h"
 
 static uint64_t crash_at, stores_done; /* crash_at 0: live on */
 
@@ -42,26 +43,27 @@ typedef struct geometry {
 typedef struct script {
     const char *name;
     void (*act)(mdf_writer *w, uint64_t author);
-    geometry before, wanted, last; /* of the ring found, of the victim's, of the writer's that comes after it */
-    int64_t prefix;                /* records published before, or NO_RING */
-    int settle;                    /* let the sleeper fall asleep before the first counted store */
+    geometry before, wanted,
+        last;       /* of the ring found, of the victim's, of the writer's that comes after it */
+    int64_t prefix; /* records published before, or NO_RING */
+    int settle;     /* let the sleeper fall asleep before the first counted store */
 } script;
 
-static char path[512];
-static int sleeper_timeout_s = 10;
 static uint64_t next_author;
 static uint64_t seen[MAX_SEQ]; /* author of what any reader got for a seq; 0: nobody got it */
 static uint64_t highest_reserve, highest_epoch;
 static ino_t censused; /* the file that highest_reserve is of */
 
-/* ------------------------------------------------------------------------------------ what readers see */
+/* ----------------------------------------------------------------------------- what readers see */
 
 static void note(const uint64_t *record, uint32_t words, uint64_t seq) {
-    REQUIRE(record_is_whole(record, words, seq), "record %llu is torn or stale (its word 0 is %llu)",
-            (unsigned long long)seq, (unsigned long long)record[0]);
+    REQUIRE(record_is_whole(record, words, seq),
+            "record %llu is torn or stale (its word 0 is %llu)", (unsigned long long)seq,
+            (unsigned long long)record[0]);
     REQUIRE(seq < MAX_SEQ, "seq %llu is out of all bounds", (unsigned long long)seq);
-    REQUIRE(!seen[seq] || seen[seq] == record[1], "seq %llu has two contents, of writers %llu and %llu",
-            (unsigned long long)seq, (unsigned long long)seen[seq], (unsigned long long)record[1]);
+    REQUIRE(!seen[seq] || seen[seq] == record[1],
+            "seq %llu has two contents, of writers %llu and %llu", (unsigned long long)seq,
+            (unsigned long long)seen[seq], (unsigned long long)record[1]);
     seen[seq] = record[1];
 }
 
@@ -74,9 +76,10 @@ typedef struct watcher {
 static watcher watchers[WATCHERS];
 
 static void balance(const watcher *w) {
-    REQUIRE(w->got + w->r.lost + w->lost_before == w->r.next - w->start, "got %llu + lost %llu != next %llu - start %llu",
-            (unsigned long long)w->got, (unsigned long long)(w->r.lost + w->lost_before),
-            (unsigned long long)w->r.next, (unsigned long long)w->start);
+    REQUIRE(w->got + w->r.lost + w->lost_before == w->r.next - w->start,
+            "got %llu + lost %llu != next %llu - start %llu", (unsigned long long)w->got,
+            (unsigned long long)(w->r.lost + w->lost_before), (unsigned long long)w->r.next,
+            (unsigned long long)w->start);
 }
 
 /* Read all there is; the batch size is odd so that runs end everywhere. */
@@ -106,9 +109,13 @@ static void follow(watcher *w, geometry g) {
     mdf_reader r;
     REQUIRE(!fstat(w->r.fd, &held) && !stat(path, &named), "the ring has no name any more");
     if (held.st_ino == named.st_ino) return;
-    REQUIRE(mdf_load32(&w->r.h->state) == MDF_SUPERSEDED || !mdf_writer_alive(w->r.fd), "a ring was replaced under its writer");
-    REQUIRE(mdf_reader_open(&r, path, layout_of(g.slot_size), g.slot_size, (int64_t)w->r.next, NULL, err) == 0, "%s", err);
-    REQUIRE(r.next == r.h->first_seq && r.next >= w->r.next, "the new ring begins at %llu, the old one was read up to %llu",
+    REQUIRE(mdf_load32(&w->r.h->state) == MDF_SUPERSEDED || !mdf_writer_alive(w->r.fd),
+            "a ring was replaced under its writer");
+    REQUIRE(mdf_reader_open(&r, path, layout_of(g.slot_size), g.slot_size, (int64_t)w->r.next, NULL,
+                            err) == 0,
+            "%s", err);
+    REQUIRE(r.next == r.h->first_seq && r.next >= w->r.next,
+            "the new ring begins at %llu, the old one was read up to %llu",
             (unsigned long long)r.h->first_seq, (unsigned long long)w->r.next);
     REQUIRE(r.next - w->r.next == r.lost, "a reader that changed rings lost count");
     REQUIRE(w->lazy || !r.lost, "a reader that kept up lost records in the change of rings");
@@ -124,15 +131,17 @@ static void catch_up(watcher *w, geometry g) {
 }
 
 static void attach_watchers(geometry g) {
-    char err[MDF_ERR], name[16];
+    char err[MDF_ERR], name[32];
     for (int i = 0; i < WATCHERS; i++) {
         watcher *w = &watchers[i];
         memset(w, 0, sizeof *w);
         w->batch = i & 1;
         w->lazy = i >= 2;
         snprintf(name, sizeof name, "watcher-%d", i);
-        REQUIRE(mdf_reader_open(&w->r, path, layout_of(g.slot_size), g.slot_size, i == 4 ? MDF_START_OLDEST : MDF_START_NOW,
-                                i == 3 ? NULL : name, err) == 0, "%s", err);
+        REQUIRE(mdf_reader_open(&w->r, path, layout_of(g.slot_size), g.slot_size,
+                                i == 4 ? MDF_START_OLDEST : MDF_START_NOW, i == 3 ? NULL : name,
+                                err) == 0,
+                "%s", err);
         w->r.on_overrun = i == 2 ? MDF_RESUME_LATEST : MDF_RESUME_OLDEST;
         w->start = w->r.next;
         w->attached = 1;
@@ -145,17 +154,7 @@ static void detach_watchers(void) {
     memset(watchers, 0, sizeof watchers);
 }
 
-/* ------------------------------------------------------------------------------------------ instruments */
-
-static void instrument_fill(mdf_instrument *e, uint32_t index, uint64_t tag) {
-    memset(e, 0, sizeof *e);
-    e->instrument_id = index + 1;
-    e->vendor_id = tag;
-    e->tick_size = (int64_t)(tag * 3 + index);
-    e->multiplier = (int64_t)(tag * 7 + index);
-    snprintf(e->symbol, sizeof e->symbol, "S%u-%llu", index, (unsigned long long)tag);
-    snprintf(e->vendor_symbol, sizeof e->vendor_symbol, "V%u-%llu", index, (unsigned long long)tag);
-}
+/* ---------------------------------------------------------------------------------- instruments */
 
 static void put(mdf_writer *w, uint32_t index, uint64_t tag) {
     char err[MDF_ERR];
@@ -167,27 +166,18 @@ static void put(mdf_writer *w, uint32_t index, uint64_t tag) {
 static void check_instruments(const mdf_reader *r, int writer_lives) {
     uint64_t count = mdf_load_acquire(&r->h->instruments_count);
     for (uint64_t i = 0; i < count; i++) {
-        mdf_instrument e, want;
+        mdf_instrument e;
         int rc = mdf_read_instrument(r->h, r->instruments, i, &e);
-        REQUIRE(rc == 0 || (rc == -2 && !writer_lives), "instrument %llu of %llu cannot be read (%d)", (unsigned long long)i,
+        REQUIRE(rc == 0 || (rc == -2 && !writer_lives),
+                "instrument %llu of %llu cannot be read (%d)", (unsigned long long)i,
                 (unsigned long long)count, rc);
         if (rc) continue;
-        instrument_fill(&want, (uint32_t)i, e.vendor_id);
-        want.version = e.version;
-        REQUIRE(!memcmp(&e, &want, sizeof e), "instrument %llu is half of one and half of another", (unsigned long long)i);
+        REQUIRE(instrument_is_whole(&e, (uint32_t)i),
+                "instrument %llu is half of one and half of another", (unsigned long long)i);
     }
 }
 
-/* ---------------------------------------------------------------------------------- the segment at rest */
-
-static uint64_t last_commit(const mdf_reader *r) {
-    uint64_t highest = r->h->first_seq - 1;
-    for (uint64_t i = 0; i < r->capacity; i++) {
-        uint64_t q = mdf_load(mdf_slot((uint8_t *)(uintptr_t)r->slots, i, r->mask, r->words));
-        if (q > highest) highest = q;
-    }
-    return highest;
-}
+/* -------------------------------------------------------------------------- the segment at rest */
 
 /* Look at the ring from every position, one record at a time and in batches. No writer is running.
  * Returns the last committed sequence number. */
@@ -195,26 +185,35 @@ static uint64_t census(uint32_t slot_size, int writer_lives) {
     static uint64_t out[600 * MAX_WORDS];
     char err[MDF_ERR];
     mdf_reader r;
-    REQUIRE(mdf_reader_open(&r, path, layout_of(slot_size), slot_size, MDF_START_OLDEST, NULL, err) == 0, "%s", err);
-    uint64_t last = last_commit(&r), reserve = mdf_load(&r.h->reserve), tail = mdf_load(&r.h->tail), skip;
+    REQUIRE(mdf_reader_open(&r, path, layout_of(slot_size), slot_size, MDF_START_OLDEST, NULL,
+                            err) == 0,
+            "%s", err);
+    uint64_t last = last_commit(&r), reserve = mdf_load(&r.h->reserve), tail = mdf_load(&r.h->tail),
+             skip;
     uint64_t epoch = mdf_load(&r.h->epoch);
     struct stat st;
     REQUIRE(!fstat(r.fd, &st), "no stat");
     if (st.st_ino != censused) highest_reserve = 0; /* another file, other slots */
     censused = st.st_ino;
-    REQUIRE(reserve >= highest_reserve, "reserve went back from %llu to %llu", (unsigned long long)highest_reserve, (unsigned long long)reserve);
+    REQUIRE(reserve >= highest_reserve, "reserve went back from %llu to %llu",
+            (unsigned long long)highest_reserve, (unsigned long long)reserve);
     REQUIRE(epoch >= highest_epoch, "the epoch went back");
     highest_reserve = reserve;
     highest_epoch = epoch;
-    REQUIRE(tail <= last, "tail %llu is beyond the last commit %llu", (unsigned long long)tail, (unsigned long long)last);
-    REQUIRE(reserve > last, "seq %llu is committed and not reserved (%llu)", (unsigned long long)last, (unsigned long long)reserve);
+    REQUIRE(tail <= last, "tail %llu is beyond the last commit %llu", (unsigned long long)tail,
+            (unsigned long long)last);
+    REQUIRE(reserve > last, "seq %llu is committed and not reserved (%llu)",
+            (unsigned long long)last, (unsigned long long)reserve);
     uint64_t from = last > 2 * r.capacity ? last - 2 * r.capacity : 1;
     if (from < r.h->first_seq) from = r.h->first_seq;
     for (uint64_t s = from; s <= last + SEEN_BACK; s++) {
         r.next = s;
         int rc = mdf_read_one(&r, out), intact = s <= last && s + r.capacity >= reserve;
-        REQUIRE(rc == (intact ? 1 : s <= last ? -1 : 0), "seq %llu: read_one says %d (last %llu, reserve %llu)",
-                (unsigned long long)s, rc, (unsigned long long)last, (unsigned long long)reserve);
+        REQUIRE(rc == (intact      ? 1
+                       : s <= last ? -1
+                                   : 0),
+                "seq %llu: read_one says %d (last %llu, reserve %llu)", (unsigned long long)s, rc,
+                (unsigned long long)last, (unsigned long long)reserve);
         if (rc == 1) note(out, r.words, s);
         if (s % 29 && s + 2 < last && s + r.capacity > reserve + 2) continue;
         r.next = s;
@@ -227,76 +226,22 @@ static uint64_t census(uint32_t slot_size, int writer_lives) {
     return last;
 }
 
-/* Everything of ours in the folder is the ring and its registry; with `leftover` a whole new ring may wait. */
+/* Everything of ours in the folder is the ring and its registry; with `leftover` a whole new ring
+ * may wait. */
 static void check_names(int leftover) {
     char dir[512];
     snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
     DIR *d = opendir(dir);
     REQUIRE(d, "no folder %s", dir);
     for (struct dirent *e; (e = readdir(d));) {
-        int expected = e->d_name[0] == '.' || !strcmp(e->d_name, "ring") || !strcmp(e->d_name, "ring.readers");
+        int expected =
+            e->d_name[0] == '.' || !strcmp(e->d_name, "ring") || !strcmp(e->d_name, "ring.readers");
         REQUIRE(expected || leftover, "%s was left over", e->d_name);
     }
     closedir(d);
 }
 
-/* ---------------------------------------------------------------------------------------------- sleeper */
-
-typedef struct sleeper {
-    mdf_reader r;
-    pthread_t thread;
-    int running, timed_out, slices;
-} sleeper;
-
-static int has_the_name(const mdf_reader *r) {
-    struct stat held, named;
-    return !fstat(r->fd, &held) && !stat(path, &named) && held.st_ino == named.st_ino;
-}
-
-/* Asleep until there is a record: by the futex alone, without the slices that hide a lost wake-up. Only a
- * writer killed between naming a new ring and superseding the old one leaves nobody who could wake the old
- * one's readers: where rings are replaced, the sleeper looks at the name now and then, as readers must. */
-static void *sleep_on_ring(void *argument) {
-    sleeper *s = (sleeper *)argument;
-    int64_t deadline = mdf_clock_ns(CLOCK_MONOTONIC) + sleeper_timeout_s * INT64_C(1000000000);
-    while (!mdf_available(&s->r) && mdf_load32(&s->r.h->state) == MDF_LIVE && (!s->slices || has_the_name(&s->r))) {
-        uint32_t gen;
-        struct timespec ts = {s->slices ? 0 : sleeper_timeout_s, s->slices ? MDF_WAIT_SLICE_NS / 4 : 0};
-        mdf_acknowledge_state(&s->r);
-        if (mdf_prepare_wait(&s->r, &gen)) continue;
-        mdf_futex(&s->r.h->wake_gen, FUTEX_WAIT, gen, &ts);
-        if (mdf_clock_ns(CLOCK_MONOTONIC) >= deadline) {
-            s->timed_out = 1;
-            return NULL;
-        }
-    }
-    return NULL;
-}
-
-static void wait_until_announced(mdf_registry *registry) {
-    for (int i = 0; i < 1000000 && !mdf_load32(&registry->waiters); i++) sched_yield();
-    usleep(300); /* from the announcement to the futex it is a few instructions; either order is legal */
-}
-
-static void start_sleeper(sleeper *s, geometry g, int slices) {
-    char err[MDF_ERR];
-    memset(s, 0, sizeof *s);
-    s->slices = slices;
-    REQUIRE(mdf_reader_open(&s->r, path, layout_of(g.slot_size), g.slot_size, MDF_START_NOW, NULL, err) == 0, "%s", err);
-    s->r.next = last_commit(&s->r) + 1;
-    s->running = 1;
-    REQUIRE(pthread_create(&s->thread, NULL, sleep_on_ring, s) == 0, "no thread");
-    wait_until_announced(s->r.registry);
-}
-
-static void join_sleeper(sleeper *s) {
-    if (!s->running) return;
-    pthread_join(s->thread, NULL);
-    REQUIRE(!s->timed_out, "a sleeper was not woken");
-    mdf_reader_close(&s->r);
-}
-
-/* ---------------------------------------------------------------------------------------------- writers */
+/* -------------------------------------------------------------------------------------- writers */
 
 static mdf_ring_options options_of(geometry g) {
     mdf_ring_options o = {"feed", layout_of(g.slot_size), g.slot_size, 0, 600, g.capacity};
@@ -313,7 +258,8 @@ static void publish(mdf_writer *w, uint64_t n, uint64_t author) {
 
 static void publish_batch(mdf_writer *w, uint64_t n, uint64_t author) {
     static uint64_t records[400 * MAX_WORDS];
-    for (uint64_t i = 0; i < n; i++) record_fill(records + i * w->words, w->words, w->next + i, author);
+    for (uint64_t i = 0; i < n; i++)
+        record_fill(records + i * w->words, w->words, w->next + i, author);
     mdf_publish_batch(w, records, n);
 }
 
@@ -348,11 +294,11 @@ static void act_close(mdf_writer *w, uint64_t author) {
     mdf_writer_close(w, 1);
 }
 
-/* One life of a writer in a process of its own, killed after `at` counted stores. 1 killed, 0 went through. */
+/* One life of a writer in a process of its own, killed after `at` counted stores. 1 killed, 0 went
+ * through. */
 static int victim(const script *s, uint64_t at) {
     uint64_t author = ++next_author;
-    pid_t pid = fork();
-    REQUIRE(pid >= 0, "no fork");
+    pid_t pid = fork_bound();
     if (pid == 0) {
         char err[MDF_ERR];
         mdf_writer w;
@@ -389,7 +335,8 @@ static void prepare(const script *s) {
     mdf_writer_close(&w, 0);
 }
 
-/* Which geometry has the name now? A kill in the middle of a replacement leaves the old or the new one. */
+/* Which geometry has the name now? A kill in the middle of a replacement leaves the old or the new
+ * one. */
 static geometry named_geometry(const script *s) {
     char err[MDF_ERR];
     mdf_reader r;
@@ -401,7 +348,8 @@ static geometry named_geometry(const script *s) {
     REQUIRE(r.h, "what has the name is not whole: %s", err);
     geometry g = {r.capacity, r.h->slot_size};
     mdf_reader_close(&r);
-    REQUIRE(g.capacity == s->before.capacity || g.capacity == s->wanted.capacity, "a ring of no known geometry");
+    REQUIRE(g.capacity == s->before.capacity || g.capacity == s->wanted.capacity,
+            "a ring of no known geometry");
     return g;
 }
 
@@ -433,7 +381,9 @@ static void finish(const script *s, uint64_t last, sleeper *sleeping) {
     mdf_ring_options o = options_of(s->last);
     uint64_t author = ++next_author, epoch = highest_epoch;
     REQUIRE(mdf_writer_open(&w, path, &o, err) == 0, "the next writer: %s", err);
-    REQUIRE(w.next == last + 1, "the next writer goes on at %llu, the last commit is %llu", (unsigned long long)w.next, (unsigned long long)last);
+    REQUIRE(w.next == last + 1, "the next writer goes on at %llu, the last commit is %llu",
+            (unsigned long long)w.next, (unsigned long long)last);
+    REQUIRE(mdf_load(&w.h->tail) == last, "the next writer left the tail behind");
     REQUIRE(mdf_load(&w.h->epoch) > epoch, "the next writer did not raise the epoch");
     REQUIRE(mdf_load32(&w.h->state) == MDF_LIVE, "the next writer is not live");
     REQUIRE(mdf_writer_open(&second, path, &o, err) == MDF_E_BUSY, "two writers at once");
@@ -446,7 +396,8 @@ static void finish(const script *s, uint64_t last, sleeper *sleeping) {
         if (watchers[i].attached) catch_up(&watchers[i], s->last);
     }
     census(s->last.slot_size, 1);
-    publish_batch(&w, FINAL_BATCH, author); /* crosses a block and, with some prefixes, the end of the ring */
+    publish_batch(&w, FINAL_BATCH,
+                  author); /* crosses a block and, with some prefixes, the end of the ring */
     publish(&w, s->last.capacity / 2, author);
     put(&w, (uint32_t)mdf_load(&w.h->instruments_count), author);
     mdf_flush(&w);
@@ -455,7 +406,8 @@ static void finish(const script *s, uint64_t last, sleeper *sleeping) {
     for (int i = 0; i < WATCHERS; i++) {
         if (!watchers[i].attached) continue;
         catch_up(&watchers[i], s->last);
-        REQUIRE(watchers[i].r.next == end + 1, "watcher %d stopped at %llu of %llu", i, (unsigned long long)watchers[i].r.next, (unsigned long long)end);
+        REQUIRE(watchers[i].r.next == end + 1, "watcher %d stopped at %llu of %llu", i,
+                (unsigned long long)watchers[i].r.next, (unsigned long long)end);
     }
     REQUIRE(mdf_reader_open(&late, path, NULL, 0, 1, NULL, err) == 0, "%s", err);
     watcher from_one = {.r = late, .batch = 1, .start = 1};
@@ -465,22 +417,24 @@ static void finish(const script *s, uint64_t last, sleeper *sleeping) {
     mdf_writer_close(&w, 1);
 }
 
-/* 0: script s went through; 1: killed, and everything held; 2: the same, and so was `again` at its m-th store. */
+/* 0: script s went through; 1: killed, and everything held; 2: the same, and so was `again` at its
+ * m-th store. */
 static int run_case(const script *s, uint64_t n, const script *again, uint64_t m) {
     sleeper sleeping = {.running = 0};
     int killed;
-    snprintf(case_name, sizeof case_name, "%s capacity=%llu slot=%u prefix=%lld n=%llu m=%llu", s->name,
-             (unsigned long long)s->before.capacity, s->before.slot_size, (long long)s->prefix,
-             (unsigned long long)n, (unsigned long long)m);
+    snprintf(case_name, sizeof case_name, "%s capacity=%llu slot=%u prefix=%lld n=%llu m=%llu",
+             s->name, (unsigned long long)s->before.capacity, s->before.slot_size,
+             (long long)s->prefix, (unsigned long long)n, (unsigned long long)m);
     clear();
     prepare(s);
     if (s->prefix != NO_RING) {
         attach_watchers(s->before);
-        start_sleeper(&sleeping, s->before, s->wanted.capacity != s->before.capacity);
+        start_sleeper(&sleeping, s->before.slot_size, s->wanted.capacity != s->before.capacity);
     }
     killed = victim(s, n);
     check_names(killed);
     uint64_t last = look(s);
+    if (!killed && s->act == act_close) join_sleeper(&sleeping); /* nobody comes after */
     if (killed && again && victim(again, m)) {
         killed = 2;
         check_names(1);
@@ -492,7 +446,7 @@ static int run_case(const script *s, uint64_t n, const script *again, uint64_t m
     return killed;
 }
 
-/* ------------------------------------------------------------------------------------------------- main */
+/* ----------------------------------------------------------------------------------------- main */
 
 static const geometry SMALL = {256, 64}, WIDE = {512, 128};
 
@@ -518,7 +472,8 @@ static uint64_t sweep_twice(const script *s, const script *again) {
 /* Where in the ring it begins: fresh, before a block's and the ring's end, and lapped. */
 static const int64_t POSITIONS[] = {0, 61, 253, 574, 1021};
 
-static uint64_t sweep_positions(const char *name, void (*act)(mdf_writer *, uint64_t), geometry g, int settle) {
+static uint64_t sweep_positions(const char *name, void (*act)(mdf_writer *, uint64_t), geometry g,
+                                int settle) {
     uint64_t cases = 0;
     for (size_t i = 0; i < sizeof POSITIONS / sizeof *POSITIONS; i++) {
         script s = {name, act, g, g, g, POSITIONS[i], settle};
@@ -529,13 +484,20 @@ static uint64_t sweep_positions(const char *name, void (*act)(mdf_writer *, uint
 
 static uint64_t scenario(const char *name) {
     uint64_t cases = 0;
-    if (!strcmp(name, "single")) return sweep_positions(name, act_singles, SMALL, 0) + sweep_positions(name, act_singles, WIDE, 0);
-    if (!strcmp(name, "batch")) return sweep_positions(name, act_batch, SMALL, 0) + sweep_positions(name, act_batch, WIDE, 0);
-    if (!strcmp(name, "wake")) return sweep_positions(name, act_singles, SMALL, 1) + sweep_positions(name, act_batch, SMALL, 1);
+    if (!strcmp(name, "single"))
+        return sweep_positions(name, act_singles, SMALL, 0) +
+               sweep_positions(name, act_singles, WIDE, 0);
+    if (!strcmp(name, "batch"))
+        return sweep_positions(name, act_batch, SMALL, 0) +
+               sweep_positions(name, act_batch, WIDE, 0);
+    if (!strcmp(name, "wake"))
+        return sweep_positions(name, act_singles, SMALL, 1) +
+               sweep_positions(name, act_batch, SMALL, 1);
     if (!strcmp(name, "instruments")) return sweep_positions(name, act_instruments, SMALL, 0);
-    if (!strcmp(name, "close")) return sweep_positions(name, act_close, SMALL, 0);
+    if (!strcmp(name, "close")) return sweep_positions(name, act_close, SMALL, 1);
     if (!strcmp(name, "chunks")) {
-        script s = {name, act_chunks, SMALL, SMALL, SMALL, 190, 0};
+        script s = {name,  act_chunks, SMALL, SMALL,
+                    SMALL, 192,        0}; /* the first chunk fills its block */
         return sweep(&s);
     }
     if (!strcmp(name, "create")) {
@@ -545,7 +507,8 @@ static uint64_t scenario(const char *name) {
     if (!strcmp(name, "replace")) {
         script wider = {name, act_batch, SMALL, WIDE, WIDE, 574, 0};
         script narrower = {name, act_batch, WIDE, SMALL, SMALL, 253, 0};
-        script undone = {name, act_one, SMALL, WIDE, SMALL, 61, 0}; /* the old geometry again after the kill */
+        script undone = {name,  act_one, SMALL, WIDE,
+                         SMALL, 61,      0}; /* the old geometry again after the kill */
         return sweep(&wider) + sweep(&narrower) + sweep(&undone);
     }
     if (!strcmp(name, "twice")) {
@@ -561,7 +524,8 @@ static uint64_t scenario(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    static const char *all[] = {"create", "single", "batch", "chunks", "wake", "instruments", "close", "replace", "twice"};
+    static const char *all[] = {"create",      "single", "batch",   "chunks", "wake",
+                                "instruments", "close",  "replace", "twice"};
     REQUIRE(argc >= 2, "usage: crash_points DIRECTORY [SCENARIO] [SLEEPER_TIMEOUT_S]");
     snprintf(path, sizeof path, "%s/ring", argv[1]);
     if (argc > 3) sleeper_timeout_s = atoi(argv[3]);

@@ -1,0 +1,208 @@
+"""One round of one transport: two spawned processes, the phases in turn, the figures back to the parent.
+
+Latency is that of an idle transport: the next message is sent when its time has come *and* the receiver has
+told, in a word of shared memory, that it has the one before. So a receiver that the machine took the processor
+from spoils one figure and not the hundred behind it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import statistics
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.connection import Connection
+    from multiprocessing.synchronize import Barrier
+
+from transports import BATCH, SPAWN, Transport
+
+PATIENCE_S = 120  # a phase that takes longer has failed
+SPIN_GAP_NS = 50_000
+BLOCKING_GAP_NS = 500_000
+SPIN_MESSAGES = 4_000
+BLOCKING_MESSAGES = 1_000
+LAST = 0  # the stamp that ends a latency phase
+
+
+def quantiles_us(latencies_ns: list[int]) -> dict[str, float]:
+    """Median and 99th percentile, in µs."""
+    p50, p99 = np.percentile(latencies_ns, [50, 99]) / 1e3
+    return {"p50_us": round(float(p50), 3), "p99_us": round(float(p99), 3)}
+
+
+def _seen(transport: Transport) -> memoryview:
+    """The word in which the receiver tells how many messages it has had."""
+    fd = os.open(f"{transport.directory}/{transport.id}.seen", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.ftruncate(fd, mmap.PAGESIZE)
+        return memoryview(mmap.mmap(fd, mmap.PAGESIZE)).cast("q")
+    finally:
+        os.close(fd)
+
+
+def _send_stamped(transport: Transport, send: Any, messages: int, gap_ns: int) -> None:
+    """A message every `gap_ns`, stamped with the time just before it is sent; then the end."""
+    clock, stamp = time.perf_counter_ns, memoryview(transport.record.view(np.int64))
+    seen = _seen(transport)
+    already, due = seen[0], clock() + gap_ns
+    for sent in range(already, already + messages):
+        while clock() < due or seen[0] < sent:
+            pass
+        due = clock() + gap_ns
+        stamp[1] = clock()
+        send()
+    while seen[0] < already + messages:
+        pass
+    stamp[1] = LAST
+    send()
+
+
+def _receive_stamped(transport: Transport, receive: Any) -> list[int]:
+    """Latencies in ns; a falsy message is none."""
+    clock, stamp_of, latencies = time.perf_counter_ns, transport.stamp_of, []
+    seen = _seen(transport)
+    already = seen[0]
+    while True:
+        while not (message := receive()):
+            pass
+        now = clock()
+        sent = stamp_of(message)
+        if sent == LAST:
+            return latencies
+        latencies.append(now - sent)
+        seen[0] = already + len(latencies)
+
+
+def _singles(transport: Any, scale: float) -> int:
+    return int(transport.singles * scale) // BATCH * BATCH
+
+
+def _send(transport: Any, phase: str, scale: float) -> Any:
+    clock = time.perf_counter_ns
+    if phase == "single":
+        n, start = _singles(transport, scale), clock()
+        transport.send_single(n)
+        return n, start
+    if phase == "batch":
+        n, start = int(transport.batches * scale) * BATCH, clock()
+        transport.send_batch(n)
+        return n, start
+    if phase == "spin":
+        _send_stamped(transport, transport.sender(), int(SPIN_MESSAGES * scale), SPIN_GAP_NS)
+    else:
+        messages = int(BLOCKING_MESSAGES * scale)
+        _send_stamped(transport, transport.waking_sender(), messages, BLOCKING_GAP_NS)
+    return None
+
+
+def _receive(transport: Any, phase: str, scale: float) -> Any:
+    if phase == "single":
+        transport.receive_single(_singles(transport, scale))
+    elif phase == "batch":
+        transport.receive_batch(int(transport.batches * scale) * BATCH)
+    else:
+        receive = transport.poller() if phase == "spin" else transport.waiter()
+        return quantiles_us(_receive_stamped(transport, receive))
+    return time.perf_counter_ns()
+
+
+def _side(
+    transport: Any,
+    out: Connection,
+    *,
+    sends: bool,
+    cpu: int,
+    phases: list[str],
+    scale: float,
+    gate: Barrier,
+) -> None:
+    """A child: open, then every phase behind the gate; each phase's outcome goes to the parent."""
+    try:
+        if transport.pinned:
+            os.sched_setaffinity(0, {cpu})
+        transport.prepare()
+        transport.open_sender() if sends else transport.open_receiver()
+        for phase in phases:
+            gate.wait(PATIENCE_S)
+            out.send((_send if sends else _receive)(transport, phase, scale))
+        gate.wait(PATIENCE_S)
+        transport.close()
+    except BaseException:  # noqa: BLE001 - whatever it was, the parent must be told
+        gate.abort()
+        out.send({"error": traceback.format_exc(limit=3)})
+
+
+def run_round(
+    kind: type[Transport], directory: str, cpus: tuple[int, int], only: Iterable[str], scale: float
+) -> dict[str, Any]:
+    """Figures by phase: M records/s for single and batch, quantiles in µs for spin and blocking."""
+    phases = [p for p in kind.phases if p in only]
+    if not phases:
+        return {}
+    transport = kind(directory)
+    gate = SPAWN.Barrier(2)
+    ends, children = [], []
+    for sends, cpu in zip((True, False), cpus, strict=True):
+        here, there = SPAWN.Pipe(duplex=False)
+        plan = {"sends": sends, "cpu": cpu, "phases": phases, "scale": scale, "gate": gate}
+        child = SPAWN.Process(target=_side, args=(transport, there), kwargs=plan)
+        child.start()
+        there.close()
+        ends.append(here)
+        children.append(child)
+    figures: dict[str, Any] = {}
+    try:
+        for phase in phases:
+            sent, received = (_outcome(end) for end in ends)
+            if phase in {"single", "batch"}:
+                n, start = sent
+                figures[phase] = round(n * 1e3 / (received - start), 4)
+            else:
+                figures[phase] = received
+        for child in children:
+            child.join(PATIENCE_S)
+    except RuntimeError as error:
+        figures["error"] = str(error)
+    finally:
+        for child in children:
+            if child.is_alive():
+                child.kill()
+            child.join()
+    return figures
+
+
+def _outcome(end: Connection) -> Any:
+    try:
+        if not end.poll(PATIENCE_S):
+            raise RuntimeError(f"nothing came for {PATIENCE_S} s")
+        outcome = end.recv()
+    except EOFError:
+        raise RuntimeError("a process ended without a word") from None
+    if isinstance(outcome, dict) and "error" in outcome:
+        raise RuntimeError(outcome["error"])
+    return outcome
+
+
+def median_of(rounds: list[dict[str, Any]], phase: str, key: str | None = None) -> float | None:
+    """Median over the rounds that have the figure, or None."""
+    values = column(rounds, phase, key)
+    return round(statistics.median(values), 4) if values else None
+
+
+def column(rounds: list[dict[str, Any]], phase: str, key: str | None = None) -> list[float]:
+    """The figure of every round that has it."""
+    found = (r[phase] for r in rounds if phase in r)
+    return [f[key] if key else f for f in found]
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float | None:
+    """Median of the rounds' ratios: the two of a round were measured in the same seconds."""
+    ratios = [a / b for a, b in zip(ours, theirs, strict=False) if b]
+    return round(statistics.median(ratios), 3) if ratios else None

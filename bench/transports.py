@@ -1,0 +1,649 @@
+"""The ring and its peers behind one face: 64-byte records from one process to another, nothing lost.
+
+Every transport is used as its own documentation would have it used, and as fast as that allows: what can
+send without copying does, what can take many messages at once does, and none pays for a wrapper that another
+is spared. A batch is 64 records in one message of 4,096 bytes; its receiver ends with a numpy array of them.
+
+Life of a transport: made in the parent, sent to two spawned children, and there `open_sender` or
+`open_receiver`. The phases that it takes part in are named in `phases`:
+
+    single, batch     `send_single(n)` / `receive_single(n)`, `send_batch(n)` / `receive_batch(n)` (n records)
+    spin, blocking    `sender()` -> a callable that sends `self.record`; `poller()` -> a callable that returns
+                      a message or something false; `waiter()` -> one that sleeps until there is a message
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import multiprocessing
+import os
+import struct
+import uuid
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mdfeedd.ring import Reader, Writer
+from mdfeedd.tick import TICK
+
+BATCH = 64
+CAPACITY = 65_536  # the ring's default, and the depth that every peer is given where it can be set
+BATCH_BYTES = BATCH * TICK.itemsize
+PIPE_BYTES = 1 << 20
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Transport:
+    """One way from one process to another."""
+
+    name: ClassVar[str]
+    needs: ClassVar[str | None] = None  # the module of the peer
+    phases: ClassVar[tuple[str, ...]] = ("single", "batch", "spin", "blocking")
+    pinned: ClassVar[bool] = True  # False: it has threads of its own, which want a processor, too
+    singles: ClassVar[int] = 100_000  # records of a round
+    batches: ClassVar[int] = 20_000  # messages of a round
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.id = uuid.uuid4().hex[:12]
+
+    @classmethod
+    def available(cls) -> bool:
+        return cls.needs is None or importlib.util.find_spec(cls.needs) is not None
+
+    def prepare(self) -> None:
+        """In each child: the record and the batch that are sent."""
+        self.record = np.zeros(1, TICK)
+        self.record["kind"] = 1
+        self.many = np.zeros(BATCH, TICK)
+        self.many["kind"] = 1
+
+    def waking_sender(self) -> Any:
+        """As `sender`, waking a receiver that sleeps."""
+        return self.sender()
+
+    def stamp_of(self, message: Any) -> int:
+        """`ts_event` of the last record in `message`, in ns."""
+        return struct.unpack_from("<q", message, len(message) - TICK.itemsize + 8)[0]
+
+    def close(self) -> None:
+        """Let go of everything in this child."""
+
+
+class Ring(Transport):
+    """mdfeedd, as it comes: default capacity, `Reader.read`."""
+
+    name = "mdfeedd"
+    singles = 2_000_000
+    batches = 400_000
+
+    def open_sender(self) -> None:
+        self.writer = Writer(self.id, CAPACITY, directory=self.directory)
+
+    def open_receiver(self) -> None:
+        self.reader = Reader(self.id, wait=30, directory=self.directory)
+
+    def _wait_for_room(self, records: int) -> None:
+        writer = self.writer
+        floor = writer.next_seq + records - CAPACITY + BATCH
+        while (slowest := writer.slowest_consumer()) is None or slowest < floor:
+            pass
+
+    def send_single(self, n: int) -> None:
+        publish, record, room = self.writer.publish, self.record, CAPACITY // 8
+        for done in range(0, n, room):
+            chunk = min(room, n - done)
+            self._wait_for_room(chunk)
+            for _ in range(chunk):
+                publish(record)
+
+    def send_batch(self, n: int) -> None:
+        publish, many, room = self.writer.publish, self.many, CAPACITY // 8
+        for done in range(0, n, room):
+            chunk = min(room, n - done)
+            self._wait_for_room(chunk)
+            for _ in range(chunk // BATCH):
+                publish(many)
+
+    def receive_single(self, n: int) -> None:
+        read, got = self.reader.read, 0
+        while got < n:
+            got += len(read())
+        assert self.reader.lost == 0
+
+    def receive_batch(self, n: int) -> None:
+        read, got = self.reader.read, 0
+        while got < n:
+            got += len(read().records)
+        assert self.reader.lost == 0
+
+    def sender(self) -> Any:
+        return partial(self.writer.publish, self.record)
+
+    def poller(self) -> Any:
+        return partial(self.reader.read, 4096, 0)
+
+    def waiter(self) -> Any:
+        return self.reader.read
+
+    def stamp_of(self, message: Any) -> int:
+        return int(message.records["ts_event"][-1])
+
+    def close(self) -> None:
+        for end in (getattr(self, "writer", None), getattr(self, "reader", None)):
+            if end is not None:
+                end.close()
+
+
+class RingInto(Ring):
+    """mdfeedd with `Reader.read_into`: no batch object, the same array again and again."""
+
+    name = "mdfeedd read_into"
+    phases = ("single", "batch", "spin")
+
+    def open_receiver(self) -> None:
+        super().open_receiver()
+        self.into = np.zeros(4096, TICK)
+
+    def receive_single(self, n: int) -> None:
+        read_into, into, got = self.reader.read_into, self.into, 0
+        while got < n:
+            got += read_into(into)
+        assert self.reader.lost == 0
+
+    receive_batch = receive_single
+
+    def poller(self) -> Any:
+        return partial(self.reader.read_into, self.into)
+
+    def stamp_of(self, message: Any) -> int:
+        return int(self.into["ts_event"][message - 1])
+
+
+class RingSpin(Ring):
+    """mdfeedd with a reader that spins in C, without the GIL."""
+
+    name = "mdfeedd spin=inf"
+    phases = ("spin",)
+
+    def open_receiver(self) -> None:
+        self.reader = Reader(self.id, wait=30, spin=float("inf"), directory=self.directory)
+
+    def poller(self) -> Any:
+        return self.reader.read
+
+
+class OsPipe(Transport):
+    """A pipe of 1 MiB; the reader takes all that is there."""
+
+    name = "os.pipe"
+    singles = 400_000
+    batches = 100_000
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.reading, self.writing = SPAWN.Pipe(
+            duplex=False
+        )  # these two travel to spawned children
+
+    def open_sender(self) -> None:
+        self.fd = self.writing.fileno()
+        fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+    def open_receiver(self) -> None:
+        self.fd = self.reading.fileno()
+
+    def send_single(self, n: int) -> None:
+        write, fd, record = os.write, self.fd, self.record
+        for _ in range(n):
+            write(fd, record)
+
+    def send_batch(self, n: int) -> None:
+        write, fd, many = os.write, self.fd, self.many
+        for _ in range(n // BATCH):
+            write(fd, many)
+
+    def receive_single(self, n: int) -> None:
+        read, fd, left = os.read, self.fd, n * TICK.itemsize
+        while left:
+            left -= len(read(fd, 65_536))
+
+    def receive_batch(self, n: int) -> None:
+        read, fd, frombuffer, got = os.read, self.fd, np.frombuffer, 0
+        while got < n:
+            got += len(frombuffer(read(fd, 65_536), TICK))
+
+    def sender(self) -> Any:
+        return partial(os.write, self.fd, self.record)
+
+    def poller(self) -> Any:
+        os.set_blocking(self.fd, False)
+        read, fd = os.read, self.fd
+
+        def poll() -> bytes | None:
+            try:
+                return read(fd, 65_536)
+            except BlockingIOError:
+                return None
+
+        return poll
+
+    def waiter(self) -> Any:
+        os.set_blocking(self.fd, True)
+        return partial(os.read, self.fd, 65_536)
+
+
+class Queue(Transport):
+    """multiprocessing.Queue of bytes."""
+
+    name = "multiprocessing.Queue"
+    phases = ("single", "batch", "blocking")
+    pinned = False
+    singles = 50_000
+    batches = 10_000
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self.queue = SPAWN.Queue()
+
+    def open_sender(self) -> None: ...
+
+    def open_receiver(self) -> None: ...
+
+    def send_single(self, n: int) -> None:
+        put, record = self.queue.put, self.record
+        for _ in range(n):
+            put(record.tobytes())
+
+    def send_batch(self, n: int) -> None:
+        put, many = self.queue.put, self.many
+        for _ in range(n // BATCH):
+            put(many.tobytes())
+
+    def receive_single(self, n: int) -> None:
+        get = self.queue.get
+        for _ in range(n):
+            get()
+
+    def receive_batch(self, n: int) -> None:
+        get, frombuffer, got = self.queue.get, np.frombuffer, 0
+        while got < n:
+            got += len(frombuffer(get(), TICK))
+
+    def sender(self) -> Any:
+        put, record = self.queue.put, self.record
+        return lambda: put(record.tobytes())
+
+    def waiter(self) -> Any:
+        return self.queue.get
+
+
+class FasterFifo(Transport):
+    """faster-fifo without pickling; its own many-at-once call where single records are taken."""
+
+    name = "faster-fifo"
+    needs = "faster_fifo"
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        import faster_fifo
+        import faster_fifo_reduction  # noqa: F401 - lets the queue travel to a child
+
+        size = CAPACITY * (TICK.itemsize + 8)
+        self.queue = faster_fifo.Queue(max_size_bytes=size, loads=bytes, dumps=bytes)
+
+    def open_sender(self) -> None: ...
+
+    def open_receiver(self) -> None: ...
+
+    def send_single(self, n: int) -> None:
+        put, record = self.queue.put, self.record
+        for _ in range(n):
+            put(record.tobytes(), timeout=30)
+
+    def send_batch(self, n: int) -> None:
+        put, many = self.queue.put, self.many
+        for _ in range(n // BATCH):
+            put(many.tobytes(), timeout=30)
+
+    def receive_single(self, n: int) -> None:
+        get_many, got = self.queue.get_many, 0
+        while got < n:
+            got += len(get_many(timeout=30))
+
+    def receive_batch(self, n: int) -> None:
+        get_many, frombuffer, got = self.queue.get_many, np.frombuffer, 0
+        while got < n:
+            for message in get_many(timeout=30):
+                got += len(frombuffer(message, TICK))
+
+    def sender(self) -> Any:
+        put, record = self.queue.put, self.record
+        return lambda: put(record.tobytes())
+
+    def poller(self) -> Any:
+        from queue import Empty
+
+        get = self.queue.get_nowait
+
+        def poll() -> bytes | None:
+            try:
+                return get()
+            except Empty:
+                return None
+
+        return poll
+
+    def waiter(self) -> Any:
+        return partial(self.queue.get, True, 30)
+
+
+class NumpyRing(Transport):
+    """Slots, head and tail in shared memory, everything else in Python: what one would write in an hour.
+
+    One reader, which the writer waits for. The memory is a mapped file and not
+    `multiprocessing.shared_memory`, whose resource tracker removes it under others.
+    """
+
+    name = "numpy ring"
+    phases = ("single", "batch", "spin")
+
+    def _map(self) -> None:
+        words = np.memmap(
+            f"{self.directory}/{self.id}", np.uint64, "r+", shape=(16 + CAPACITY * 8,)
+        )
+        self.head, self.tail = words[:1], words[8:9]
+        self.slots = words[16:].reshape(CAPACITY, 8)
+        self.words = self.record.view(np.uint64).reshape(1, 8)
+        self.many_words = self.many.view(np.uint64).reshape(BATCH, 8)
+        self.at = 0
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        np.zeros(16 + CAPACITY * 8, np.uint64).tofile(f"{directory}/{self.id}")
+
+    def open_sender(self) -> None:
+        self._map()
+
+    def open_receiver(self) -> None:
+        self._map()
+
+    def _send(self, words: np.ndarray, n: int) -> None:
+        slots, head, tail, at, step = self.slots, self.head, self.tail, self.at, len(words)
+        limit = int(tail[0]) + CAPACITY
+        for _ in range(n // step):
+            while at + step > limit:
+                limit = int(tail[0]) + CAPACITY
+            place = at & (CAPACITY - 1)
+            slots[place : place + step] = words
+            at += step
+            head[0] = at
+        self.at = at
+
+    def send_single(self, n: int) -> None:
+        self._send(self.words, n)
+
+    def send_batch(self, n: int) -> None:
+        self._send(self.many_words, n)
+
+    def _receive(self) -> np.ndarray | None:
+        at = self.at
+        head = int(self.head[0])
+        if head == at:
+            return None
+        place = at & (CAPACITY - 1)
+        taken = self.slots[place : place + min(head - at, 4096)].copy()
+        self.at = at + len(taken)
+        self.tail[0] = self.at
+        return taken
+
+    def receive_single(self, n: int) -> None:
+        got, receive = 0, self._receive
+        while got < n:
+            taken = receive()
+            if taken is not None:
+                got += len(taken)
+
+    receive_batch = receive_single
+
+    def sender(self) -> Any:
+        return partial(self._send, self.words, 1)
+
+    def poller(self) -> Any:
+        receive = self._receive
+        return lambda: (taken := receive()) is not None and (taken,)
+
+    def stamp_of(self, message: Any) -> int:
+        return int(message[0][-1, 1])
+
+
+class ZmqPush(Transport):
+    """pyzmq, PUSH to PULL over ipc."""
+
+    name = "pyzmq PUSH/PULL"
+    needs = "zmq"
+    pinned = False
+    singles = 200_000
+
+    def _socket(self, kind: int) -> Any:
+        import zmq
+
+        self.context = zmq.Context()
+        socket = self.context.socket(kind)
+        socket.set_hwm(CAPACITY)
+        socket.linger = 0
+        return socket
+
+    @property
+    def _address(self) -> str:
+        return f"ipc://{self.directory}/{self.id}"
+
+    def open_sender(self) -> None:
+        import zmq
+
+        self.socket = self._socket(zmq.PUSH)
+        self.socket.bind(self._address)
+
+    def open_receiver(self) -> None:
+        import zmq
+
+        self.socket = self._socket(zmq.PULL)
+        self.socket.connect(self._address)
+
+    def send_single(self, n: int) -> None:
+        send, record = self.socket.send, self.record
+        for _ in range(n):
+            send(record)
+
+    def send_batch(self, n: int) -> None:
+        send, many = self.socket.send, self.many
+        for _ in range(n // BATCH):
+            send(many)
+
+    def receive_single(self, n: int) -> None:
+        receive = self.socket.recv
+        for _ in range(n):
+            receive()
+
+    def receive_batch(self, n: int) -> None:
+        receive, frombuffer, got = self.socket.recv, np.frombuffer, 0
+        while got < n:
+            got += len(frombuffer(receive(), TICK))
+
+    def sender(self) -> Any:
+        return partial(self.socket.send, self.record)
+
+    def poller(self) -> Any:
+        import zmq
+
+        receive, dont_wait, again = self.socket.recv, zmq.NOBLOCK, zmq.Again
+
+        def poll() -> bytes | None:
+            try:
+                return receive(dont_wait)
+            except again:
+                return None
+
+        return poll
+
+    def waiter(self) -> Any:
+        return self.socket.recv
+
+    def close(self) -> None:
+        self.socket.close()
+        self.context.term()
+
+
+class ZmqPub(ZmqPush):
+    """pyzmq, PUB to SUB over ipc, set to wait at the high-water mark instead of dropping."""
+
+    name = "pyzmq PUB/SUB"
+
+    def open_sender(self) -> None:
+        import zmq
+
+        self.socket = self._socket(zmq.XPUB)
+        self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.socket.bind(self._address)
+        self.socket.recv()  # the subscription has arrived: nothing sent from here on is missed
+
+    def open_receiver(self) -> None:
+        import zmq
+
+        self.socket = self._socket(zmq.SUB)
+        self.socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self.socket.connect(self._address)
+
+
+class Iceoryx(Transport):
+    """iceoryx2's Python binding, publish-subscribe, the publisher waiting for the subscriber.
+
+    Single records and batches are two services, each of the payload that is sent.
+    """
+
+    name = "iceoryx2"
+    needs = "iceoryx2"
+
+    def _open(self) -> None:
+        import ctypes
+
+        import iceoryx2
+
+        class OneTick(ctypes.Structure):
+            _fields_ = (("words", ctypes.c_uint64 * 8),)
+
+        class ManyTicks(ctypes.Structure):
+            _fields_ = (("words", ctypes.c_uint64 * 8 * BATCH),)
+
+        iceoryx2.set_log_level(iceoryx2.LogLevel.Error)
+        self.node = iceoryx2.NodeBuilder.new().create(iceoryx2.ServiceType.Ipc)
+        self.depth = {OneTick: CAPACITY, ManyTicks: CAPACITY // BATCH}
+        self.services = {
+            payload: self.node.service_builder(
+                iceoryx2.ServiceName.new(f"bench/{self.id}/{payload.__name__}")
+            )
+            .publish_subscribe(payload)
+            .enable_safe_overflow(False)
+            .history_size(0)
+            .subscriber_max_buffer_size(depth)
+            .open_or_create()
+            for payload, depth in self.depth.items()
+        }
+        self.event = self.node.service_builder(
+            iceoryx2.ServiceName.new(f"bench/{self.id}/wake")
+        ).event()
+        self.event = self.event.open_or_create()
+        self.copy = ctypes.string_at
+
+    def open_sender(self) -> None:
+        import iceoryx2
+
+        self._open()
+        retry = iceoryx2.BackpressureStrategy.RetryUntilDelivered
+        self.one, self.more = (
+            service.publisher_builder().backpressure_strategy(retry).create()
+            for service in self.services.values()
+        )
+        one, many = self.services
+        self.one_payload = one.from_buffer(self.record)
+        self.many_payload = many.from_buffer(self.many)
+        self.notifier = self.event.notifier_builder().create()
+
+    def open_receiver(self) -> None:
+        self._open()
+        self.one, self.more = (
+            self.services[payload].subscriber_builder().buffer_size(depth).create()
+            for payload, depth in self.depth.items()
+        )
+        self.listener = self.event.listener_builder().create()
+
+    def send_single(self, n: int) -> None:
+        send, payload = self.one.send_copy, self.one_payload
+        for _ in range(n):
+            send(payload)
+
+    def send_batch(self, n: int) -> None:
+        send, payload = self.more.send_copy, self.many_payload
+        for _ in range(n // BATCH):
+            send(payload)
+
+    def receive_single(self, n: int) -> None:
+        receive, copy, size, got = self.one.receive, self.copy, TICK.itemsize, 0
+        while got < n:
+            sample = receive()
+            if sample is not None:
+                copy(sample.payload_ptr, size)
+                got += 1
+
+    def receive_batch(self, n: int) -> None:
+        receive, copy, frombuffer, got = self.more.receive, self.copy, np.frombuffer, 0
+        while got < n:
+            sample = receive()
+            if sample is not None:
+                got += len(frombuffer(copy(sample.payload_ptr, BATCH_BYTES), TICK))
+
+    def sender(self) -> Any:
+        send, payload = self.one.send_copy, self.one_payload
+        return lambda: send(payload)
+
+    def waking_sender(self) -> Any:
+        send, payload, notify = self.one.send_copy, self.one_payload, self.notifier.notify
+
+        def send_and_notify() -> None:
+            send(payload)
+            notify()
+
+        return send_and_notify
+
+    def poller(self) -> Any:
+        receive = self.one.receive
+        return lambda: receive() or None
+
+    def waiter(self) -> Any:
+        receive, wait = self.one.receive, self.listener.blocking_wait
+
+        def take() -> Any:
+            while (sample := receive()) is None:
+                wait()
+            return sample
+
+        return take
+
+    def stamp_of(self, message: Any) -> int:
+        return super().stamp_of(self.copy(message.payload_ptr, TICK.itemsize))
+
+
+TRANSPORTS: tuple[type[Transport], ...] = (
+    Ring,
+    RingInto,
+    RingSpin,
+    OsPipe,
+    Iceoryx,
+    FasterFifo,
+    NumpyRing,
+    ZmqPush,
+    ZmqPub,
+    Queue,
+)
