@@ -216,7 +216,15 @@ def judge(results: dict[str, Any]) -> Targets:
             "Python: batches of 64", batch, peer, column(python[peer], "batch"), least=least
         )
     targets.bound("Python: single", single, least=8)
-    for peer, least in (("iceoryx2", 20), ("faster-fifo", 20), ("multiprocessing.Queue", 80)):
+    for peer, least in (
+        ("iceoryx2", 20),
+        ("faster-fifo", 20),
+        (
+            "multiprocessing.Queue",
+            50,
+        ),  # of ready bytes, with nothing made of them on the other side
+        ("multiprocessing.Queue, records", 80),
+    ):
         targets.ratio("Python: single", single, peer, column(python[peer], "single"), least=least)
     judge_readers(targets, results)
     memory = results.get("memory")

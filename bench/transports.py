@@ -280,6 +280,19 @@ class Queue(Transport):
         return self.queue.get
 
 
+class QueueOfRecords(Queue):
+    """multiprocessing.Queue of numpy records: what goes in and comes out is what goes in and out of ours."""
+
+    name = "multiprocessing.Queue, records"
+    phases = ("single",)
+    singles = 30_000
+
+    def send_single(self, n: int) -> None:
+        put, record = self.queue.put, self.record
+        for _ in range(n):
+            put(record)
+
+
 class FasterFifo(Transport):
     """faster-fifo without pickling; its own many-at-once call where single records are taken."""
 
@@ -646,4 +659,5 @@ TRANSPORTS: tuple[type[Transport], ...] = (
     ZmqPush,
     ZmqPub,
     Queue,
+    QueueOfRecords,
 )

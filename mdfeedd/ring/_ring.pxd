@@ -181,6 +181,7 @@ cdef extern from "mdfeedd.h" nogil:
     void mdf_reader_close(mdf_reader *r)
     int mdf_read_one(mdf_reader *r, void *out)
     uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip)
+    uint64_t mdf_look(mdf_reader *r)
     uint64_t mdf_available(const mdf_reader *r)
     int mdf_ready(const mdf_reader *r)
     void mdf_acknowledge_state(mdf_reader *r)

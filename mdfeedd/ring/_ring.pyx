@@ -583,6 +583,7 @@ cdef class ReaderCore:
         cdef RecordBatch b
         cdef int _attempt
         for _attempt in range(MAX_READ_ATTEMPTS):
+            mdf_look(&self.r)
             n = mdf_available(&self.r)
             if n == 0:
                 break
@@ -632,6 +633,7 @@ cdef class ReaderCore:
         if mdf_available(&self.r) == 0 and timeout > 0:
             self.wait_ready(timeout)
         for _attempt in range(MAX_READ_ATTEMPTS):
+            mdf_look(&self.r)
             n = mdf_available(&self.r)
             if n == 0:
                 return 0

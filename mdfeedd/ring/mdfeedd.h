@@ -8,7 +8,9 @@
  *     #include "mdfeedd.h"
  *     mdf_reader r; char err[MDF_ERR]; mdf_tick tick;
  *     if (mdf_reader_open(&r, "/dev/shm/mdfeedd.cme", MDF_TICK_LAYOUT, sizeof tick, MDF_START_NOW, "me", err)) die(err);
- *     for (;;) { if (mdf_read_one(&r, &tick) == 1) use(&tick); else mdf_wait(&r, 20000, 1000000000); }
+ *     for (;;)
+ *         if (mdf_read_one(&r, &tick) == 1) use(&tick);
+ *         else if (mdf_wait(&r, 20000, 1000000000) == MDF_READY) mdf_acknowledge_state(&r); // or it returns at once
  *
  * Concepts
  *
@@ -557,6 +559,7 @@ typedef struct mdf_reader {
     uint64_t seen_epoch;
     uint32_t words, seen_state;
     int on_overrun; /* enum mdf_overrun */
+    int idle;       /* the last look found nothing */
     size_t map_size;
     int fd, registry_fd, consumer_index;
 } mdf_reader;
@@ -624,11 +627,19 @@ static inline uint64_t mdf_available(const mdf_reader *r) {
     return (int64_t)(t + 1 - r->next) > 0 ? t + 1 - r->next : 0;
 }
 
+/* The tail. A reader that found nothing the last time fetches the next slot's line meanwhile: one miss, not two. */
+static inline uint64_t mdf_look(mdf_reader *r) {
+    if (r->idle) __builtin_prefetch(mdf_slot((uint8_t *)(uintptr_t)r->slots, r->next, r->mask, r->words));
+    uint64_t t = mdf_load_acquire(&r->h->tail);
+    r->idle = (int64_t)(t + 1 - r->next) <= 0;
+    return t;
+}
+
 /* Up to `max` records. They begin at out + *skip * slot_size: what was overwritten during the copy is left
  * out and counted. Returns their number; 0 with r->lost raised is possible. got + lost == next - start. */
 static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip) {
     *skip = 0;
-    uint64_t t = mdf_load_acquire(&r->h->tail);
+    uint64_t t = mdf_look(r);
     if ((int64_t)(t + 1 - r->next) <= 0) return 0; /* signed: the one-record path may be ahead of tail */
     uint64_t reserve = mdf_load(&r->h->reserve);
     if (r->next + r->capacity < reserve) {
@@ -646,6 +657,11 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
     mdf_copy_words(to, mdf_slot(slots, s, r->mask, r->words), run * r->words);
     mdf_copy_words(to + run * r->words, mdf_slot(slots, s + run, r->mask, r->words), (n - run) * r->words);
+    while (n < max && n < r->capacity) { /* what came meanwhile, by its commit words: not another look at the tail */
+        const uint64_t *d = mdf_slot(slots, s + n, r->mask, r->words);
+        if (mdf_load_acquire(d) != s + n) break;
+        mdf_copy_words(to + n++ * r->words, d, r->words);
+    }
     mdf_fence_acquire();
     reserve = mdf_load(&r->h->reserve);
     uint64_t bad = s + r->capacity < reserve ? reserve - r->capacity - s : 0; /* exactly the first may be torn */
@@ -680,6 +696,7 @@ static inline int mdf_wait(mdf_reader *r, int64_t spin_ns, int64_t timeout_ns) {
     int64_t start = mdf_clock_ns(CLOCK_MONOTONIC), now = start;
     while (now - start < spin_ns && now - start < timeout_ns) {
         for (int i = 0; i < 64; i++) {
+            mdf_look(r);
             if (mdf_ready(r)) return MDF_READY;
             mdf_pause();
         }

@@ -243,6 +243,11 @@ inline read_batch() {
         :: k < n -> a[k] = word1[AT(next + k)]; b[k] = word2[AT(next + k)]; k++
         :: else -> break
         od;
+        do /* what came meanwhile, by its commit words */
+        :: n > 0 && n < 2 && next + n <= LAST && word0[AT(next + n)] == next + n ->
+            a[n] = word1[AT(next + n)]; b[n] = word2[AT(next + n)]; n++
+        :: else -> break
+        od;
 #ifndef M_LOOK_FIRST
         r = reserve;
 #endif
