@@ -53,6 +53,9 @@ SEVERAL_IDLE_S: Final = 0.005  # the same where a second ring may fill meanwhile
 LINGER_S: Final = 0.002  # after a small read, let some more come before the next
 LINGER_CAPACITY: Final = 1 << 14  # rings with fewer slots could be lapped meanwhile
 HOUSEKEEP_S: Final = 0.25  # how often the sink is looked after when nothing is written
+EARLY_FLUSH_S: Final = (
+    1.0  # how often the sink is made to settle early, at most; see _keep_resumable
+)
 BACK_OFF_MIN_S: Final = 0.05
 STOP_S: Final = 8.0  # for the last flush, retries included; systemd kills after longer
 _LAYOUTS: Final = {layout_of(dtype): dtype for dtype in (TICK, BAR)}
@@ -126,6 +129,7 @@ class _Source:
         self.flushes = 0
         self.failed_flushes = 0
         self.queued = 0
+        self.too_small = False  # and that was told
         self.fill = 0
         self.since = 0.0  # when the first record of the buffer was read
         self.lost = Episode(log, f"ring '{name}': %d records lost, the feed was faster")
@@ -150,6 +154,21 @@ class _Source:
     def ring_id(self) -> str:
         """The sequence space that is being read."""
         return next(reversed(self.ring_ids))
+
+    def unsafe(self) -> int:
+        """Records read that a kill would make us read again."""
+        return self.reader.next_seq - 1 - self.acked
+
+    def warn_if_too_small(self) -> None:
+        """Once: the ring does not hold what is unsafe."""
+        if self.unsafe() > self.reader.capacity and not self.too_small:
+            self.too_small = True
+            log.warning(
+                "ring '%s' of %d records is too small for its rate: if this process is killed, "
+                "what is not yet safe is lost; raise the feed's capacity",
+                self.name,
+                self.reader.capacity,
+            )
 
     def room(self) -> int:
         """Records that the buffer still takes."""
@@ -271,6 +290,7 @@ class BatchConsumer:
         self._back_off = _BackOff(options.back_off_max_s)
         self._next_attach = 0.0
         self._next_housekeep = 0.0
+        self._next_early_flush = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Read until `stop` is set, or with follow off until all rings ended; then flush."""
@@ -393,6 +413,23 @@ class BatchConsumer:
                 source.settle(sink)
                 source.lost.settle(now)
                 source.drops.settle(now)
+            self._keep_resumable(sink, now)
+
+    def _keep_resumable(self, sink: Sink, now: float) -> None:
+        """Settle early what the ring will not hold much longer: a kill would lose it."""
+        if not self._options.follow or now < self._next_early_flush:
+            return
+        behind = [
+            source for source in self._sources if source.unsafe() > source.reader.capacity // 2
+        ]
+        if not behind:
+            return
+        self._next_early_flush = now + EARLY_FLUSH_S
+        for source in behind:
+            source.warn_if_too_small()
+        if self._flush(sink, now):
+            for source in self._sources:
+                source.settle(sink)
 
     def _write(self, sink: Sink, now: float) -> bool:
         """Hand over the oldest batch; False if the sink refused it."""

@@ -249,6 +249,23 @@ def test_consumer_that_stored_nothing_safely_begins_again_at_the_first_record(
     assert again.seqs() == list(range(1, 11))
 
 
+def test_what_the_ring_will_not_hold_much_longer_is_made_safe_early(
+    writer, sink, shm_dir, caplog, monkeypatch
+):
+    monkeypatch.setattr(module, "EARLY_FLUSH_S", 0.0)
+    sink.safe = False  # until it is flushed
+    capacity = writer.capacity
+    with running(make(sink, shm_dir, flush_interval_s=0.01)):
+        wait_for(writer.consumer_count)
+        writer.publish(quotes(capacity // 2 - 100))
+        wait_for(lambda: len(sink.seqs()) == capacity // 2 - 100)
+        assert sink.flushed == 0
+        writer.publish(quotes(300))
+        wait_for(lambda: consumer_info("cme", shm_dir).acked > capacity // 2 - 100)
+        assert sink.flushed >= 1
+    assert "too small" not in caplog.text
+
+
 def test_sink_down_for_a_while_gets_everything_in_order(writer, sink, shm_dir, caplog):
     sink.failing = SinkError("the disk is full", retriable=True)
     consumer = make(sink, shm_dir, batch_size=10, flush_interval_s=0.01, back_off_max_s=0.05)
