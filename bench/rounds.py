@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.synchronize import Barrier
 
-from transports import BATCH, SPAWN, Transport
+from transport import BATCH, SPAWN, Transport
 
 PATIENCE_S = 120  # a phase that takes longer has failed
 SPIN_GAP_NS = 50_000

@@ -103,6 +103,8 @@ class Child:
     last_exit: str = ""
     """How the last process ended, in words."""
     last_code: int | None = None
+    last_failure: str = ""
+    """How the last process that failed ended, in words; a later good end does not change it."""
     started: float = 0.0
     """`time.monotonic` of the last start."""
     process: Process | None = None
@@ -183,6 +185,11 @@ class Supervisor:
         """Start everything; returns when each child has had its chance to come up."""
         if not self._rings_dir.is_dir():
             raise StartError(f"there is no directory {self.plan.shm_dir} for the rings (shm_dir)")
+        for ring in (ring for child in self.children for ring in child.plan.writes):
+            if self._written(ring):
+                raise StartError(
+                    f"ring {ring} in {self.plan.shm_dir} has a living writer: another mdfeedd runs it"
+                )
         if self.plan.metrics is not None:
             try:
                 self.exporter = Exporter(self, self.plan.metrics)
@@ -278,6 +285,8 @@ class Supervisor:
             await asyncio.gather(*watchers, return_exceptions=True)
         assert code is not None
         child.process, child.pid, child.last_code, child.last_exit = None, 0, code, reason(code)
+        if code != Exit.DONE:
+            child.last_failure = child.last_exit
         return code
 
     async def _announce(self, child: Child, process: Process) -> None:

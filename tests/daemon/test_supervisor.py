@@ -318,6 +318,19 @@ def test_folder_for_the_rings_is_missing(tmp_path):
     asyncio.run(scenario())
 
 
+def test_second_daemon_on_the_same_rings_is_refused_before_it_starts_anything(shm_dir):
+    async def scenario():
+        plan = plan_of(shm_dir, [feed()])
+        async with Supervisor(plan):
+            second = Supervisor(plan)
+            with pytest.raises(StartError, match="ring f in .* has a living writer"):
+                await second.start()
+            assert all(child.pid == 0 for child in second.children)
+            await second.stop()
+
+    asyncio.run(scenario())
+
+
 SCRIPT = """
 import asyncio, json, sys
 from mdfeedd.daemon.plan import Plan

@@ -377,7 +377,9 @@ def test_full_disk_is_retriable_and_loses_nothing(small_disk, rng, make, stored)
     ticks = make.ticks(rng, 6000)
     sink = sink_at(stored, row_group_rows=100, roll_bytes=8000)
     ballast = os.open(small_disk / "ballast", os.O_WRONLY | os.O_CREAT)
-    os.posix_fallocate(ballast, 0, int(rng.integers(10, 45)) * 4096)
+    disk = os.fstatvfs(ballast)
+    room = int(rng.integers(1, 12)) * 4096  # far less than what is written
+    os.posix_fallocate(ballast, 0, disk.f_bavail * disk.f_frsize - room)
     refused = 0
     for start in range(0, len(ticks), 100):
         batch = batch_of(ticks[start : start + 100])
