@@ -496,7 +496,8 @@ cdef class ReaderCore:
         if code:
             _raise(code, err)
         self.close_core()   # only now: it holds the consumer's name
-        code = mdf_reader_register(&fresh, start, name_c, path_c, err)
+        with nogil:  # it may wait for another that is registering
+            code = mdf_reader_register(&fresh, start, name_c, path_c, err)
         if code:
             mdf_reader_close(&fresh)
             _raise(code, err)

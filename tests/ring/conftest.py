@@ -1,13 +1,18 @@
-"""C and C++ programs for the tests of the ring, compiled once per session against `mdfeedd.h`."""
+"""For the tests of the ring: C programs compiled once per session, quotes, fresh interpreters."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import pytest
+
+from mdfeedd.tick import TICK, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,3 +75,32 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
 def header() -> str:
     """The text of `mdfeedd.h`."""
     return HEADER.read_text()
+
+
+@pytest.fixture
+def ticks():
+    """A function: n quotes whose ts_event counts from `first`."""
+
+    def made(n: int, first: int = 1) -> np.ndarray:
+        out = np.zeros(n, TICK)
+        out["kind"] = Kind.QUOTE
+        out["ts_event"] = np.arange(first, first + n)
+        return out
+
+    return made
+
+
+@pytest.fixture
+def run_python():
+    """A function: run code in a fresh interpreter; its output as text."""
+
+    def run(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code), *args],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

@@ -8,10 +8,9 @@ import sys
 import textwrap
 import threading
 
-import numpy as np
 import pytest
 
-from mdfeedd import TICK, Reader, Writer
+from mdfeedd import Reader, Writer
 
 uvloop = pytest.importorskip("uvloop")
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
@@ -26,16 +25,12 @@ def run(request):
     return runner
 
 
-def ticks(n: int) -> np.ndarray:
-    return np.zeros(n, TICK)
-
-
 def native_threads() -> int:
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("Threads:"))
 
 
-def test_sleeping_loop_is_woken(shm_dir: str, run) -> None:
+def test_sleeping_loop_is_woken(shm_dir: str, run, ticks) -> None:
     async def main() -> list[int]:
         seen: list[int] = []
 
@@ -56,7 +51,7 @@ def test_sleeping_loop_is_woken(shm_dir: str, run) -> None:
         assert run(main()) == list(range(1, 21))
 
 
-def test_loop_sleeps_instead_of_polling(shm_dir: str, run) -> None:
+def test_loop_sleeps_instead_of_polling(shm_dir: str, run, ticks) -> None:
     async def main() -> float:
         import time
 
@@ -74,7 +69,7 @@ def test_loop_sleeps_instead_of_polling(shm_dir: str, run) -> None:
         assert run(main()) < 0.25
 
 
-def test_busy_ring_does_not_starve_other_tasks(shm_dir: str, run) -> None:
+def test_busy_ring_does_not_starve_other_tasks(shm_dir: str, run, ticks) -> None:
     async def main() -> int:
         others = 0
 
@@ -95,7 +90,7 @@ def test_busy_ring_does_not_starve_other_tasks(shm_dir: str, run) -> None:
         assert run(main()) >= 3
 
 
-def test_many_rings_one_thread(shm_dir: str, run) -> None:
+def test_many_rings_one_thread(shm_dir: str, run, ticks) -> None:
     writers = [Writer(f"r{i}", 256, directory=shm_dir) for i in range(12)]
     readers = [Reader(f"r{i}", directory=shm_dir) for i in range(12)]
 
@@ -129,7 +124,7 @@ def test_thread_ends_with_the_last_reader(shm_dir: str, run) -> None:
         assert run(main()) == (1, 0)
 
 
-def test_cancelled_wait_can_be_repeated(shm_dir: str, run) -> None:
+def test_cancelled_wait_can_be_repeated(shm_dir: str, run, ticks) -> None:
     async def main() -> int:
         for _ in range(3):
             with pytest.raises(TimeoutError):
@@ -142,7 +137,7 @@ def test_cancelled_wait_can_be_repeated(shm_dir: str, run) -> None:
         assert run(main()) == 4
 
 
-def test_two_tasks_on_one_reader_are_a_mistake(shm_dir: str, run) -> None:
+def test_two_tasks_on_one_reader_are_a_mistake(shm_dir: str, run, ticks) -> None:
     async def main() -> None:
         first = asyncio.create_task(reader.wait())
         await asyncio.sleep(0.01)
@@ -155,7 +150,7 @@ def test_two_tasks_on_one_reader_are_a_mistake(shm_dir: str, run) -> None:
         run(main())
 
 
-def test_iteration_ends_with_the_writer_when_not_following(shm_dir: str, run) -> None:
+def test_iteration_ends_with_the_writer_when_not_following(shm_dir: str, run, ticks) -> None:
     async def main() -> list[int]:
         asyncio.get_running_loop().call_later(0.05, writer.close)
         return [len(b) async for b in reader]
@@ -166,7 +161,9 @@ def test_iteration_ends_with_the_writer_when_not_following(shm_dir: str, run) ->
         assert run(main()) == [3]
 
 
-def test_following_reader_goes_over_to_the_ring_that_replaces_its_own(shm_dir: str, run) -> None:
+def test_following_reader_goes_over_to_the_ring_that_replaces_its_own(
+    shm_dir: str, run, ticks
+) -> None:
     async def main() -> list[int]:
         nonlocal writer
         seen: list[int] = []

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from mdfeedd import TICK, Reader, Writer
+from mdfeedd import Reader, Writer
 from mdfeedd.ring import (
     RingBusy,
     RingDenied,
@@ -23,28 +19,9 @@ from mdfeedd.ring import (
     remove,
 )
 from mdfeedd.ring.inspect import inspect
-from mdfeedd.tick import Kind
 
 
-def ticks(n: int, first: int = 1) -> np.ndarray:
-    out = np.zeros(n, TICK)
-    out["kind"] = Kind.QUOTE
-    out["ts_event"] = np.arange(first, first + n)
-    return out
-
-
-def run_python(code: str, *args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *args],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **kwargs,
-    )
-
-
-def test_consumer_resumes_after_what_it_acknowledged(shm_dir: str) -> None:
+def test_consumer_resumes_after_what_it_acknowledged(shm_dir: str, ticks) -> None:
     with Writer("r", directory=shm_dir) as writer:
         writer.publish(ticks(10))
         with Reader("r", "resume", "store", directory=shm_dir) as reader:
@@ -61,7 +38,7 @@ def test_two_living_consumers_of_one_name_are_refused(shm_dir: str) -> None:
         Reader("r", directory=shm_dir).close()
 
 
-def test_registry_full_then_reclaimed_after_a_kill(shm_dir: str) -> None:
+def test_registry_full_then_reclaimed_after_a_kill(shm_dir: str, run_python) -> None:
     code = """
         import sys, os, signal
         from mdfeedd import Reader
@@ -81,7 +58,7 @@ def test_registry_full_then_reclaimed_after_a_kill(shm_dir: str) -> None:
         Reader("r", directory=shm_dir).close()
 
 
-def test_what_operators_see(shm_dir: str) -> None:
+def test_what_operators_see(shm_dir: str, ticks) -> None:
     with (
         Writer("r", 256, directory=shm_dir) as writer,
         Reader("r", consumer="slow", directory=shm_dir) as slow,
@@ -108,7 +85,7 @@ def test_what_operators_see(shm_dir: str) -> None:
     assert inspect("r", shm_dir).state_text == "closed"
 
 
-def test_reader_without_access_to_the_registry_still_reads(shm_dir: str) -> None:
+def test_reader_without_access_to_the_registry_still_reads(shm_dir: str, ticks) -> None:
     with Writer("r", directory=shm_dir) as writer:
         (Path(shm_dir) / "mdfeedd.r.readers").unlink()
         with Reader("r", directory=shm_dir) as reader:
@@ -154,7 +131,7 @@ def test_forked_child_does_not_keep_its_parents_lock(shm_dir: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_forked_child_finds_its_copies_closed(shm_dir: str) -> None:
+def test_forked_child_finds_its_copies_closed(shm_dir: str, ticks) -> None:
     with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
         pid = os.fork()
         if pid == 0:
@@ -164,7 +141,7 @@ def test_forked_child_finds_its_copies_closed(shm_dir: str) -> None:
         assert len(reader.read()) == 1
 
 
-def test_exit_of_a_reader_leaves_the_ring_alone(shm_dir: str) -> None:
+def test_exit_of_a_reader_leaves_the_ring_alone(shm_dir: str, ticks, run_python) -> None:
     with Writer("r", directory=shm_dir) as writer:
         code = """
             import sys

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +17,9 @@ from mdfeedd.ring import (
     RingSpace,
     list_rings,
 )
-from mdfeedd.tick import BAR, Kind
+from mdfeedd.tick import BAR
 
 ROOT = os.geteuid() == 0
-
-
-def ticks(n: int, first: int = 1) -> np.ndarray:
-    out = np.zeros(n, TICK)
-    out["kind"] = Kind.QUOTE
-    out["ts_event"] = np.arange(first, first + n)
-    return out
-
-
-def run_python(code: str, *args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *args],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **kwargs,
-    )
 
 
 @pytest.mark.parametrize("capacity", [0, -1, 2**40])
@@ -110,7 +90,7 @@ def test_header_damaged_anywhere_is_refused_or_harmless(shm_dir: str) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root to mount a small file system and to change user")
-def test_shared_memory_full(tmp_path: Path) -> None:
+def test_shared_memory_full(tmp_path: Path, ticks) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=True)
     try:
         with pytest.raises(RingSpace, match=r"needs \d+ bytes.*--shm-size"):
@@ -126,7 +106,7 @@ def test_shared_memory_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root to change user")
-def test_ring_of_another_user(shm_dir: str) -> None:
+def test_ring_of_another_user(shm_dir: str, run_python) -> None:
     code = """
         import os, sys
         from mdfeedd import Reader, Writer
@@ -159,7 +139,7 @@ def test_modes_do_not_depend_on_umask(shm_dir: str) -> None:
     assert modes == {"mdfeedd.r": 0o640, "mdfeedd.r.readers": 0o660}
 
 
-def test_closed_objects_say_so(shm_dir: str) -> None:
+def test_closed_objects_say_so(shm_dir: str, ticks) -> None:
     writer = Writer("r", directory=shm_dir)
     reader = Reader("r", directory=shm_dir)
     reader.close()

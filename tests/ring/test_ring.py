@@ -22,18 +22,10 @@ from mdfeedd.ring import (
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, QUOTE, TRADE, Kind, Tick
 
-
-def ticks(n: int, first: int = 1) -> np.ndarray:
-    out = np.zeros(n, TICK)
-    out["kind"] = Kind.QUOTE
-    out["ts_event"] = np.arange(first, first + n)
-    return out
-
-
 # ------------------------------------------------------------------------------------- sequence
 
 
-def test_sequence_begins_at_one_and_ignores_what_the_record_says(shm_dir: str) -> None:
+def test_sequence_begins_at_one_and_ignores_what_the_record_says(shm_dir: str, ticks) -> None:
     with (
         Writer("r", directory=shm_dir) as writer,
         Reader("r", "oldest", directory=shm_dir) as reader,
@@ -49,7 +41,7 @@ def test_sequence_begins_at_one_and_ignores_what_the_record_says(shm_dir: str) -
         assert records["seq"].tolist() == [99] * 3
 
 
-def test_batch_longer_than_the_ring_is_published_whole(shm_dir: str) -> None:
+def test_batch_longer_than_the_ring_is_published_whole(shm_dir: str, ticks) -> None:
     with Writer("r", 256, directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
         assert writer.publish(ticks(10_000)) == 1
         batch = reader.read()
@@ -83,7 +75,7 @@ def test_record_that_does_not_fit_is_refused(shm_dir: str, bad: object) -> None:
         assert writer.next_seq == 1
 
 
-def test_empty_array_publishes_nothing(shm_dir: str) -> None:
+def test_empty_array_publishes_nothing(shm_dir: str, ticks) -> None:
     with Writer("r", directory=shm_dir) as writer:
         assert writer.publish(ticks(0)) == 1
         assert writer.publish(ticks(1)) == 1
@@ -92,7 +84,7 @@ def test_empty_array_publishes_nothing(shm_dir: str) -> None:
 # ----------------------------------------------------------------------------------------- loss
 
 
-def test_reader_lapped_counts_exactly(shm_dir: str) -> None:
+def test_reader_lapped_counts_exactly(shm_dir: str, ticks) -> None:
     rng = np.random.default_rng(7)
     with Writer("r", 512, directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
         got = told = 0
@@ -116,7 +108,7 @@ def test_reader_lapped_counts_exactly(shm_dir: str) -> None:
 
 
 @pytest.mark.parametrize(("policy", "first"), [("latest", 5001), ("oldest", None)])
-def test_where_a_lapped_reader_goes_on(shm_dir: str, policy: str, first: int | None) -> None:
+def test_where_a_lapped_reader_goes_on(shm_dir: str, policy: str, first: int | None, ticks) -> None:
     with (
         Writer("r", 256, directory=shm_dir) as writer,
         Reader("r", directory=shm_dir, on_overrun=policy) as reader,
@@ -131,7 +123,7 @@ def test_where_a_lapped_reader_goes_on(shm_dir: str, policy: str, first: int | N
             assert reader.read(timeout=0).first_seq == first
 
 
-def test_lapped_reader_that_wants_to_know_is_told_and_goes_on(shm_dir: str) -> None:
+def test_lapped_reader_that_wants_to_know_is_told_and_goes_on(shm_dir: str, ticks) -> None:
     with (
         Writer("r", 256, directory=shm_dir) as writer,
         Reader("r", directory=shm_dir, on_overrun="raise") as reader,
@@ -145,7 +137,7 @@ def test_lapped_reader_that_wants_to_know_is_told_and_goes_on(shm_dir: str) -> N
         assert reader.next_seq == 1001
 
 
-def test_start_in_the_past_that_is_gone_counts_as_lost(shm_dir: str) -> None:
+def test_start_in_the_past_that_is_gone_counts_as_lost(shm_dir: str, ticks) -> None:
     with Writer("r", 256, directory=shm_dir) as writer:
         writer.publish(ticks(1000))
         with Reader("r", 10, directory=shm_dir) as reader:
@@ -159,7 +151,7 @@ def test_start_in_the_past_that_is_gone_counts_as_lost(shm_dir: str) -> None:
             assert reader.read().first_seq == 1005
 
 
-def test_read_into_fills_the_callers_array(shm_dir: str) -> None:
+def test_read_into_fills_the_callers_array(shm_dir: str, ticks) -> None:
     with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
         out = np.zeros(4, TICK)
         assert reader.read_into(out) == 0
@@ -179,7 +171,7 @@ def test_read_into_fills_the_callers_array(shm_dir: str) -> None:
 # ------------------------------------------------------------------------------- batches as ticks
 
 
-def test_batch_is_a_sequence_of_ticks(shm_dir: str) -> None:
+def test_batch_is_a_sequence_of_ticks(shm_dir: str, ticks) -> None:
     from collections.abc import Sequence
 
     with Writer("cme", directory=shm_dir, feed_index=2) as writer:
@@ -201,7 +193,7 @@ def test_batch_is_a_sequence_of_ticks(shm_dir: str) -> None:
                 batch[-4]
 
 
-def test_batch_outlives_ring_and_reader(shm_dir: str) -> None:
+def test_batch_outlives_ring_and_reader(shm_dir: str, ticks) -> None:
     writer = Writer("r", directory=shm_dir)
     writer.instruments.add("A")
     reader = Reader("r", directory=shm_dir)
@@ -263,7 +255,7 @@ def test_instruments_survive_restart_and_replacement(shm_dir: str) -> None:
         assert writer.instruments.add("D") == ids[-1] + 1
 
 
-def test_batch_keeps_its_names_when_its_ring_is_replaced_by_another(shm_dir: str) -> None:
+def test_batch_keeps_its_names_when_its_ring_is_replaced_by_another(shm_dir: str, ticks) -> None:
     writer = Writer("r", 256, directory=shm_dir)
     old = writer.instruments.add("OLD")
     reader = Reader("r", directory=shm_dir)
@@ -299,7 +291,7 @@ def test_one_letter_symbols_up_to_the_last_byte(shm_dir: str) -> None:
 # ------------------------------------------------------------------------------------- restart
 
 
-def test_restarted_writer_continues_and_readers_go_on(shm_dir: str) -> None:
+def test_restarted_writer_continues_and_readers_go_on(shm_dir: str, ticks) -> None:
     first = Writer("r", directory=shm_dir)
     reader = Reader("r", directory=shm_dir)
     first.publish(ticks(10))
@@ -324,7 +316,7 @@ def test_second_writer_is_refused(shm_dir: str) -> None:
             Writer("r", 1024, directory=shm_dir)
 
 
-def test_ring_of_other_size_takes_over_with_the_sequence_going_on(shm_dir: str) -> None:
+def test_ring_of_other_size_takes_over_with_the_sequence_going_on(shm_dir: str, ticks) -> None:
     writer = Writer("r", 256, directory=shm_dir)
     reader = Reader("r", "oldest", directory=shm_dir, consumer="c")
     writer.publish(ticks(20))
@@ -339,7 +331,7 @@ def test_ring_of_other_size_takes_over_with_the_sequence_going_on(shm_dir: str) 
         assert [c.name for c in inspect("r", shm_dir).consumers if c.alive] == ["c"]
 
 
-def test_ring_deleted_and_made_anew_is_noticed(shm_dir: str) -> None:
+def test_ring_deleted_and_made_anew_is_noticed(shm_dir: str, ticks) -> None:
     writer = Writer("r", directory=shm_dir)
     reader = Reader("r", directory=shm_dir)
     writer.publish(ticks(5))
@@ -352,7 +344,7 @@ def test_ring_deleted_and_made_anew_is_noticed(shm_dir: str) -> None:
         assert (batch.first_seq, len(batch), reader.reattached) == (1, 2, 1)
 
 
-def test_reader_that_does_not_follow_ends_with_its_writer(shm_dir: str) -> None:
+def test_reader_that_does_not_follow_ends_with_its_writer(shm_dir: str, ticks) -> None:
     writer = Writer("r", directory=shm_dir)
     reader = Reader("r", directory=shm_dir, follow=False)
     writer.publish(ticks(7))
@@ -361,7 +353,7 @@ def test_reader_that_does_not_follow_ends_with_its_writer(shm_dir: str) -> None:
     assert len(reader.read()) == 0
 
 
-def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str) -> None:
+def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str, ticks) -> None:
     child = subprocess.Popen(
         [
             sys.executable,
@@ -399,7 +391,7 @@ def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str) -> None:
 # -------------------------------------------------------------------------------------- waiting
 
 
-def test_reader_waits_for_a_ring_that_does_not_exist_yet(shm_dir: str) -> None:
+def test_reader_waits_for_a_ring_that_does_not_exist_yet(shm_dir: str, ticks) -> None:
     made: list[Writer] = []
     timer = threading.Timer(0.1, lambda: made.append(Writer("late", directory=shm_dir)))
     timer.start()
@@ -411,7 +403,9 @@ def test_reader_waits_for_a_ring_that_does_not_exist_yet(shm_dir: str) -> None:
 
 
 @pytest.mark.parametrize("spin", [0.0, 20e-6, float("inf")])
-def test_sleeping_reader_is_woken_by_publish_close_and_takeover(shm_dir: str, spin: float) -> None:
+def test_sleeping_reader_is_woken_by_publish_close_and_takeover(
+    shm_dir: str, spin: float, ticks
+) -> None:
     writer = Writer("r", directory=shm_dir)
     reader = Reader("r", directory=shm_dir, spin=spin)
     seen: list[int] = []
