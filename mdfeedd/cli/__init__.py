@@ -11,11 +11,14 @@ A command is a module with `add(subparsers)` and `run(arguments) -> int`; what i
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.
 
 Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
-130 Ctrl-C. A closed pipe (``mdfeedd tail X | head``) is no error.
+130 Ctrl-C; 143 a replay or demo cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
 """
 
 from __future__ import annotations
 
-from mdfeedd.cli.main import main
+try:
+    from mdfeedd.cli.main import main
+except KeyboardInterrupt:  # Ctrl-C while the commands are imported
+    raise SystemExit(130) from None
 
 __all__ = ["main"]

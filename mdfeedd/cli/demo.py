@@ -58,14 +58,14 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--seconds",
-        type=units.number(0, MAX_SECONDS, "--seconds"),
+        type=units.number(0, MAX_SECONDS),
         default=DEFAULT_SECONDS,
         metavar="N",
         help="how long (10)",
     )
     parser.add_argument(
         "--rate",
-        type=units.number(1, MAX_RATE, "--rate"),
+        type=units.number(1, MAX_RATE),
         default=DEFAULT_RATE,
         metavar="R",
         help="ticks per second, all feeds together (20000)",
@@ -75,7 +75,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--bars",
-        type=units.whole(1, 604_800, "--bars"),
+        type=units.whole(1, 604_800),
         default=DEFAULT_BARS_S,
         metavar="SECONDS",
         help="length of the bars, besides those of one second (5)",
@@ -91,42 +91,35 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare, run, tell. 0 if everything that was published is in the files."""
-    from mdfeedd.cli.supervised import Stopped
+    from mdfeedd.cli import stored, supervised
 
     out = _out(arguments)
     shm_dir = os.path.abspath(arguments.shm_dir)
     with _alone(shm_dir):
         _check_memory(shm_dir, arguments.rate)
         _remove_rings(shm_dir)
+        made = [] if out is None else stored.make_folder(out)
         try:
-            stopped, result = _trade(arguments, out, shm_dir)
+            stopped, result = _trade(arguments, out and out.absolute(), shm_dir)
         finally:
             _remove_rings(shm_dir)
-    status = result.tell(arguments)
-    if stopped is Stopped.BY_INTERRUPT:
-        raise KeyboardInterrupt
-    return status
+            stored.remove_empty(made)
+    supervised.tell_cut_short(stopped)
+    return supervised.status_of(stopped, result.tell(arguments))
 
 
 # ------------------------------------------------------------------------------------------- beforehand
 
 
 def _out(arguments: argparse.Namespace) -> Path | None:
-    """The folder for the files, seen to be writable; None, with a sentence, where they cannot be made."""
-    from mdfeedd.cli import stored
-
+    """The folder for the files; None, with a sentence, where they cannot be made."""
     if importlib.util.find_spec("pyarrow") is None:
         print(
             "mdfeedd demo: nothing is stored, because pyarrow is missing: pip install 'mdfeedd[parquet]'",
             file=sys.stderr,
         )
         return None
-    out = Path(arguments.out)
-    try:
-        stored.check_folder(out)
-    except OSError as error:
-        raise Trouble(f"cannot write to the folder {out}: {error.strerror}") from None
-    return out.absolute()
+    return Path(arguments.out)
 
 
 @contextlib.contextmanager
@@ -138,7 +131,7 @@ def _alone(shm_dir: str) -> Iterator[None]:
 
     another = Trouble(
         f"another demo is running on {shm_dir}: wait for its end, or watch it "
-        f"({invocation.mdfeedd()} tail demo-futures)"
+        f"({invocation.mdfeedd()} tail demo-futures{invocation.shm_option(shm_dir)})"
     )
     with socket.socket(socket.AF_UNIX) as lock:
         try:
@@ -256,10 +249,13 @@ class _Result:
         found, error = None, ""
         if out is not None:
             try:
-                found = stored.count(out, [(i.ring_id.hex(), i.epoch) for i in rings.values()])
+                lives = [(i.ring_id.hex(), range(1, i.epoch + 1)) for i in rings.values()]
+                found = stored.count(out, lives)
             except OSError as failed:
                 error = str(failed)
-        troubles = [f"{c.label}: {c.last_exit}" for c in supervisor.children if _ended_badly(c)]
+        troubles = [
+            f"{c.label}: {_how_it_ended(c)}" for c in supervisor.children if _ended_badly(c)
+        ]
         troubles += [str(p.error) for p in (*probes.ticks, probes.bars) if p.error is not None]
         return cls(rings, found, error, troubles, probes)
 
@@ -329,7 +325,9 @@ class _Result:
             "trades": trades - rows["trades"],
             "bars": bars - rows["bars"],
         }
-        told = ", ".join(f"{units.count(n)} {name}" for name, n in missing.items() if n)
+        told = ", ".join(f"{units.count(n)} {name}" for name, n in missing.items() if n > 0)
+        if not told:  # a feed that is killed may have published what it had no time to count
+            return f"all of them, and {units.count(-sum(missing.values()))} that were not counted"
         return f"NOT ALL: missing in the files are {told}"
 
 
@@ -341,10 +339,20 @@ def _ended_badly(child: Any) -> bool:
     return bool(child.restarts) or child.last_code not in {0, None}
 
 
+def _how_it_ended(child: Any) -> str:
+    """What went wrong with it, even if it ended well after that."""
+    how = child.last_failure or child.last_exit
+    if not child.restarts:
+        return str(how)
+    times = "once" if child.restarts == 1 else f"{child.restarts} times"
+    return f"{how}; restarted {times}"
+
+
 def _looking(arguments: argparse.Namespace, stored: Stored) -> list[str]:
     """Where the files are, and commands that show what is in them."""
     out = arguments.out.rstrip("/") or "/"
-    files = f"{units.count(len(stored.files))} files, {units.size(stored.bytes)}"
+    rings = invocation.shm_option(os.path.abspath(arguments.shm_dir))
+    files = f"{units.of(len(stored.files), 'file')}, {units.size(stored.bytes)}"
     return [
         f"{files}, in {out}/{{quotes,trades,bars}}/feed=NAME/date=YYYY-MM-DD/",
         "",
@@ -352,8 +360,8 @@ def _looking(arguments: argparse.Namespace, stored: Stored) -> list[str]:
         f"  {_most_traded(out)}",
         f"  {_bars_of(out, arguments.bars)}",
         "look at a running demo from another terminal:",
-        f"  {invocation.mdfeedd()} tail demo-futures",
-        f"  {invocation.mdfeedd()} doctor",
+        f"  {invocation.mdfeedd()} tail demo-futures{rings}",
+        f"  {invocation.mdfeedd()} doctor{rings}",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -96,10 +97,19 @@ def examine(directory: str) -> Report:
             info = inspect(name, directory)
         except (RingError, ValueError) as error:
             report.lines.append(f"{name}: cannot be read")
-            report.troubles.append(f"{error}; 'mdfeedd doctor --remove {name}' removes the file")
+            advice = f"; 'mdfeedd doctor --remove {name}' removes the file"
+            report.troubles.append(f"{error}{'' if _denied(error) else advice}")
             continue
         _ring(info, report)
     return report
+
+
+def _denied(error: Exception) -> bool:
+    """Is it another user's, and perhaps in good order?"""
+    from mdfeedd.ring import RingDenied
+
+    number = error.errno if isinstance(error, OSError) else None
+    return isinstance(error, RingDenied) or number in {errno.EACCES, errno.EPERM}
 
 
 def _space(directory: str, report: Report) -> None:
@@ -123,7 +133,7 @@ def _ring(info: RingInfo, report: Report) -> None:
     report.lines.append(f"{info.name}: {kind} of {info.feed or 'no feed'}, {state}")
     report.lines.append(
         f"  {writer}; epoch {info.epoch}; {units.count(info.published)} published, room for "
-        f"{units.count(info.capacity)}; {units.count(info.instruments_count)} instruments; "
+        f"{units.count(info.capacity)}; {units.of(info.instruments_count, 'instrument')}; "
         f"{units.size(info.total_size)}"
     )
     told = {name: n for name, n in info.counters.items() if n}
@@ -156,7 +166,7 @@ def _consumer(info: RingInfo, consumer: ConsumerInfo, report: Report) -> None:
     who = f"{consumer.name} (pid {consumer.pid}) on {info.name}"
     if consumer.lost:
         report.troubles.append(
-            f"{who} has lost {units.count(consumer.lost)} records in {consumer.overruns} episodes: it "
+            f"{who} has lost {units.of(consumer.lost, 'record')} in {units.of(consumer.overruns, 'episode')}: it "
             f"is too slow, or the ring too small (capacity {units.count(info.capacity)})"
         )
     elif consumer.lag > info.capacity // 2:

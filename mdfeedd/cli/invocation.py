@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
+
+from mdfeedd.cli import units
 
 
 def python() -> str:
@@ -16,6 +19,11 @@ def mdfeedd() -> str:
     """The command that runs us: ``mdfeedd`` where that is it, else a path, else ``python -m mdfeedd``."""
     script = os.path.join(os.path.dirname(sys.executable), "mdfeedd")
     return _short(script) if os.path.exists(script) else f"{python()} -m mdfeedd"
+
+
+def shm_option(shm_dir: str) -> str:
+    """`` --shm-dir DIR`` for a command on the rings there; nothing where they lie anyway."""
+    return "" if shm_dir == units.SHM_DIR else f" --shm-dir {shlex.quote(shm_dir)}"
 
 
 def _short(path: str) -> str:

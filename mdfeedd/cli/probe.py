@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mdfeedd.ring import Reader, RingError
+from mdfeedd.ring import Reader, RingError, RingMissing
 from mdfeedd.tick import BAR, QUOTE, TICK, TRADE, Kind
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONSUMER: Final = "demo-view"
 WAIT_S: Final = 15.0  # for a ring to appear
+ATTACH_STEP_S: Final = 0.02  # between two looks for it
 READ_S: Final = 0.1  # longest sleep: bounds the notice of `stop`
 SWITCH_S: Final = 50e-6  # how soon a woken thread takes the GIL from one that draws
 BARS_KEPT: Final = 4096
@@ -73,7 +74,7 @@ class Last:
 
 
 class _RingProbe(threading.Thread):
-    """Reads one ring until told to stop, or the ring has ended."""
+    """Reads one ring until told to stop, over restarts of its writer, and then what is left in it."""
 
     def __init__(self, ring: str, directory: str, stop: threading.Event) -> None:
         super().__init__(name=f"probe {ring}", daemon=True)
@@ -87,24 +88,33 @@ class _RingProbe(threading.Thread):
     def run(self) -> None:
         """Read; an error is kept for whoever looks."""
         try:
-            with Reader(
-                self.ring,
-                "oldest",
-                CONSUMER,
-                wait=WAIT_S,
-                follow=False,
-                directory=self._directory,
-            ) as reader:
-                while not self._halt.is_set():
-                    batch = reader.read(timeout=READ_S)
+            reader = self._attach()
+            if reader is None:
+                return
+            with reader:
+                while True:
+                    stopping = self._halt.is_set()
+                    batch = reader.read(timeout=0 if stopping else READ_S)
                     self.lost = reader.lost
                     if len(batch):
                         self.use(batch)
                         self.seen += len(batch)
-                    elif reader.ended:
+                    elif stopping:
                         return
         except RingError as error:
             self.error = error
+
+    def _attach(self) -> Reader | None:
+        """A reader, once the ring is there; None when told to stop before. Raises `RingError`."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return Reader(self.ring, "oldest", CONSUMER, directory=self._directory)
+            except RingMissing:
+                if time.monotonic() >= deadline:
+                    raise
+            if self._halt.wait(ATTACH_STEP_S):
+                return None
 
     def use(self, batch: RecordBatch) -> None:
         """Note what the batch says."""

@@ -23,6 +23,7 @@ BARS: Final = "bars"
 STORE: Final = "parquet"
 MAX_WAIT_S: Final = 86_400.0  # for the readers of --wait-consumers
 MAX_SPEED: Final = 1e6
+MAX_NAME: Final = 31  # of a feed
 FRAME_S: Final = 0.1
 LINE_S: Final = 2.0
 
@@ -52,7 +53,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files to replay")
     parser.add_argument(
-        "--feed", default="replay", metavar="NAME", help="name of the feed and its ring (replay)"
+        "--feed",
+        type=_feed,
+        default="replay",
+        metavar="NAME",
+        help="name of the feed and its ring (replay)",
     )
     parser.add_argument(
         "--speed",
@@ -63,21 +68,26 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="store everything as Parquet files there")
     parser.add_argument(
+        "--append",
+        action="store_true",
+        help="add to what --out has of this feed already, though it may be the same",
+    )
+    parser.add_argument(
         "--bars",
-        type=units.whole(1, 604_800, "--bars"),
+        type=units.whole(1, 604_800),
         metavar="SECONDS",
         help="make bars of this length, into the ring NAME-bars (and --out)",
     )
     parser.add_argument(
         "--wait-consumers",
-        type=units.whole(0, 100, "--wait-consumers"),
+        type=units.whole(0, 100),
         default=0,
         metavar="N",
         help="wait for N readers of your own before the first record",
     )
     parser.add_argument(
         "--dbn-version",
-        type=units.whole(1, 3, "--dbn-version"),
+        type=units.whole(1, 3),
         metavar="V",
         help="version of files that hold bare records, without metadata (.frag)",
     )
@@ -91,12 +101,27 @@ def add(commands: Any) -> None:
 
 
 def _speed(text: str) -> str | float:
-    return text if text == "max" else units.number(0, MAX_SPEED, "--speed")(text)
+    return text if text == "max" else units.number(0, MAX_SPEED, besides="max, or ")(text)
+
+
+def _feed(text: str) -> str:
+    """A name that the ring of the feed, and those of its bars, can have."""
+    from mdfeedd.daemon.plan import BARS_SUFFIX
+    from mdfeedd.ring.segment import check_name
+
+    if len(text) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"{text!r} is longer than {MAX_NAME} characters")
+    try:
+        for name in (text, text + BARS_SUFFIX, f"{text}-bars"):
+            check_name(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything that can be checked, replay, tell."""
-    from mdfeedd.cli import supervised
+    from mdfeedd.cli import stored, supervised
     from mdfeedd.cli.replay_result import Before, Result
     from mdfeedd.daemon import log
     from mdfeedd.daemon.supervisor import Supervisor
@@ -104,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     shm_dir = os.path.abspath(arguments.shm_dir)
     _check_files(arguments)
     out = _out(arguments)
-    planned = _plan(arguments, shm_dir, out)
+    planned = _plan(arguments, shm_dir, out and out.absolute())
     rings = _rings(arguments)
     _clear(rings, shm_dir)
     before = Before.look(rings, shm_dir)
@@ -117,16 +142,16 @@ def run(arguments: argparse.Namespace) -> int:
     async def view(running: Supervisor) -> None:
         await _show(running, before, total_bytes)
 
+    made = [] if out is None else stored.make_folder(out)
     try:
         stopped = supervised.supervise(supervisor, view)
         result = Result.take(supervisor, before, out, time.monotonic() - start)
     finally:
+        stored.remove_empty(made)
         if out is not None:
             _clear(rings, shm_dir)
-    status = result.tell(arguments)
-    if stopped is supervised.Stopped.BY_INTERRUPT:
-        raise KeyboardInterrupt
-    return status
+    supervised.tell_cut_short(stopped)
+    return supervised.status_of(stopped, result.tell(arguments))
 
 
 def _rings(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -150,23 +175,18 @@ def _check_files(arguments: argparse.Namespace) -> None:
 
 
 def _out(arguments: argparse.Namespace) -> Path | None:
-    from mdfeedd.cli import stored
-
+    """The folder for the files, which may have to be made; None if nothing is stored."""
     if arguments.out is None:
         return None
     if importlib.util.find_spec("pyarrow") is None:
         raise Trouble("--out needs pyarrow: pip install 'mdfeedd[parquet]'")
     out = Path(arguments.out)
-    try:
-        stored.check_folder(out)
-    except OSError as error:
-        raise Trouble(f"cannot write to the folder {out}: {error.strerror}") from None
     if any(out.glob(f"*/feed={arguments.feed}/date=*/*.parquet")):
-        print(
-            f"mdfeedd replay: {out} has files of the feed {arguments.feed} already, this adds to them",
-            file=sys.stderr,
-        )
-    return out.absolute()
+        there = f"{out} has files of the feed {arguments.feed} already"
+        if not arguments.append:
+            raise Trouble(f"{there}: --append adds to them; or choose another --out or --feed")
+        print(f"mdfeedd replay: {there}, this adds to them", file=sys.stderr)
+    return out
 
 
 def _clear(rings: tuple[str, ...], shm_dir: str) -> None:

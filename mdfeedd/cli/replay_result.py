@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli import invocation, stored, units
+from mdfeedd.daemon.plan import Exit
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import RingInfo, inspect
 
@@ -61,6 +63,15 @@ class Before:
         value = now[ring].published if ring in now else 0
         return value - (self.infos[ring].published if ring in self.infos else 0)
 
+    def lives(self, now: dict[str, RingInfo]) -> list[tuple[str, range]]:
+        """Ring ids (hex) and the epochs that began since."""
+        lives = []
+        for ring, info in now.items():
+            before = self.infos.get(ring)
+            first = 1 if before is None or before.ring_id != info.ring_id else before.epoch + 1
+            lives.append((info.ring_id.hex(), range(first, info.epoch + 1)))
+        return lives
+
     def progress(self) -> Done:
         """How far it is."""
         now = _look(self.rings[:1], self.shm_dir)
@@ -95,11 +106,13 @@ class Result:
         result = cls(before, now, seconds)
         for child in supervisor.children:
             if child.restarts or child.last_code not in {0, None}:
-                result.troubles.append(f"{child.label} ended early: {child.last_exit}")
+                how = f" ({child.last_exit})"
+                if child.last_code == Exit.UNAVAILABLE:  # it has logged why, in a sentence
+                    how = "; see the line above"
+                result.troubles.append(f"{child.label} ended early{how}")
         if out is not None:
-            lives = [(info.ring_id.hex(), info.epoch) for info in now.values()]
             try:
-                result.stored = stored.count(out, lives)
+                result.stored = stored.count(out, before.lives(now))
             except OSError as error:
                 result.stored_error = str(error)
         return result
@@ -120,8 +133,8 @@ class Result:
             for consumer in info.consumers
             if consumer.same_ring
         )
-        files = len(arguments.paths)
-        read = f"of {files} file{'s' if files > 1 else ''}, {units.size(counted('received_bytes'))}"
+        files = units.of(len(arguments.paths), "file")
+        read = f"of {files}, {units.size(counted('received_bytes'))}"
         rows = [
             ("records", counted("received_records"), f"{read}, in {self.seconds:.1f} s"),
             *((_name(n), counted(n), text) for n, text in _UNUSED.items() if counted(n)),
@@ -142,7 +155,9 @@ class Result:
         missing = self._missing({"quotes": quotes, "trades": trades, "bars": vendor + made})
         if self.stored is not None:
             all_rows = sum(self.stored.rows.values())
-            rows.append(("stored", all_rows, missing or "all quotes, trades and bars: counted"))
+            nothing = self.troubles and not self.stored.files
+            all_of_it = "nothing" if nothing else "all quotes, trades and bars: counted"
+            rows.append(("stored", all_rows, missing or all_of_it))
         for name, n, remark in rows:
             print(f"  {name:12}{units.count(n):>14}   {remark}")
         self._tell_where(arguments)
@@ -160,13 +175,16 @@ class Result:
 
     def _tell_where(self, arguments: argparse.Namespace) -> None:
         if self.stored is not None:
+            if not self.stored.files:
+                return
             out = arguments.out.rstrip("/") or "/"
             print(
-                f"\n{units.count(len(self.stored.files))} files, {units.size(self.stored.bytes)}, in "
+                f"\n{units.of(len(self.stored.files), 'file')}, {units.size(self.stored.bytes)}, in "
                 f"{out}/{{quotes,trades,bars}}/feed={arguments.feed}/date=YYYY-MM-DD/"
             )
         elif self.now:
             tail = f"{invocation.mdfeedd()} tail {arguments.feed} --oldest --no-follow"
+            tail += invocation.shm_option(os.path.abspath(arguments.shm_dir))
             print(f"\nthe ring is still there: {tail}")
 
 

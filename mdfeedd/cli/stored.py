@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +29,8 @@ class Stored:
         return sum(n for table, n in self.rows.items() if table != "bars")
 
 
-def count(out: Path, lives: Iterable[tuple[str, int]]) -> Stored:
-    """Count the rows of the files in `out` that were made in these lives (ring id as hex, epoch) of rings.
+def count(out: Path, lives: Iterable[tuple[str, range]]) -> Stored:
+    """Count the rows of the files in `out` that were made in these lives (ring id as hex, epochs) of rings.
 
     Raises `OSError` for a file that cannot be read, or is none.
     """
@@ -35,8 +38,10 @@ def count(out: Path, lives: Iterable[tuple[str, int]]) -> Stored:
     import pyarrow.parquet as pq
 
     stored = Stored()
-    for ring_id, epoch in lives:
-        for path in sorted(out.glob(f"*/feed=*/date=*/{epoch:06d}-*-{ring_id}.parquet")):
+    for ring_id, epochs in lives:
+        for path in sorted(out.glob(f"*/feed=*/date=*/*-{ring_id}.parquet")):
+            if int(path.name.partition("-")[0]) not in epochs:
+                continue
             try:
                 rows = pq.read_metadata(path).num_rows
             except pa.ArrowInvalid as error:
@@ -47,9 +52,25 @@ def count(out: Path, lives: Iterable[tuple[str, int]]) -> Stored:
     return stored
 
 
-def check_folder(out: Path) -> None:
-    """Make the folder and write into it, once. Raises `OSError`."""
-    out.mkdir(parents=True, exist_ok=True)
-    probe = out / ".mdfeedd-probe"
-    probe.write_bytes(b"")
-    probe.unlink()
+def make_folder(out: Path) -> list[Path]:
+    """Make the folder and write into it, once; the folders that were made. Raises `Trouble`."""
+    if out.exists() and not out.is_dir():
+        raise Trouble(f"{out} is a file, not a folder")
+    made: list[Path] = []
+    try:
+        made += [path for path in (out, *out.parents) if not path.exists()]
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".mdfeedd-probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        remove_empty(made)
+        raise Trouble(f"cannot write to the folder {out}: {error.strerror}") from None
+    return made
+
+
+def remove_empty(made: list[Path]) -> None:
+    """Remove those folders, inner ones first, in which nothing is."""
+    for path in made:
+        with contextlib.suppress(OSError):  # there is something in it, or it is not there
+            path.rmdir()

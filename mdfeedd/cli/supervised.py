@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli.trouble import Trouble
 from mdfeedd.daemon.supervisor import StartError, Supervisor
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     View = Callable[[Supervisor], Awaitable[None]]
+
+
+TERMINATED: Final = 128 + signal.SIGTERM
 
 
 class Stopped(enum.Enum):
@@ -34,6 +37,19 @@ def supervise(supervisor: Supervisor, view: View | None = None) -> Stopped:
         return asyncio.run(_supervise(supervisor, view))
     except StartError as error:
         raise Trouble(str(error)) from None
+
+
+def status_of(stopped: Stopped, status: int) -> int:
+    """The exit status of a finite command: its own, unless a signal cut it short. Raises `KeyboardInterrupt`."""
+    if stopped is Stopped.BY_INTERRUPT:
+        raise KeyboardInterrupt
+    return TERMINATED if stopped is Stopped.BY_SIGNAL else status
+
+
+def tell_cut_short(stopped: Stopped) -> None:
+    """Say so above the summary of what was done until then."""
+    if stopped is not Stopped.BY_ITSELF:
+        print(f"interrupted {stopped.value}; until then:\n")
 
 
 def quiet() -> None:

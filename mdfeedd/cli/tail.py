@@ -85,9 +85,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("ring", metavar="RING", help="name of the ring: ticks or bars")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument(
-        "-n", type=units.whole(1, 2**62, "-n"), metavar="N", help="stop after N records"
-    )
+    parser.add_argument("-n", type=units.whole(1, 2**62), metavar="N", help="stop after N records")
     parser.add_argument(
         "--symbol", action="append", metavar="S", help="only this symbol (may be given again)"
     )
@@ -99,7 +97,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--wait",
-        type=units.number(0, 1e9, "--wait"),
+        type=units.number(0, 1e9),
         default=0.0,
         metavar="SECONDS",
         help="wait for a ring that does not exist yet",
@@ -142,13 +140,19 @@ def _missing(arguments: argparse.Namespace) -> str:
         there = list_rings(directory)
     except RingError as error:
         return str(error)
-    known = f"there are {', '.join(there)}" if there else "there are none at all"
+    is_are = "there is" if len(there) == 1 else "there are"
+    known = f"{is_are} {', '.join(there)}" if there else "there are none at all"
     return f"there is no ring {arguments.ring} in {directory}: {known}; --wait SECONDS waits for its writer"
 
 
 def _show(reader: Reader, arguments: argparse.Namespace) -> None:
     left = math.inf if arguments.n is None else arguments.n
     wanted = set(arguments.symbol or ())
+    for symbol in sorted(wanted - {instrument.symbol for instrument in reader.instruments}):
+        print(
+            f"mdfeedd tail: no instrument {symbol} in ring {reader.name} yet; waiting",
+            file=sys.stderr,
+        )
     lines = (_JsonLines if arguments.json else _TextLines)()
     told_end = False
     while left > 0:

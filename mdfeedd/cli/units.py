@@ -22,6 +22,11 @@ def count(n: float) -> str:
     return f"{n:,.0f}"
 
 
+def of(n: int, thing: str) -> str:
+    """``1 file``, ``1,234 files``."""
+    return f"{count(n)} {thing}" if n == 1 else f"{count(n)} {thing}s"
+
+
 def compact(n: int) -> str:
     """``1,948``, ``243k``, ``1.30M``: at most six characters."""
     if n < 10_000:
@@ -109,8 +114,8 @@ def _civil(days: int) -> tuple[int, int, int]:
     return year + era * 400 + (month <= 2), month, day
 
 
-def number(low: float, high: float, what: str) -> Callable[[str], float]:
-    """An argparse type: a number from low (not included if 0) to high."""
+def number(low: float, high: float, besides: str = "") -> Callable[[str], float]:
+    """An argparse type: a number from low (not included if 0) to high; `besides` names other choices."""
 
     def read(text: str) -> float:
         try:
@@ -120,14 +125,14 @@ def number(low: float, high: float, what: str) -> Callable[[str], float]:
         if not (low <= value <= high and value != 0):
             least = f"above {low:g}" if low == 0 else f"at least {low:g}"
             raise argparse.ArgumentTypeError(
-                f"{what} must be {least} and at most {high:g}, not {text!r}"
+                f"must be {besides}{least} and at most {high:g}, not {text!r}"
             )
         return value
 
     return read
 
 
-def whole(low: int, high: int, what: str) -> Callable[[str], int]:
+def whole(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: a whole number from low to high."""
 
     def read(text: str) -> int:
@@ -137,7 +142,7 @@ def whole(low: int, high: int, what: str) -> Callable[[str], int]:
             value = low - 1
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(
-                f"{what} must be a whole number from {low} to {high}, not {text!r}"
+                f"must be a whole number from {low} to {high}, not {text!r}"
             )
         return value
 

@@ -57,7 +57,9 @@ class SyntheticOptions:
 
     wait_consumers: int = field(
         default=0,
-        metadata={"help": "trade only when so many consumers are attached (at most 10 s later)"},
+        metadata={
+            "help": "trade only when so many consumers are attached (at most 10 s later; not after a restart)"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -120,7 +122,10 @@ class SyntheticFeed:
             listed = listings(options.market, options.instruments)
             seed = int.from_bytes(os.urandom(8)) >> 1 if options.seed is None else options.seed
             logger.info("%d instruments at %g ticks/s, seed %d", len(listed), options.rate, seed)
-            self._wait_for_consumers(writer, stop)
+            if (
+                writer.epoch == 1
+            ):  # who goes on with a ring finds its readers there, or gone for good
+                self._wait_for_consumers(writer, stop)
             start_ns = time.time_ns()
             if writer.epoch > 1:
                 self._tell_restart(writer, left_ns or start_ns, start_ns)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,6 @@ from mdfeedd.ring.inspect import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Run, Start
 
@@ -123,12 +123,15 @@ def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str
         first = start("demo", "--seconds", 60, "--out", out, "--shm-dir", shm_dir)
         assert first.stdout is not None
         assert first.stdout.readline()
-        second = run("demo", "--seconds", 1, "--out", out, "--shm-dir", shm_dir)
+        refused = Path(out, "refused")
+        second = run("demo", "--seconds", 1, "--out", refused, "--shm-dir", shm_dir)
         assert second.status == 1
+        assert not refused.exists()
         assert "another demo is running" in second.sentence()
         first.send_signal(signal.SIGTERM)
         rest, _ = first.communicate(timeout=100)
-    assert first.returncode == 0, "stopped as asked"
+    assert first.returncode == 143
+    assert "interrupted by SIGTERM" in rest
     assert "all of them" in rest
 
 
@@ -141,6 +144,37 @@ def test_ctrl_c_ends_it_early_with_everything_stored(
     assert err == ""
     assert said(rest, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades") > 0
     assert list_rings(shm_dir) == []
+
+
+def test_a_feed_that_is_killed_goes_on_and_all_its_lives_are_counted(
+    start: Start, shm_dir: str, tmp_path: Path
+) -> None:
+    process = start("demo", "--seconds", 6, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert process.stdout is not None
+    assert "ticks/s" in process.stdout.readline()
+    os.kill(inspect("demo-fx", shm_dir).pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while (ring := inspect("demo-fx", shm_dir)).epoch < 2 or ring.tail < ring.epoch_first_seq + 500:
+        assert time.monotonic() < deadline, "it is silent"
+        time.sleep(0.05)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "trouble: feed demo-fx: killed by SIGKILL; restarted once" in out
+    assert "NOT ALL" not in out
+    assert said(out, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades")
+
+
+def test_probes_stop_though_their_rings_never_come(shm_dir: str) -> None:
+    probes = probe.Probes.start(["never"], "neither", shm_dir)
+    probes.stop()  # not after WAIT_S only, with the error of a ring that is missing
+    assert [p.error for p in (*probes.ticks, probes.bars)] == [None, None]
+
+
+def test_out_that_is_a_file(run: Run, shm_dir: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ran = run("demo", "--out", tmp_path / "file", "--shm-dir", shm_dir)
+    assert ran.status == 1
+    assert "is a file, not a folder" in ran.sentence()
 
 
 def test_a_killed_demo_is_cleared_away_by_the_next(
@@ -192,6 +226,7 @@ def test_shared_memory_that_is_too_small(run: Run, small_dir: Path, tmp_path: Pa
     assert ran.status == 1
     assert "4.19 MB free" in ran.sentence()
     assert "--shm-size" in ran.sentence()
+    assert not (tmp_path / "x").exists()
     assert list_rings(str(small_dir)) == []
 
 

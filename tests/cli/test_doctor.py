@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdfeedd.cli import main
-from mdfeedd.ring import Reader, Writer, list_rings
+from mdfeedd.ring import Reader, RingDenied, Writer, list_rings
 from mdfeedd.ring.segment import ring_path
 from mdfeedd.tick import TICK
 
@@ -44,7 +45,7 @@ def test_a_living_ring_with_its_reader(shm_dir: str, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "cme: ticks of globex, live" in out
     assert f"writer pid {os.getpid()}" in out
-    assert "10 published, room for 65,536; 1 instruments" in out
+    assert "10 published, room for 65,536; 1 instrument;" in out
     assert "published_quotes 10" in out
     line = next(line for line in out.splitlines() if "strategy" in line)
     assert line.split()[1:3] == ["pid", str(os.getpid())]
@@ -136,3 +137,17 @@ def test_a_folder_that_is_nearly_full(
     monkeypatch.setattr("mdfeedd.cli.doctor.LEAST_FREE", 1 << 62)
     assert doctor(shm_dir) == 1
     assert "--shm-size" in capsys.readouterr().out
+
+
+def test_a_ring_of_another_user_is_not_to_be_removed(
+    shm_dir: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(name: str, directory: str) -> None:
+        raise RingDenied(errno.EACCES, f"ring {name} belongs to another user")
+
+    Writer("theirs", directory=shm_dir).close()
+    monkeypatch.setattr("mdfeedd.ring.inspect.inspect", denied)
+    assert doctor(shm_dir) == 1
+    out = capsys.readouterr().out
+    assert "belongs to another user" in out
+    assert "--remove" not in out

@@ -67,8 +67,24 @@ def test_wrong_usage_is_status_2_and_one_error(
     assert ended.value.code == 2
     err = capsys.readouterr().err
     assert err.count("error:") == 1
+    assert all(err.partition("error:")[2].count(word) <= 1 for word in ("--seconds", "--speed"))
+    if "--speed" in arguments:
+        assert "must be max, or above 0" in err
     if "--symbols" in " ".join(arguments):
         assert "mdfeedd run -c FILE" in err
+
+
+def test_ctrl_c_while_the_commands_are_imported(run: Run) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'mdfeedd.cli.tail': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from mdfeedd.cli import main"
+    )
+    ran = run(code=code)
+    assert (ran.status, ran.err) == (130, "")
 
 
 def test_nothing_heavy_is_imported_before_a_command_needs_it(run: Run) -> None:

@@ -81,7 +81,7 @@ def test_without_out_the_ring_stays_for_others(testdata: Path, run: Run, shm_dir
     for _ in range(2):  # the second takes the place of the first
         ran = run("replay", path, "--feed", "mine", "--shm-dir", shm_dir)
         assert ran.status == 0, ran
-        assert " tail mine --oldest --no-follow" in ran.out
+        assert f" tail mine --oldest --no-follow --shm-dir {shm_dir}" in ran.out
         with Reader("mine", "oldest", follow=False, directory=shm_dir) as reader:
             ticks = np.concatenate([batch.records for batch in reader])
         assert np.count_nonzero(ticks["kind"] == Kind.QUOTE) == 2
@@ -99,13 +99,17 @@ def test_a_strategy_that_is_waited_for_sees_everything(
     assert seen == said(out, "ticks") == 2
 
 
-def test_ctrl_c_while_it_waits(testdata: Path, start: Start, shm_dir: str) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_it_waits(
+    number: signal.Signals, status: int, testdata: Path, start: Start, shm_dir: str
+) -> None:
     path = testdata / DBN / "test_data.mbp-1.dbn"
     process = start("replay", path, "--wait-consumers", 2, "--shm-dir", shm_dir)
     with Reader("replay", wait=60, directory=shm_dir):
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert out.startswith("interrupted by ")
     assert "Traceback" not in err
 
 
@@ -145,8 +149,11 @@ def test_a_recording_that_ends_in_the_middle(
     ran = run("replay", path, "--out", tmp_path / "out", "--shm-dir", shm_dir)
     assert ran.status == 1
     assert "cut.dbn" in ran.sentence()
-    assert "trouble: feed replay ended early" in ran.out
-    kept = 1 if bytes_cut < 80 else 0
+    assert "trouble: feed replay ended early; see the line above" in ran.out
+    assert "exit status" not in ran.out
+    assert (tmp_path / "out").exists() == bool(kept := 1 if bytes_cut < 80 else 0)
+    assert ("counted" in ran.out) == bool(kept)
+    assert ("/feed=replay/date=" in ran.out) == bool(kept)
     assert said(ran.out, "stored") == rows(tmp_path / "out", "quotes") == kept
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert list_rings(shm_dir) == []
@@ -164,12 +171,12 @@ def test_a_ring_that_somebody_writes(
         assert writer.next_seq == 2
 
 
-@pytest.mark.parametrize("name", ["a/b", "", "x.readers"])
+@pytest.mark.parametrize("name", ["a/b", "", "x.readers", 32 * "x"])
 def test_a_name_that_cannot_be(name: str, testdata: Path, run: Run, shm_dir: str) -> None:
     path = testdata / DBN / "test_data.mbp-1.dbn"
     ran = run("replay", path, "--feed", name, "--shm-dir", shm_dir)
-    assert ran.status == 1
-    assert "feeds[0].name: " in ran.sentence()
+    assert ran.status == 2
+    assert ran.err.count("--feed:") == 1
 
 
 def test_a_folder_that_cannot_be_written(
@@ -182,12 +189,16 @@ def test_a_folder_that_cannot_be_written(
     assert "cannot write to the folder" in ran.sentence()
 
 
-def test_the_same_replay_into_the_same_folder_is_told(
+def test_the_same_replay_into_the_same_folder_needs_to_be_meant(
     testdata: Path, run: Run, shm_dir: str, tmp_path: Path
 ) -> None:
     path = testdata / DBN / "test_data.mbp-1.dbn"
     assert run("replay", path, "--out", tmp_path, "--shm-dir", shm_dir).status == 0
     ran = run("replay", path, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert ran.status == 1
+    assert "--append adds to them" in ran.sentence()
+    assert rows(tmp_path, "quotes") == 2
+    ran = run("replay", path, "--out", tmp_path, "--append", "--shm-dir", shm_dir)
     assert ran.status == 0
     assert "this adds to them" in ran.sentence()
     assert said(ran.out, "stored") == 2, "of this run"

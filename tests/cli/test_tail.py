@@ -157,7 +157,7 @@ def test_a_ring_that_does_not_exist_names_those_that_do(
         assert main(["tail", "cmi", "--shm-dir", shm_dir]) == 1
     err = capsys.readouterr().err
     assert "there is no ring cmi" in err
-    assert "there are cme" in err
+    assert "there is cme" in err
     assert main(["tail", "../x", "--shm-dir", shm_dir]) == 1
     assert main(["tail", "x", "--shm-dir", shm_dir + "/nowhere"]) == 1
 
@@ -199,3 +199,14 @@ def test_a_closed_pipe_is_no_error(shm_dir: str, start: Start) -> None:
         process.stderr.close()
     assert process.returncode == 0
     assert err == ""
+
+
+def test_a_symbol_that_the_ring_does_not_know_is_told_once(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+    options = ["--oldest", "--no-follow", "--symbol", "NOPE", "--symbol", "ESZ6"]
+    assert main(["tail", "cme", *options, "--shm-dir", shm_dir]) == 0
+    err = capsys.readouterr().err
+    assert err == "mdfeedd tail: no instrument NOPE in ring cme yet; waiting\n"

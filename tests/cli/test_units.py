@@ -89,13 +89,16 @@ def test_compact_always_fits_its_column(n: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", "", "101"])
 def test_number_out_of_its_limits_is_a_sentence(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="--x must be above 0 and at most 100"):
-        units.number(0, 100, "--x")(text)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^must be above 0 and at most 100"):
+        units.number(0, 100)(text)
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "x", "101"])
 def test_whole_number_out_of_its_limits_is_a_sentence(text: str) -> None:
-    with pytest.raises(
-        argparse.ArgumentTypeError, match="--x must be a whole number from 1 to 100"
-    ):
-        units.whole(1, 100, "--x")(text)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^must be a whole number from 1 to 100"):
+        units.whole(1, 100)(text)
+
+
+@pytest.mark.parametrize(("n", "text"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")])
+def test_one_of_a_thing_has_no_s(n: int, text: str) -> None:
+    assert units.of(n, "file") == text

@@ -109,6 +109,17 @@ def test_second_life_begins_with_a_gap_over_the_time_between(shm_dir: str) -> No
     assert info.counters["gaps"] == info.counters["published_others"] == 1
 
 
+def test_a_second_life_waits_for_nobody(shm_dir: str) -> None:
+    with running(shm_dir, rate=20_000), Reader("sim", "oldest", wait=5, directory=shm_dir) as r:
+        collect(r, 500)
+    with (
+        running(shm_dir, rate=20_000, wait_consumers=5),
+        Reader("sim", wait=5, directory=shm_dir) as reader,
+    ):
+        collect(reader, 500)  # in vain within 5 s, if it waited for the consumers of its first life
+    assert inspect("sim", shm_dir).epoch == 2
+
+
 def test_a_stall_is_not_made_up_for_beyond_the_limit(
     shm_dir: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
