@@ -323,7 +323,7 @@ def test_second_daemon_on_the_same_rings_is_refused_before_it_starts_anything(sh
         plan = plan_of(shm_dir, [feed()])
         async with Supervisor(plan):
             second = Supervisor(plan)
-            with pytest.raises(StartError, match="ring f in .* has a living writer"):
+            with pytest.raises(StartError, match=r"ring f in .* has a living writer"):
                 await second.start()
             assert all(child.pid == 0 for child in second.children)
             await second.stop()
