@@ -193,11 +193,12 @@ class Stored:
     def by_duckdb(self, table):
         """All rows as tuples, times as ns; feed and date come last."""
         source = f"read_parquet('{self.out}/{table}/*/*/*.parquet', hive_partitioning=true)"
-        names = [row[0] for row in duckdb.sql(f"describe select * from {source}").fetchall()]
+        connection = duckdb.connect()  # the default one is shared with whoever left a result open
+        names = [row[0] for row in connection.sql(f"describe select * from {source}").fetchall()]
         names = [n for n in names if n not in ("feed", "date")] + ["feed", "date"]
         times = [f"epoch_ns({n}) as {n}" if n.startswith("ts_") else n for n in names]
         order = "seq" if "seq" in names else "all"
-        rows = duckdb.sql(f"select {', '.join(times)} from {source} order by {order}")
+        rows = connection.sql(f"select {', '.join(times)} from {source} order by {order}")
         return self._sorted(rows.fetchall(), names)
 
     def by_polars(self, table):

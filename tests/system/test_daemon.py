@@ -60,7 +60,11 @@ def tail(ring, shm_dir):
 
 def rows(out, table):
     files = f"{out}/{table}/**/*.parquet"
-    return duckdb.execute(f"SELECT count(*), count(DISTINCT (feed, seq)) FROM '{files}'").fetchone()
+    return (
+        duckdb.connect()
+        .execute(f"SELECT count(*), count(DISTINCT (feed, seq)) FROM '{files}'")
+        .fetchone()
+    )
 
 
 def scrape(port):
@@ -116,7 +120,7 @@ def test_everything_published_is_stored_though_feed_and_store_were_killed(shm_di
         bars = len(reader.read(1 << 16, timeout=0))
     assert bars > 0
     files = f"{tmp_path}/bars/**/*.parquet"
-    assert duckdb.execute(f"SELECT count(*) FROM '{files}'").fetchone() == (bars,)
+    assert duckdb.connect().execute(f"SELECT count(*) FROM '{files}'").fetchone() == (bars,)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -161,7 +165,7 @@ def test_recording_is_told_once_and_the_daemon_ends_with_it(shm_dir, tmp_path, t
     made = tail("b.bars", shm_dir)
     assert made > 0
     count = f"SELECT count(*) FROM '{tmp_path}/bars/**/*.parquet'"
-    assert duckdb.execute(count).fetchone() == (made,)
+    assert duckdb.connect().execute(count).fetchone() == (made,)
 
 
 def test_recording_that_is_not_there_ends_the_run_with_its_reason(shm_dir, tmp_path):
