@@ -80,12 +80,7 @@ def add(commands: Any) -> None:
         metavar="SECONDS",
         help="length of the bars, besides those of one second (5)",
     )
-    parser.add_argument(
-        "--shm-dir",
-        default=units.SHM_DIR,
-        metavar="DIR",
-        help=f"where the rings lie ({units.SHM_DIR})",
-    )
+    units.add_shm_dir(parser)
     parser.set_defaults(run=run)
 
 

@@ -46,12 +46,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="remove a ring that nobody writes (may be given again)",
     )
-    parser.add_argument(
-        "--shm-dir",
-        default=units.SHM_DIR,
-        metavar="DIR",
-        help=f"where the rings lie ({units.SHM_DIR})",
-    )
+    units.add_shm_dir(parser)
     parser.set_defaults(run=run)
 
 

@@ -91,12 +91,7 @@ def add(commands: Any) -> None:
         metavar="V",
         help="version of files that hold bare records, without metadata (.frag)",
     )
-    parser.add_argument(
-        "--shm-dir",
-        default=units.SHM_DIR,
-        metavar="DIR",
-        help=f"where the rings lie ({units.SHM_DIR})",
-    )
+    units.add_shm_dir(parser)
     parser.set_defaults(run=run)
 
 

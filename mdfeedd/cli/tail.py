@@ -102,12 +102,7 @@ def add(commands: Any) -> None:
         metavar="SECONDS",
         help="wait for a ring that does not exist yet",
     )
-    parser.add_argument(
-        "--shm-dir",
-        default=units.SHM_DIR,
-        metavar="DIR",
-        help=f"where the rings lie ({units.SHM_DIR})",
-    )
+    units.add_shm_dir(parser)
     parser.set_defaults(run=run)
 
 

@@ -147,3 +147,10 @@ def whole(low: int, high: int) -> Callable[[str], int]:
         return value
 
     return read
+
+
+def add_shm_dir(parser: argparse.ArgumentParser) -> None:
+    """The option that every command on rings has."""
+    parser.add_argument(
+        "--shm-dir", default=SHM_DIR, metavar="DIR", help=f"where the rings lie ({SHM_DIR})"
+    )
