@@ -23,8 +23,10 @@ __all__ = [
     "BAR",
     "CLEAR",
     "DEFINITION",
+    "DEPTH",
     "GAP",
     "IMBALANCE",
+    "ORDER",
     "PRICE_SCALE",
     "PRICE_UNDEF",
     "QUOTE",
@@ -38,6 +40,7 @@ __all__ = [
     "Flag",
     "GapReason",
     "Kind",
+    "OrderAction",
     "Side",
     "Tick",
     "dtype_of",
@@ -108,6 +111,16 @@ class GapReason(enum.IntEnum):
     RESTART = 4
     CORRUPT = 5
     RING_LAPPED = 6
+
+
+class OrderAction(enum.IntEnum):
+    """What became of an order (`mdf_order_action`); CLEAR: all orders of the instrument are void."""
+
+    NEW = 0
+    CHANGE = 1
+    DELETE = 2
+    FILL = 3
+    CLEAR = 4
 
 
 class BarFlag(enum.IntFlag):
@@ -218,6 +231,43 @@ BAR: Final = np.dtype(
         ("reserved", "<u8"),
     ]
 )
+#: The book of an instrument after an event, best level first: a slot of a depth ring, 384 bytes.
+DEPTH: Final = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("ts_event", "<i8"),
+        ("ts_recv", "<i8"),
+        ("instrument_id", "<u4"),
+        ("venue_seq", "<u4"),
+        ("flags", "<u2"),
+        ("bids", "u1"),
+        ("asks", "u1"),
+        ("reserved", "V28"),
+        ("bid_price", "<i8", (10,)),
+        ("ask_price", "<i8", (10,)),
+        ("bid_size", "<u4", (10,)),
+        ("ask_size", "<u4", (10,)),
+        ("bid_orders", "<u4", (10,)),
+        ("ask_orders", "<u4", (10,)),
+    ]
+)
+#: One order's change or fill: a slot of an orders ring, 64 bytes.
+ORDER: Final = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("ts_event", "<i8"),
+        ("ts_recv", "<i8"),
+        ("instrument_id", "<u4"),
+        ("action", "u1"),
+        ("side", "u1"),
+        ("flags", "<u2"),
+        ("order_id", "<u8"),
+        ("priority", "<u8"),
+        ("price", "<i8"),
+        ("size", "<u4"),
+        ("venue_seq", "<u4"),
+    ]
+)
 
 
 def _format(dtype: np.dtype[Any]) -> str:
@@ -228,11 +278,12 @@ def _format(dtype: np.dtype[Any]) -> str:
 def layout_of(dtype: np.dtype[Any]) -> str:
     """The layout text of a slot dtype, as a ring's header carries it.
 
-    ``tick:`` or ``bar:`` stand for the two layouts of the C header; any other dtype is ``record:``.
+    ``tick:``, ``bar:``, ``depth:`` and ``order:`` stand for the layouts of the C header; any other dtype is
+    ``record:``.
     """
     if dtype.names is None or dtype.fields is None:
         raise TypeError(f"a ring's dtype must be structured, not {dtype}")
-    name = {TICK: "tick", BAR: "bar"}.get(dtype, "record")
+    name = {TICK: "tick", BAR: "bar", DEPTH: "depth", ORDER: "order"}.get(dtype, "record")
     fields = (f"{n}:{_format(dtype.fields[n][0])}@{dtype.fields[n][1]}" for n in dtype.names)
     return f"{name}:{dtype.itemsize};" + ";".join(fields)
 
@@ -242,7 +293,7 @@ def dtype_of(layout: str) -> np.dtype[Any]:
 
     Raises `ValueError` for a text that is none.
     """
-    known = {layout_of(TICK): TICK, layout_of(BAR): BAR}
+    known = {layout_of(dtype): dtype for dtype in (TICK, BAR, DEPTH, ORDER)}
     if layout in known:
         return known[layout]
     names, formats, offsets = [], [], []

@@ -34,7 +34,7 @@ from mdfeedd.ring.instruments import Instrument, Instruments
 from mdfeedd.ring.reader import Reader
 from mdfeedd.ring.segment import list_rings, remove
 from mdfeedd.ring.writer import Writer
-from mdfeedd.tick import BAR, TICK, layout_of
+from mdfeedd.tick import BAR, DEPTH, ORDER, TICK, layout_of
 
 __all__ = [
     "CONSUMER_COUNTERS",
@@ -59,7 +59,12 @@ __all__ = [
 
 Sequence.register(TickBatch)
 
-if layout_of(TICK) != _ring.TICK_LAYOUT or layout_of(BAR) != _ring.BAR_LAYOUT:
+if [layout_of(dtype) for dtype in (TICK, BAR, DEPTH, ORDER)] != [
+    _ring.TICK_LAYOUT,
+    _ring.BAR_LAYOUT,
+    _ring.DEPTH_LAYOUT,
+    _ring.ORDER_LAYOUT,
+]:
     raise ImportError(
         "mdfeedd.tick and ring/mdfeedd.h disagree on a layout: rebuild the extensions"
     )

@@ -17,6 +17,8 @@ cdef extern from "mdfeedd.h" nogil:
     int64_t MDF_START_RESUME
     const char *MDF_TICK_LAYOUT
     const char *MDF_BAR_LAYOUT
+    const char *MDF_DEPTH_LAYOUT
+    const char *MDF_ORDER_LAYOUT
     int64_t MDF_PRICE_UNDEF
     const char *const *mdf_feed_counter_text
     const char *const *mdf_consumer_counter_text

@@ -201,6 +201,54 @@ MDF_ASSERT(offsetof(mdf_bar, vwap) == 64 && offsetof(mdf_bar, count) == 72, "bar
 MDF_ASSERT(offsetof(mdf_bar, ts_first) == 80 && offsetof(mdf_bar, first_seq) == 96, "bar layout");
 MDF_ASSERT(offsetof(mdf_bar, revision) == 112 && offsetof(mdf_bar, reserved) == 120, "bar layout");
 
+#define MDF_DEPTH_LEVELS 10
+
+/* A book after an event, both sides, best first: a slot of a depth ring. */
+typedef struct mdf_depth {
+    uint64_t seq;           /*   0 as in a tick, and so the next five */
+    int64_t ts_event;       /*   8 */
+    int64_t ts_recv;        /*  16 */
+    uint32_t instrument_id; /*  24 */
+    uint32_t venue_seq;     /*  28 */
+    uint16_t flags;         /*  32 enum mdf_flag; IMPLIED: the implied book */
+    uint8_t bids, asks;     /*  34 levels that are there */
+    uint8_t reserved[28];
+    int64_t bid_price[MDF_DEPTH_LEVELS], ask_price[MDF_DEPTH_LEVELS];    /*  64 PRICE_UNDEF: no such level */
+    uint32_t bid_size[MDF_DEPTH_LEVELS], ask_size[MDF_DEPTH_LEVELS];     /* 224 UINT32_MAX: saturated */
+    uint32_t bid_orders[MDF_DEPTH_LEVELS], ask_orders[MDF_DEPTH_LEVELS]; /* 304 0: unknown */
+} mdf_depth;
+
+#define MDF_DEPTH_LAYOUT                                                                                \
+    "depth:384;seq:u8@0;ts_event:i8@8;ts_recv:i8@16;instrument_id:u4@24;venue_seq:u4@28;flags:u2@32;"   \
+    "bids:u1@34;asks:u1@35;reserved:V28@36;bid_price:(10,)i8@64;ask_price:(10,)i8@144;"                  \
+    "bid_size:(10,)u4@224;ask_size:(10,)u4@264;bid_orders:(10,)u4@304;ask_orders:(10,)u4@344"
+
+MDF_ASSERT(sizeof(mdf_depth) == 384 && offsetof(mdf_depth, bid_price) == 64 && offsetof(mdf_depth, ask_orders) == 344, "depth layout");
+
+enum mdf_order_action { MDF_ORDER_NEW = 0, MDF_ORDER_CHANGE = 1, MDF_ORDER_DELETE = 2, MDF_ORDER_FILL = 3, MDF_ORDER_CLEAR = 4 };
+
+/* One order's change, or its fill in a trade: a slot of an orders ring. */
+typedef struct mdf_order {
+    uint64_t seq;           /*  0 as in a tick, and so the next four */
+    int64_t ts_event;       /*  8 */
+    int64_t ts_recv;        /* 16 */
+    uint32_t instrument_id; /* 24 */
+    uint8_t action;         /* 28 enum mdf_order_action */
+    uint8_t side;           /* 29 enum mdf_side, of the order */
+    uint16_t flags;         /* 30 enum mdf_flag */
+    uint64_t order_id;      /* 32 */
+    uint64_t priority;      /* 40 lower is served first at one price; of a FILL the trade_id; 0 unknown */
+    int64_t price;          /* 48 */
+    uint32_t size;          /* 56 displayed, or filled */
+    uint32_t venue_seq;     /* 60 */
+} mdf_order;
+
+#define MDF_ORDER_LAYOUT                                                                                \
+    "order:64;seq:u8@0;ts_event:i8@8;ts_recv:i8@16;instrument_id:u4@24;action:u1@28;side:u1@29;"         \
+    "flags:u2@30;order_id:u8@32;priority:u8@40;price:i8@48;size:u4@56;venue_seq:u4@60"
+
+MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && offsetof(mdf_order, venue_seq) == 60, "order layout");
+
 /* ---------------------------------------------------------------------------------- shared structures */
 
 #define MDF_PAGE 4096u

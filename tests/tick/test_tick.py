@@ -17,6 +17,8 @@ import mdfeedd
 from mdfeedd import tick
 from mdfeedd.tick import (
     BAR,
+    DEPTH,
+    ORDER,
     PRICE_UNDEF,
     TICK,
     Flag,
@@ -112,7 +114,8 @@ def test_enum_differs_from_header(enum: str, ours: type, prefix: str) -> None:
 
 def test_bar_is_two_cache_lines() -> None:
     assert BAR.itemsize == 128
-    assert dtype_of(layout_of(BAR)) == BAR
+    for dtype in (BAR, DEPTH, ORDER):
+        assert dtype_of(layout_of(dtype)) == dtype
 
 
 @pytest.mark.parametrize(
