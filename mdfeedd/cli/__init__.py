@@ -6,6 +6,8 @@
                     check   YAML         ─► problems or ok
                     tail    ring         ─► lines or JSON lines
                     doctor  /dev/shm     ─► who writes, who reads, what is wrong
+                    decode  captures     ─► messages, field by field
+                    sim     seed         ─► UDP of a venue that does not exist
 
 A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.

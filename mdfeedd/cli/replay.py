@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.cli import units
+from mdfeedd.cli import replay_lines, units
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ FRAME_S: Final = 0.1
 LINE_S: Final = 2.0
 
 _EPILOG: Final = """\
-Reads DBN files (.dbn, .dbn.zst, and DBN as JSON lines), several of them merged in time order, into the ring NAME.
+Reads DBN files (.dbn, .dbn.zst, and DBN as JSON lines), or captures of CME's multicast (.pcap, .pcapng, plain or
+.gz or .zst), several of them merged in time order, into the ring NAME. Which of the two, the files tell themselves.
 The replay waits for every reader that is attached to the ring, so none of them loses anything. It ends when the
 files end; the summary then counts what was published, and compares it with the rows in the files.
 
@@ -39,6 +40,8 @@ examples:
   mdfeedd replay day.dbn.zst --out ticks                    into ticks/{trades,quotes}/feed=NAME/date=.../
   mdfeedd replay day.dbn.zst --out ticks --bars 60          and one-minute bars
   mdfeedd replay a.dbn b.dbn --speed 10 --wait-consumers 1  ten times as fast as it happened, for a strategy
+  mdfeedd replay day.pcap --out ticks --bars 60             a capture of CME MDP 3.0; its lines are told by content
+  mdfeedd replay a.pcapng.zst b.pcapng.zst --config-xml config.xml --channel 310 --depth
 """
 
 
@@ -46,12 +49,18 @@ def add(commands: Any) -> None:
     """Tell argparse of the command."""
     parser = commands.add_parser(
         "replay",
-        help="replay DBN files into a ring, Parquet files and bars",
-        description="Replay DBN files into a ring, and from there into Parquet files and bars.",
+        help="replay DBN files or captures into a ring, Parquet files and bars",
+        description="Replay DBN files or captures into a ring, and from there into Parquet files and bars.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files to replay")
+    parser.add_argument(
+        "--vendor",
+        choices=("auto", "databento", "cme"),
+        default="auto",
+        help="whose data: databento (DBN), cme (captures); auto: told by content",
+    )
     parser.add_argument(
         "--feed",
         type=_feed,
@@ -92,6 +101,7 @@ def add(commands: Any) -> None:
         help="version of files that hold bare records, without metadata (.frag)",
     )
     units.add_shm_dir(parser)
+    replay_lines.add(parser)
     parser.set_defaults(run=run)
 
 
@@ -107,7 +117,7 @@ def _feed(text: str) -> str:
     if len(text) > MAX_NAME:
         raise argparse.ArgumentTypeError(f"{text!r} is longer than {MAX_NAME} characters")
     try:
-        for name in (text, text + BARS_SUFFIX, f"{text}-bars"):
+        for name in (text, text + BARS_SUFFIX, f"{text}-bars", f"{text}.depth", f"{text}.orders"):
             check_name(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
@@ -122,9 +132,9 @@ def run(arguments: argparse.Namespace) -> int:
     from mdfeedd.daemon.supervisor import Supervisor
 
     shm_dir = os.path.abspath(arguments.shm_dir)
-    _check_files(arguments)
+    options = _vendor_options(arguments)
     out = _out(arguments)
-    planned = _plan(arguments, shm_dir, out and out.absolute())
+    planned = _plan(arguments, options, shm_dir, out and out.absolute())
     rings = _rings(arguments)
     _clear(rings, shm_dir)
     before = Before.look(rings, shm_dir)
@@ -144,29 +154,37 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         stored.remove_empty(made)
         if out is not None:
-            _clear(rings, shm_dir)
+            _clear(rings[:3], shm_dir)
     supervised.tell_cut_short(stopped)
     return supervised.status_of(stopped, result.tell(arguments))
 
 
 def _rings(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The ring of the feed, that of its own bars, and that of the bars we make."""
+    """The ring of the feed, that of its own bars, that of the bars we make; those of depth and orders."""
     from mdfeedd.daemon.plan import BARS_SUFFIX
 
     name = arguments.feed
-    return (name, name + BARS_SUFFIX, f"{name}-bars")
+    return (name, name + BARS_SUFFIX, f"{name}-bars", f"{name}.depth", f"{name}.orders")
 
 
-def _check_files(arguments: argparse.Namespace) -> None:
+def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Whether each file can be opened and is what it should be; told before anything is started."""
-    from mdfeedd.feeds.replay.source import Recording, ReplayError
+    from mdfeedd.feeds.replay.source import Recording, ReplayError, vendor_of
 
+    try:
+        vendor = vendor_of(arguments.paths, arguments.vendor)
+    except ReplayError as error:
+        raise Trouble(str(error)) from None
+    if vendor == "cme":
+        return replay_lines.options(arguments)
+    replay_lines.refuse(arguments)
     for path in arguments.paths:
         try:
             Recording(path, arguments.dbn_version).close()
         except ReplayError as error:
             sentence = str(error).replace("(option 'version')", "(--dbn-version)")
             raise Trouble(sentence) from None
+    return {"vendor": vendor, "version": arguments.dbn_version}
 
 
 def _out(arguments: argparse.Namespace) -> Path | None:
@@ -203,10 +221,12 @@ def _clear(rings: tuple[str, ...], shm_dir: str) -> None:
             raise Trouble(str(error)) from None
 
 
-def _plan(arguments: argparse.Namespace, shm_dir: str, out: Path | None) -> Plan:
+def _plan(
+    arguments: argparse.Namespace, options: dict[str, Any], shm_dir: str, out: Path | None
+) -> Plan:
     from mdfeedd.daemon import config
 
-    ring, vendor_bars, own_bars = _rings(arguments)
+    ring, vendor_bars, own_bars = _rings(arguments)[:3]
     readers = arguments.wait_consumers + (out is not None) + (arguments.bars is not None)
     feed = {
         "name": ring,
@@ -217,15 +237,15 @@ def _plan(arguments: argparse.Namespace, shm_dir: str, out: Path | None) -> Plan
             "min_consumers": readers,
             "min_bar_consumers": int(out is not None),
             "min_consumers_limit_s": MAX_WAIT_S,
-            "version": arguments.dbn_version,
+            **options,
         },
     }
     consumers: list[dict[str, Any]] = []
-    stored = [ring, vendor_bars]
+    stored = [ring] if options["vendor"] == "cme" else [ring, vendor_bars]
     if arguments.bars is not None:
         stored.append(own_bars)
-        options = {"intervals_s": [arguments.bars], "ring": own_bars}
-        consumers.append({"name": BARS, "type": "bars", "rings": [ring], "options": options})
+        made = {"intervals_s": [arguments.bars], "ring": own_bars}
+        consumers.append({"name": BARS, "type": "bars", "rings": [ring], "options": made})
     if out is not None:
         sink = {"type": "parquet", "path": str(out)}
         consumers.append(

@@ -135,8 +135,12 @@ class Result:
         )
         files = units.of(len(arguments.paths), "file")
         read = f"of {files}, {units.size(counted('received_bytes'))}"
-        rows = [
-            ("records", counted("received_records"), f"{read}, in {self.seconds:.1f} s"),
+        read = f"{read}, in {self.seconds:.1f} s"
+        packets = counted("received_packets")
+        rows = self._packet_rows(read) if packets else []
+        messages = ("messages", counted("received_records"), "of packets used")
+        rows += [
+            messages if packets else ("records", counted("received_records"), read),
             *((_name(n), counted(n), text) for n, text in _UNUSED.items() if counted(n)),
             (
                 "ticks",
@@ -151,6 +155,9 @@ class Result:
             rows.append(("vendor bars", vendor, f"in the ring {self.before.rings[1]}"))
         if arguments.bars is not None:
             rows.append(("bars", made, f"of {arguments.bars} s"))
+        for ring in self.before.rings[3:]:
+            if n := self.before.published(self.now, ring):
+                rows.append((ring.rpartition(".")[2], n, f"in the ring {ring}"))
         rows.append(("lost", lost, "by any reader"))
         missing = self._missing({"quotes": quotes, "trades": trades, "bars": vendor + made})
         if self.stored is not None:
@@ -164,6 +171,24 @@ class Result:
         for trouble in [*self.troubles, *([self.stored_error] if self.stored_error else [])]:
             print(f"\ntrouble: {trouble}")
         return 1 if lost or missing or self.troubles or self.stored_error else 0
+
+    def _packet_rows(self, read: str) -> list[tuple[str, int, str]]:
+        """What became of the packets of captures."""
+
+        def counted(name: str) -> int:
+            return self.before.counted(self.now, name)
+
+        gaps = units.of(counted("gaps"), "gap")
+        doubtful = self.now[self.before.rings[0]].counters["unproven_books"]
+        rows = [
+            ("packets", counted("received_packets"), read),
+            ("copies", counted("duplicate_packets"), "of packets that another line had brought"),
+            ("late", counted("late_packets"), "packets that came too late to be used"),
+            ("malformed", counted("malformed_packets"), "packets that were not used"),
+            ("missing", counted("lost_packets"), f"packets that no line has, in {gaps}"),
+            ("unproven", doubtful, "books at the end: flagged STALE, for want of a snapshot"),
+        ]
+        return [row for row in rows if row[1] or row[0] in {"packets", "missing"}]
 
     def _missing(self, published: dict[str, int]) -> str:
         """What the files lack, in words; nothing if all is there."""

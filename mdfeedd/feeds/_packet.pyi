@@ -26,3 +26,15 @@ class PacketList(PacketSink):
     limit: int
     dropped: int
     def __init__(self, limit: int = 1_000_000) -> None: ...
+
+class PacketTape:
+    def __len__(self) -> int: ...
+    def append(
+        self,
+        line: int,
+        payload: bytes | bytearray | memoryview,
+        ts_recv_ns: int,
+        now_ns: int,
+        ts_flags: int = 0,
+    ) -> None: ...
+    def play(self, sink: PacketSink, burst: int = 64) -> int: ...

@@ -390,7 +390,17 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(published_quotes, "QUOTE ticks published")                                                        \
     X(published_trades, "TRADE ticks published")                                                        \
     X(published_others, "ticks of other kinds published")                                               \
-    X(published_bars, "bars published into the feed's bar ring")
+    X(published_bars, "bars published into the feed's bar ring")                                        \
+    X(received_packets, "packets of all lines")                                                         \
+    X(duplicate_packets, "packets that another line had brought already")                               \
+    X(late_packets, "packets that came after they had been given up")                                   \
+    X(lost_packets, "packets that no line brought")                                                     \
+    X(malformed_packets, "packets that contradict their own layout, or their line, not used")           \
+    X(dropped_packets, "packets that the kernel dropped because they were not read in time")            \
+    X(stale_books, "books that lost updates")                                                           \
+    X(recovered_books, "books put right again, by a snapshot or by their own updates")                  \
+    X(unproven_books, "books that may be wrong now")                                                    \
+    X(silences, "times that all lines of a channel were mute")
 
 /* Counters of a consumer: the same, in mdf_consumer.app. */
 #define MDF_CONSUMER_COUNTERS(X)                                                                        \

@@ -1,9 +1,11 @@
-"""Simulation: a market without a venue, for the demo, for tests and for measuring.
+"""Simulation: a market without a venue, and a venue without a market, for demos, tests and measuring.
 
     listings(market, names or a number) ─► Market(listings, rate, seed) ─► TICK arrays, in memory
                                               │   sans-IO: its own clock, no threads, one seed
                                               ▼
     feed process:   SyntheticFeed ── paces by the wall clock, stamps ts_recv ──► ring
+
+    cme: a channel of CME MDP 3.0 ─► packets with faults, in memory or by UDP, and what was true
 
 The market is made of blocks of a few thousand events, each computed in numpy at once; nothing is allocated
 per tick, and how its ticks are asked for (`ticks` or `until`, in whatever portions) does not change them.

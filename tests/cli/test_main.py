@@ -12,7 +12,7 @@ from mdfeedd.cli import main
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
-COMMANDS = ("demo", "replay", "run", "check", "tail", "doctor")
+COMMANDS = ("demo", "replay", "run", "check", "tail", "doctor", "decode", "sim")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -17,11 +16,13 @@ from mdfeedd.feeds.databento.codec import (
     Symbology,
     SystemMessage,
 )
+from mdfeedd.feeds.replay.capture import CaptureReplay
 from mdfeedd.feeds.replay.merge import Batch, merge
 from mdfeedd.feeds.replay.options import MAX_FILES, SCHEMAS, ReplayOptions
 from mdfeedd.feeds.replay.pace import Pace
+from mdfeedd.feeds.replay.progress import Progress
 from mdfeedd.feeds.replay.rings import Rings
-from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes
+from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes, vendor_of
 
 if TYPE_CHECKING:
     import threading
@@ -38,23 +39,10 @@ logger = logging.getLogger("mdfeedd.replay")
 MAX_WAIT_S: Final = 0.05  # between looks at `stop` and heartbeats while nothing is due
 
 
-@dataclass(slots=True)
-class Progress:
-    """How far a replay has come, in bytes of its files; the ring's counter received_bytes is `done_bytes`."""
-
-    total_bytes: int
-    done_bytes: int = 0
-
-    @property
-    def fraction(self) -> float:
-        """0 to 1."""
-        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else 1.0
-
-
 class ReplayFeed:
     """Publishes recordings into the ring of `ring`, their bars into the ring NAME.bars.
 
-    ts_recv of a tick is the recording's, flagged REPLAYED. Several files are merged by it. The ring is made
+    Captures of CME's multicast go through its codec: see `CaptureReplay`. ts_recv of a tick is the recording's, flagged REPLAYED. Several files are merged by it. The ring is made
     after all files were opened, so a missing file leaves nothing behind.
     """
 
@@ -73,6 +61,9 @@ class ReplayFeed:
         `RingError` if the ring cannot be made.
         """
         options = self.options
+        if vendor_of(options.paths, options.vendor) == "cme":
+            CaptureReplay(self.name, options, self.ring, self.progress).run(stop)
+            return
         with contextlib.ExitStack() as stack:
             recordings = []
             for path in options.paths:

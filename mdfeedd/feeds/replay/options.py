@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["MAX_FILES", "SCHEMAS", "ReplayOptions"]
+from mdfeedd.feeds.cme.lines import Line
+
+__all__ = ["MAX_FILES", "SCHEMAS", "Line", "ReplayOptions"]
 
 MAX_FILES: Final = 512  # open at once when merged: each has a decoder and a piece of its file
 MAX_SPEED: Final = 1e6
@@ -18,7 +20,13 @@ class ReplayOptions:
     """What to replay, and how."""
 
     paths: tuple[str, ...] = field(
-        metadata={"help": "files: DBN (.dbn, .dbn.zst, fragments) or DBN as JSON lines"}
+        metadata={
+            "help": "files: DBN (.dbn, .dbn.zst, fragments, JSON lines), or captures (pcap, pcapng, .gz, .zst)"
+        }
+    )
+    vendor: Literal["auto", "databento", "cme"] = field(
+        default="auto",
+        metadata={"help": "whose data: databento (DBN), cme (captures); auto: told by content"},
     )
     speed: Literal["max"] | float = field(
         default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
@@ -41,6 +49,34 @@ class ReplayOptions:
     schema: str | None = field(
         default=None,
         metadata={"help": "of records without metadata, where it matters: tbbo, ohlcv-1s ..."},
+    )
+    channels: tuple[int, ...] = field(
+        default=(), metadata={"help": "of captures: these channels only; empty: all there are"}
+    )
+    config_xml: str = field(
+        default="", metadata={"help": "CME's config.xml, to tell the lines of captures apart"}
+    )
+    lines: tuple[Line, ...] = field(
+        default=(), metadata={"help": "the lines of captures by hand; empty: told by content"}
+    )
+    secdef: str = field(
+        default="", metadata={"help": "CME's secdef.dat, for captures without definitions"}
+    )
+    symbols: tuple[str, ...] = field(
+        default=(), metadata={"help": "instruments of captures by name, with * and ?; see assets"}
+    )
+    groups: tuple[str, ...] = field(
+        default=(), metadata={"help": "instruments of captures by security group; see assets"}
+    )
+    assets: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "by product; one of the three suffices, none: all instruments"},
+    )
+    depth: bool = field(
+        default=False, metadata={"help": "of captures, also NAME.depth: ten levels a side"}
+    )
+    orders: bool = field(
+        default=False, metadata={"help": "of captures, also NAME.orders: the order book"}
     )
 
     def __post_init__(self) -> None:

@@ -7,24 +7,21 @@ import mmap
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-import zstandard
-
+from mdfeedd.feeds.capture import is_capture
 from mdfeedd.feeds.databento.codec import DbnError, JsonLines
 from mdfeedd.feeds.databento.codec.json_lines import VERSION as JSON_VERSION
+from mdfeedd.feeds.inflate import ZSTD_MAGIC, InflateError, ZstdInflater
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from io import FileIO
 
-__all__ = ["READ_BYTES", "Recording", "ReplayError", "total_bytes"]
+__all__ = ["READ_BYTES", "Recording", "ReplayError", "total_bytes", "vendor_of"]
 
 #: Looked at (or, from a pipe, read) at a time.
 READ_BYTES: Final = 1 << 20
-#: Compressed bytes given to zstd at a time. A block of four bytes can hold 128 KiB, so this bounds memory.
-ZSTD_SLICE_BYTES: Final = 1024
-_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _DBZ_MAGIC: Final = b"\x2a\x4d\x18"
 _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
@@ -36,6 +33,19 @@ class ReplayError(OSError):
 def total_bytes(paths: tuple[str, ...]) -> int:
     """Size of all files, for a progress bar; what is missing counts as empty."""
     return sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+
+
+def vendor_of(
+    paths: Sequence[str], vendor: Literal["auto", "databento", "cme"] = "auto"
+) -> Literal["databento", "cme"]:
+    """Whose data it is, by content unless somebody says it. Raises `ReplayError` for some of each."""
+    if vendor != "auto":
+        return vendor
+    captures = [path for path in paths if is_capture(path)]
+    if captures and len(captures) < len(paths):
+        other = next(path for path in paths if path not in captures)
+        raise ReplayError(f"{captures[0]} is a capture and {other} is not: replay them apart")
+    return "cme" if captures else "databento"
 
 
 class Recording:
@@ -53,10 +63,10 @@ class Recording:
         self._file = _open(path)
         self._mapped = _map(self._file)
         self._buffer = memoryview(bytearray(0 if self._mapped else READ_BYTES))
-        self._inflate = _Inflater(path)
+        self._inflate = ZstdInflater()
         try:
             self._head = self._read()
-            self.compressed = bytes(self._head[:4]) == _ZSTD_MAGIC
+            self.compressed = bytes(self._head[:4]) == ZSTD_MAGIC
             self._pieces = self._plain()
             self._first = next(self._pieces, b"")
             self.decoder_version = self._kind(version)
@@ -119,14 +129,17 @@ class Recording:
 
     def _plain(self) -> Iterator[bytes | memoryview]:
         piece = self._head
-        while piece:
+        try:
+            while piece:
+                if self.compressed:
+                    yield from self._inflate.feed(piece)
+                else:
+                    yield piece
+                piece = self._read()
             if self.compressed:
-                yield from self._inflate.feed(piece)
-            else:
-                yield piece
-            piece = self._read()
-        if self.compressed:
-            self._inflate.finish()
+                self._inflate.finish()
+        except InflateError as error:
+            raise ReplayError(f"{self.path} {error}") from None
 
     def _read(self) -> memoryview:
         try:
@@ -158,56 +171,6 @@ class Recording:
             self._buffer = memoryview(bytearray(READ_BYTES))
             self._file.seek(self.read_bytes)
         return self._buffer[: self._file.readinto(self._buffer)]
-
-
-class _Inflater:
-    """Zstandard frames, one after the other, with bounded output."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._context = zstandard.ZstdDecompressor()
-        self._frame = self._context.decompressobj()
-        self._begun = False  # within a frame
-        self._at = 0
-
-    def feed(self, data: memoryview) -> Iterator[bytes]:
-        """Decompressed pieces of about `READ_BYTES`."""
-        out: list[bytes] = []
-        size = 0
-        for start in range(0, len(data), ZSTD_SLICE_BYTES):
-            rest: bytes | memoryview = data[start : start + ZSTD_SLICE_BYTES]
-            while rest:
-                rest, piece, fault = self._step(rest)
-                out.append(piece)
-                size += len(piece)
-                if fault is not None:
-                    yield b"".join(out)
-                    raise fault
-            if size >= READ_BYTES:
-                yield b"".join(out)
-                out, size = [], 0
-        if size:
-            yield b"".join(out)
-
-    def finish(self) -> None:
-        """The file ends here: not within a frame, if it is whole."""
-        if self._begun:
-            raise ReplayError(f"{self._path} ends within a zstd frame, at byte {self._at}")
-
-    def _step(self, data: bytes | memoryview) -> tuple[bytes, bytes, ReplayError | None]:
-        """What is left of `data` for the next frame, what came out, and what went wrong."""
-        try:
-            piece = self._frame.decompress(data)
-        except zstandard.ZstdError as error:
-            sentence = f"{self._path}: a zstd frame is damaged near byte {self._at}: {error}"
-            return b"", b"", ReplayError(sentence)
-        rest = b""
-        self._begun = not self._frame.eof
-        if self._frame.eof:
-            rest = self._frame.unused_data
-            self._frame = self._context.decompressobj()
-        self._at += len(data) - len(rest)
-        return rest, piece, None
 
 
 def _map(file: FileIO) -> memoryview | None:

@@ -330,7 +330,7 @@ def broken_files():
         "b.dbn": (bytes(zero), 400, r"b.dbn: a record says .* at byte \d+$"),
         "c.dbn": (raw[:40], 0, "c.dbn: the stream ends within its metadata, at byte"),
         "d.dbn.zst": (frame[:-9], -1, r"d.dbn.zst ends within a zstd frame, at byte \d+$"),
-        "e.dbn.zst": (bytes(flipped), -1, r"e.dbn.zst: a zstd frame is damaged near byte \d+"),
+        "e.dbn.zst": (bytes(flipped), -1, r"e.dbn.zst has a damaged zstd frame near byte \d+"),
         "f.dbn": (b"DBN\x04" + raw[4:], 0, r"f.dbn: DBN version 4 is not known \(1 to 3 are\)"),
         "g.json": (line, 0, "g.json: line 1 is not a DBN record: it has no rtype"),
         "h.json": (b"\nhello\n", 0, "h.json: line 2 is not a DBN record: Expecting value"),

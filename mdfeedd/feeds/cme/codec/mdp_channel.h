@@ -1,0 +1,441 @@
+/* A channel: two lines of incremental packets into one sequence, and what happens when packets are missing.
+ *
+ *   both lines ──► seq == next: process, then what waited for it
+ *                  seq <  next: a copy (compared), too late, or a new week
+ *                  seq >  next: wait in the reorder buffer; the hole before it is LOST once both lines have
+ *                               passed it, or max_wait is over, or the buffer is full
+ *   LOST ──► GAP, every instrument in doubt, and on with the next packet
+ *
+ * Time comes with the packets and the timer; nothing here reads a clock, and no order depends on one.
+ */
+#ifndef MDP_CHANNEL_H
+#define MDP_CHANNEL_H
+
+#include "mdp_recover.h"
+
+/* ------------------------------------------------------------------------------------------ accepted packets */
+
+static inline void mdp_on_reset(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t time) {
+    h->count.resets++;
+    mdp_tell(h, MDP_TOLD_RESET, channel, 0, h->packet, 0);
+    mdp_clear_channel(h, ch, channel, time, 1);
+    ch->after_reset = 1;
+}
+
+static inline void mdp_on_heartbeat(mdp_handler *h, mdp_channel *ch) {
+    uint32_t before = ch->event_ticks;
+    mdp_tick_of(h, ch, 0, ch->sending, 0, MDF_HEARTBEAT);
+    h->count.others++;
+    ch->event_ticks = before;
+}
+
+/* One message of an accepted packet; returns its MatchEventIndicator. */
+static inline unsigned mdp_dispatch(mdp_handler *h, mdp_channel *ch, uint32_t c, const mdp_message *m, uint64_t *time) {
+    const uint8_t *r = m->root;
+    unsigned mei = 0;
+    uint32_t before = ch->event_ticks; /* a status without an indicator belongs to no event */
+    *time = m->block >= 9 ? mdp_u64(r) : 0;
+    switch (m->template_id) {
+#define MDP_CASE(Name, call)                                                                            \
+    case MDP_T_##Name: mei = r[MDP_##Name##_MatchEventIndicator]; call; break;
+#define MDP_CASES(Name, call_new, call_old)                                                             \
+    MDP_CASE(Name, call_new)                                                                            \
+    case MDP_T_##Name##_OLD: mei = r[MDP_##Name##_MatchEventIndicator]; call_old; break;
+    MDP_CASES(Book, mdp_on_book(h, ch, c, m, *time, 0, 0), mdp_on_book(h, ch, c, m, *time, 1, 0))
+    MDP_CASE(BookLongQty, mdp_on_book(h, ch, c, m, *time, 0, 1))
+    MDP_CASES(TradeSummary, mdp_on_trades(h, ch, c, m, *time, 0, 0), mdp_on_trades(h, ch, c, m, *time, 1, 0))
+    MDP_CASE(TradeSummaryLongQty, mdp_on_trades(h, ch, c, m, *time, 0, 1))
+    MDP_CASE(Trade, mdp_on_trades(h, ch, c, m, *time, 1, 0))
+    MDP_CASES(OrderBook, mdp_on_order_book(h, ch, c, m, *time, 0), mdp_on_order_book(h, ch, c, m, *time, 1))
+    MDP_CASE(Volume, mdp_on_volume(h, ch, c, m, *time, 0))
+    MDP_CASE(VolumeLongQty, mdp_on_volume(h, ch, c, m, *time, 1))
+    MDP_CASES(DailyStatistics, mdp_on_daily(h, ch, c, m, *time, 0), mdp_on_daily(h, ch, c, m, *time, 1))
+    MDP_CASES(LimitsBanding, mdp_on_limits(h, ch, c, m, *time, 0), mdp_on_limits(h, ch, c, m, *time, 1))
+    MDP_CASES(SessionStatistics, mdp_on_session(h, ch, c, m, *time, 0, 0), mdp_on_session(h, ch, c, m, *time, 1, 0))
+    MDP_CASE(SessionStatisticsLongQty, mdp_on_session(h, ch, c, m, *time, 0, 1))
+    MDP_CASE(SecurityStatus, mdp_on_status(h, ch, c, m); if (!mei) ch->event_ticks = before)
+    MDP_CASE(ChannelReset, mdp_on_reset(h, ch, c, *time))
+    MDP_CASE(QuoteRequest, h->count.skipped++)
+    MDP_CASE(Workup, h->count.skipped++)
+    MDP_CASE(CollateralValue, h->count.skipped++)
+    MDP_CASE(TopOrders, h->count.skipped++)
+#undef MDP_CASES
+#undef MDP_CASE
+    case MDP_T_Future: case MDP_T_Option: case MDP_T_Spread: case MDP_T_FixedIncome: case MDP_T_Repo: case MDP_T_FX:
+    case MDP_T_Future_OLD: case MDP_T_Option_OLD: case MDP_T_Spread_OLD:
+        mei = mdp_on_definition(h, c, &h->lines[h->line], m) ? MDP_END_OF_EVENT : 0;
+        *time = ch->sending;
+        break;
+    case MDP_T_Heartbeat: mdp_on_heartbeat(h, ch); break;
+    case MDP_T_Login: case MDP_T_Logout: h->count.skipped++; break;
+    default:
+        h->count.unknown++;
+        mdp_tell_once(h, MDP_TOLD_UNKNOWN_TEMPLATE, c, (int32_t)m->template_id, m->version);
+    }
+    return mei;
+}
+
+/* Process the packet that is next. It was checked. */
+static inline void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, size_t n) {
+    mdp_message m;
+    ch->sending = mdp_u64(p + MDP_PACKET_SENDING);
+    h->packet = mdp_u32(p);
+    ch->next = h->packet + 1;
+    if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = h->ts_recv - (int64_t)ch->sending;
+    for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
+        uint64_t time;
+        at = mdp_message_at(at, &m);
+        h->count.messages++;
+        unsigned mei = mdp_dispatch(h, ch, channel, &m, &time);
+        if (mei & MDP_END_OF_EVENT) mdp_end_event(h, ch, time);
+        else if (mei || ch->event_ticks || ch->event_first != MDP_NONE) ch->in_event = 1;
+    }
+}
+
+/* --------------------------------------------------------------------------------------------------- copies */
+
+static inline void mdp_remember(mdp_channel *ch, const uint8_t *p, size_t n) {
+    uint32_t seq = mdp_u32(p), i = seq & (MDP_REMEMBERED - 1);
+    ch->remembered[i].seq = seq;
+    ch->remembered[i].length = (uint32_t)n;
+    ch->remembered[i].sending = mdp_u64(p + MDP_PACKET_SENDING);
+    ch->remembered[i].hash = mdp_hash(p, n);
+}
+
+/* The sequence begins again with a packet of the running line; the others may still bring what was before. */
+static inline void mdp_restart_sequence(mdp_handler *h, mdp_channel *ch, uint32_t seq, uint64_t sending) {
+    ch->next = ch->first = seq;
+    ch->began = sending;
+    ch->buffered = 0;
+    for (uint32_t i = 0; i < h->o.reorder_packets; i++) ch->slots[i].length = 0;
+    for (uint32_t i = 0; i < ch->lines_n; i++) {
+        h->lines[ch->lines[i]].last = seq - 1;
+        h->lines[ch->lines[i]].recent = UINT64_MAX;
+        h->lines[ch->lines[i]].behind = ch->lines[i] != h->line;
+    }
+    for (uint32_t i = 0; i < MDP_REMEMBERED; i++) ch->remembered[i].length = 0;
+    for (uint32_t i = 0; i < h->lines_n; i++)
+        if (h->channels[h->lines[i].channel] == ch) h->lines[i].broken = 1; /* a loop of before says nothing of now */
+}
+
+/* Whether the packet is what the other line has brought already: the most frequent case, and the cheapest. */
+static inline int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
+    uint32_t seq = mdp_u32(p), i = seq & (MDP_REMEMBERED - 1);
+    if (!ch->started || seq >= ch->next || ch->silent || !line->started || seq != line->last + 1) return 0;
+    if (ch->remembered[i].seq != seq || ch->remembered[i].length != n || ch->remembered[i].hash != mdp_hash(p, n)) return 0;
+    line->last = seq;
+    line->recent = line->recent << 1 | 1;
+    return 1;
+}
+
+/* A sequence number that has passed: a copy, too late, or does the sequence begin again? Nonzero if it does.
+ * Copies are identical, so a packet with the SendingTime of a remembered one never begins a week. */
+static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t channel, mdp_line *line, const uint8_t *p,
+                                    size_t n) {
+    uint32_t seq = mdp_u32(p), i = seq & (MDP_REMEMBERED - 1);
+    uint64_t sending = mdp_u64(p + MDP_PACKET_SENDING);
+    int remembered = ch->remembered[i].length && ch->remembered[i].seq == seq;
+    if (remembered && ch->remembered[i].sending == sending) {
+        line->duplicates++;
+        h->count.duplicates++;
+        if (ch->remembered[i].length != n || ch->remembered[i].hash != mdp_hash(p, n)) {
+            h->count.mismatches++;
+            mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
+        }
+        return 0;
+    }
+    int far = seq == 1 || ch->next - seq > MDP_REMEMBERED; /* a damaged copy begins no week */
+    int later = far && sending > ch->sending && sending - ch->sending > MDP_EPOCH_NS;
+    int silent = sending > ch->sending && h->now_ns - ch->last_ns > (int64_t)MDP_EPOCH_NS;
+    if (later || silent) {
+        h->count.epochs++;
+        mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
+        mdp_restart_sequence(h, ch, seq, sending);
+        ch->sending = sending;
+        mdp_clear_channel(h, ch, channel, sending, seq == 1);
+        return 1;
+    }
+    if (ch->after_reset && sending > ch->sending) { /* MsgSeqNum began again with the reset: not documented, so allowed */
+        mdp_restart_sequence(h, ch, seq, sending);
+        return 1;
+    }
+    line->late++;
+    h->count.late++;
+    if (remembered) {
+        h->count.mismatches++;
+        mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------------------------------------------- holes */
+
+/* The lowest sequence that waits; call only while some do. */
+static inline uint32_t mdp_lowest_waiting(const mdp_handler *h, const mdp_channel *ch) {
+    uint32_t mask = h->o.reorder_packets - 1;
+    for (uint32_t seq = ch->next;; seq++) {
+        const mdp_slot *s = &ch->slots[seq & mask];
+        if (s->length && s->seq == seq) return seq;
+    }
+}
+
+static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
+    int64_t ts_recv = h->ts_recv;
+    uint16_t ts_flags = h->ts_flags;
+    while (ch->buffered) {
+        mdp_slot *s = &ch->slots[ch->next & (h->o.reorder_packets - 1)];
+        if (!s->length || s->seq != ch->next) break;
+        if (h->staged) mdp_send(h, 0); /* as if the packet before had come alone: waiting changes no tick */
+        size_t n = s->length;
+        s->length = 0;
+        ch->buffered--;
+        h->ts_recv = s->ts_recv;
+        h->ts_flags = s->ts_flags;
+        mdp_remember(ch, s->bytes, n);
+        mdp_process(h, ch, channel, s->bytes, n);
+    }
+    h->ts_recv = ts_recv;
+    h->ts_flags = ts_flags;
+}
+
+/* Packets next to `to` - 1 are lost on both lines. */
+static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t to) {
+    uint64_t first = ch->next, last = (uint64_t)to - 1;
+    h->count.gaps++;
+    h->count.lost += last - first + 1;
+    mdp_cut_event(h, ch);
+    h->packet = (uint32_t)last;
+    mdp_tick_gap(h, ch, MDF_GAP, 0, first, last);
+    ch->event_ticks = 0;
+    mdp_tell(h, MDP_TOLD_GAP, channel, 0, first, last);
+    if (ch->open_gaps < MDP_MAX_OPEN_GAPS) ch->gap[ch->open_gaps++] = (mdp_gap){first, last};
+    else ch->gap[MDP_MAX_OPEN_GAPS - 1].last = last;
+    mdp_doubt_all(ch, (uint32_t)last);
+    ch->next = to;
+}
+
+/* Have all lines gone beyond `seq`? One line alone proves nothing: it may deliver late. */
+static inline int mdp_all_passed(const mdp_handler *h, const mdp_channel *ch, uint32_t seq) {
+    if (ch->lines_n < MDP_SIDES) return 0;
+    for (uint32_t i = 0; i < ch->lines_n; i++) {
+        const mdp_line *line = &h->lines[ch->lines[i]];
+        if (!line->started || (uint64_t)line->last < (uint64_t)seq + h->o.passed_by) return 0;
+    }
+    return 1;
+}
+
+/* Give up the holes that nothing can fill any more, and go on behind them. */
+static inline void mdp_give_up(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
+    while (ch->buffered) {
+        uint32_t lowest = mdp_lowest_waiting(h, ch);
+        int64_t waited_ns = h->now_ns - ch->slots[lowest & (h->o.reorder_packets - 1)].now_ns;
+        if (!mdp_all_passed(h, ch, lowest)) {
+            if (waited_ns < h->o.max_wait_ns) return;
+            h->count.timed_out++;
+        }
+        mdp_lose(h, ch, channel, lowest);
+        mdp_drain(h, ch, channel);
+    }
+}
+
+/* Keep a packet that came before its time. The buffer holds a window of the sequence; one beyond its end gives
+ * up the holes at its beginning. */
+static inline void mdp_wait(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, size_t n) {
+    uint32_t seq = mdp_u32(p), window = h->o.reorder_packets;
+    if (n > MDP_SLOT_BYTES) {
+        h->count.oversize++;
+        return;
+    }
+    while (seq - ch->next >= window) {
+        h->count.overflows++;
+        mdp_lose(h, ch, channel, ch->buffered ? mdp_lowest_waiting(h, ch) : seq);
+        mdp_drain(h, ch, channel);
+        if (seq == ch->next) {
+            mdp_remember(ch, p, n);
+            mdp_process(h, ch, channel, p, n);
+            mdp_drain(h, ch, channel);
+            return;
+        }
+    }
+    mdp_slot *s = &ch->slots[seq & (window - 1)];
+    if (s->length) {
+        h->lines[h->line].duplicates++;
+        h->count.duplicates++;
+        if (s->length != n || memcmp(s->bytes, p, n)) {
+            h->count.mismatches++;
+            mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
+        }
+        return;
+    }
+    s->seq = seq;
+    s->length = (uint32_t)n;
+    s->ts_recv = h->ts_recv;
+    s->now_ns = h->now_ns;
+    if (!ch->buffered || seq > ch->highest) ch->highest = seq;
+    for (uint32_t above = seq + 1; above <= ch->highest && above > seq; above++) {
+        const mdp_slot *a = &ch->slots[above & (window - 1)];
+        if (!a->length || a->seq != above) continue;
+        s->now_ns = a->now_ns; /* the hole below has been known for as long as this one waits */
+        break;
+    }
+    s->ts_flags = h->ts_flags;
+    memcpy(s->bytes, p, n);
+    ch->buffered++;
+}
+
+/* --------------------------------------------------------------------------------------- incremental packets */
+
+/* A snapshot among the incremental packets is a network mistake: its sequence is another one. */
+static inline int mdp_is_misplaced(const uint8_t *p, size_t n) {
+    if (n < MDP_PACKET_HEADER + MDP_MESSAGE_HEADER) return 0;
+    switch (mdp_u16(p + MDP_PACKET_HEADER + MDP_MESSAGE_TEMPLATE)) {
+    case MDP_T_Snapshot: case MDP_T_Snapshot_OLD: case MDP_T_SnapshotLongQty: case MDP_T_SnapshotOrderBook:
+    case MDP_T_SnapshotOrderBook_OLD: case MDP_T_SnapshotTcp: case MDP_T_SnapshotTcpLongQty:
+        return 1;
+    default: return 0;
+    }
+}
+
+static inline void mdp_alive(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
+    if (ch->silent) {
+        ch->silent = 0;
+        mdp_tell(h, MDP_TOLD_ALIVE, channel, 0, (uint64_t)(h->now_ns - ch->last_ns), 0);
+    }
+}
+
+/* Which of the last packets the line has brought: one that comes out of order is not lost after all. */
+static inline void mdp_line_recent(mdp_line *line, uint32_t seq) {
+    uint32_t step = seq > line->last ? seq - line->last : line->last - seq;
+    if (!line->started) line->recent = UINT64_MAX; /* of what was before we came nothing is missed */
+    else if (seq > line->last) line->recent = step < 64 ? line->recent << step | 1 : 1;
+    else if (step < 64 && !(line->recent >> step & 1)) {
+        line->recent |= UINT64_C(1) << step;
+        line->lost -= line->lost > 0;
+    }
+}
+
+/* The sequence has begun again on another line: is this packet one of before? Only until this line is there, too. */
+static inline int mdp_is_behind(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p) {
+    if (mdp_u64(p + MDP_PACKET_SENDING) >= ch->began) {
+        line->behind = 0;
+        return 0;
+    }
+    line->late++;
+    h->count.late++;
+    ch->last_ns = h->now_ns;
+    return 1;
+}
+
+/* A packet of line A or B; `fault` says that it cannot be read: its place in the sequence counts all the same. */
+static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n, int fault) {
+    uint32_t seq = mdp_u32(p), channel = line->channel;
+    mdp_alive(h, ch, channel);
+    if (!ch->started) {
+        if (fault) return;
+        ch->started = 1;
+        ch->next = ch->first = seq;
+        ch->from_start = seq == 1;
+        for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
+            mdp_instrument *b = &h->instruments[i];
+            ch->unproven -= (b->flags & MDP_SELECTED) && !mdp_is_proven(ch, b);
+            ch->unproven_mbo -= (b->flags & MDP_SELECTED) && !mdp_is_mbo_proven(ch, b);
+            mdp_begin_instrument(ch, b);
+            ch->unproven += (b->flags & MDP_SELECTED) && !mdp_is_proven(ch, b);
+            ch->unproven_mbo += (b->flags & MDP_SELECTED) && !mdp_is_mbo_proven(ch, b);
+        }
+        mdp_tell(h, MDP_TOLD_STARTED, channel, 0, seq, 0);
+    }
+    if (line->behind && mdp_is_behind(h, ch, line, p)) return;
+    if (fault && seq - ch->next >= h->o.reorder_packets) return; /* nobody knows whether that is a sequence number */
+    mdp_line_recent(line, seq);
+    if (!line->started || seq > line->last) {
+        if (line->started && seq > line->last + 1) line->lost += seq - line->last - 1;
+        line->last = seq;
+        line->started = 1;
+    }
+    if (seq < ch->next) {
+        if (fault || !mdp_passed_packet(h, ch, channel, line, p, n)) {
+            ch->last_ns = h->now_ns;
+            return;
+        }
+        line->last = seq;
+    }
+    ch->last_ns = h->now_ns;
+    if (!fault && seq == ch->next) {
+        ch->after_reset = 0;
+        mdp_remember(ch, p, n);
+        mdp_process(h, ch, channel, p, n);
+        if (ch->buffered) mdp_drain(h, ch, channel);
+    } else if (!fault) {
+        mdp_wait(h, ch, channel, p, n);
+    }
+    if (ch->buffered) mdp_give_up(h, ch, channel);
+}
+
+/* ------------------------------------------------------------------------------------------------ entry points */
+
+static inline void mdp_reject(mdp_handler *h, mdp_line *line, const uint8_t *p, size_t n) {
+    line->malformed++;
+    h->count.malformed++;
+    mdp_tell_once(h, MDP_TOLD_MALFORMED, line->channel, 0, n >= 4 ? mdp_u32(p) : 0);
+}
+
+/* One packet (mdf_packet_sink.packet). Never fails: what is wrong with it is counted and told. */
+static inline void mdp_on_packet(mdp_handler *h, const mdf_packet *k) {
+    if (k->line >= h->lines_n) return;
+    mdp_line *line = &h->lines[k->line];
+    mdp_channel *ch = h->channels[line->channel];
+    const uint8_t *p = k->payload;
+    size_t n = k->length;
+    h->line = k->line;
+    h->ts_recv = k->ts_recv;
+    h->ts_flags = k->ts_flags;
+    if (k->now_ns > h->now_ns) h->now_ns = k->now_ns;
+    if (k->now_ns - line->last_ns > h->o.silence_ns && line->packets && !ch->silent && line->feed == MDP_INCREMENTAL)
+        mdp_tell(h, MDP_TOLD_LINE_BACK, line->channel, 0, (uint64_t)(k->now_ns - line->last_ns), 0);
+    line->packets++;
+    line->bytes += n;
+    line->last_ns = h->now_ns;
+    h->count.packets++;
+    h->count.bytes += n;
+    if (line->feed == MDP_INCREMENTAL && n >= MDP_PACKET_HEADER && mdp_is_copy(ch, line, p, n)) {
+        line->duplicates++;
+        h->count.duplicates++;
+        ch->last_ns = h->now_ns;
+        return;
+    }
+    int fault = mdp_check(h->shapes, p, n);
+    if (fault) mdp_reject(h, line, p, n);
+    if (n >= MDP_PACKET_HEADER) {
+        if (line->feed != MDP_INCREMENTAL) {
+            uint32_t before = ch->event_ticks;
+            if (!fault) mdp_loop_packet(h, ch, line, p, n);
+            else line->broken = 1;
+            ch->event_ticks = before;
+        } else if (mdp_is_misplaced(p, n)) {
+            h->count.misplaced++;
+            mdp_tell_once(h, MDP_TOLD_MISPLACED, line->channel, 0, mdp_u32(p));
+        } else {
+            mdp_incremental(h, ch, line, p, n, fault);
+        }
+    }
+    if (h->staged) mdp_send(h, 0);
+}
+
+/* What time alone decides: holes waited for too long, and silence. */
+static inline void mdp_on_time(mdp_handler *h, int64_t now_ns) {
+    if (now_ns > h->now_ns) h->now_ns = now_ns;
+    for (uint32_t c = 0; c < h->channels_n; c++) {
+        mdp_channel *ch = h->channels[c];
+        if (!ch->started || !ch->lines_n) continue;
+        h->line = ch->lines[0];
+        if (ch->buffered) mdp_give_up(h, ch, c);
+        if (!ch->silent && h->now_ns - ch->last_ns > h->o.silence_ns) {
+            ch->silent = 1;
+            mdp_tell(h, MDP_TOLD_SILENT, c, 0, (uint64_t)(h->now_ns - ch->last_ns), 0);
+        }
+    }
+    if (h->staged) mdp_send(h, 0);
+}
+
+#endif

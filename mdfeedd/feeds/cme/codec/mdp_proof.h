@@ -1,0 +1,245 @@
+/* Is a book right? RptSeq, losses, the queue of updates that wait for a snapshot, and the snapshot.
+ *
+ * RptSeq is one sequence an instrument over all its templates [CME, "MDP 3.0 - Instrument Level Sequencing"].
+ *
+ *                    next RptSeq contiguous, equal snapshot, all levels rebuilt
+ *               ┌───────────────────────────────────────────────────────────────┐
+ *               ▼                                                               │
+ *   UNKNOWN ─► SYNC ──── packets lost (generation) ────► in doubt ──── RptSeq jumped ────► STALE ─┐
+ *      │        ▲  └──── RptSeq jumped, nothing lost ──────────────────────────► STALE            │
+ *      └────────┴───────────────────── snapshot that knows of the loss ◄──────────────────────────┘
+ *
+ * A snapshot (LastMsgSeqNumProcessed L, TransactTime T, RptSeq R) mends a book if L reaches the last lost
+ * packet; if packet L carried the instrument, its TransactTime must be T, or the snapshot was cut inside that
+ * event [CME, "Market Recovery"]; and if the first queued update above R is R + 1, without which the updates
+ * between would silently be missing.
+ */
+#ifndef MDP_PROOF_H
+#define MDP_PROOF_H
+
+#include "mdp_book.h"
+
+static inline int mdp_is_proven(const mdp_channel *ch, const mdp_instrument *b) {
+    return b->state == MDP_SYNC && b->generation == ch->generation;
+}
+
+static inline int mdp_is_mbo_proven(const mdp_channel *ch, const mdp_instrument *b) {
+    return b->mbo_state == MDP_SYNC && b->mbo_generation == ch->generation;
+}
+
+/* The packet that a snapshot must know of at the least: one behind the loss, because only of a packet that we have
+ * can be said whether the snapshot was cut inside it; and no less than the last snapshot, whose updates were passed
+ * over when they came. */
+static inline uint32_t mdp_needed(const mdp_channel *ch, const mdp_instrument *b) {
+    uint32_t since = b->since > b->ahead ? b->since : b->ahead;
+    return b->generation != ch->generation && ch->last_lost >= since ? ch->last_lost + 1 : since;
+}
+
+static inline unsigned mdp_flags_of(const mdp_channel *ch, mdp_instrument *b) {
+    if (mdp_is_proven(ch, b)) return 0;
+    b->flags |= MDP_TOLD;
+    return MDF_STALE;
+}
+
+/* Serial arithmetic would be wrong here: MsgSeqNum does not wrap within a week. */
+static inline int mdp_reaches(uint32_t seq, uint32_t needed) { return seq >= needed; }
+
+/* A newly chosen instrument. */
+static inline void mdp_doubt_one(mdp_channel *ch, mdp_instrument *b) {
+    ch->instruments++;
+    ch->unproven += !mdp_is_proven(ch, b);
+    ch->unproven_mbo += !mdp_is_mbo_proven(ch, b);
+}
+
+/* Packets were lost: every instrument is in doubt. */
+static inline void mdp_doubt_all(mdp_channel *ch, uint32_t last_lost) {
+    ch->generation++;
+    ch->last_lost = last_lost;
+    ch->unproven = ch->unproven_mbo = ch->instruments;
+    ch->definitions_whole = 0;
+}
+
+/* All is known again: the holes told are healed. */
+static inline void mdp_heal_gaps(mdp_handler *h, mdp_channel *ch) {
+    for (uint32_t i = 0; i < ch->open_gaps; i++) {
+        mdp_tick_gap(h, ch, MDF_RECOVERED, 0, ch->gap[i].first, ch->gap[i].last);
+        mdp_tell(h, MDP_TOLD_RECOVERED, ch->index, 0, ch->gap[i].first, ch->gap[i].last);
+    }
+    ch->open_gaps = 0;
+}
+
+/* ------------------------------------------------------------------------- updates that wait for a snapshot */
+
+static inline void mdp_drop_notes(mdp_handler *h, mdp_instrument *b) {
+    if (b->first_note == MDP_NONE) return;
+    h->notes[b->last_note].next = h->free_note;
+    h->free_note = b->first_note;
+    b->first_note = b->last_note = MDP_NONE;
+}
+
+/* The queue is full: throw all of it away, once, and begin again from here. */
+static inline void mdp_queue_overflow(mdp_handler *h) {
+    h->count.queue_overflows++;
+    mdp_tell(h, MDP_TOLD_QUEUE_OVERFLOW, h->lines[h->line].channel, 0, h->o.recovery_entries, 0);
+    for (uint32_t i = 0; i < h->instruments_n; i++) {
+        mdp_instrument *b = &h->instruments[i];
+        if (b->state != MDP_SYNC) {
+            mdp_channel *ch = h->channels[b->channel];
+            b->since = ch->started ? ch->next - 1 : 0;
+        }
+        b->first_note = b->last_note = MDP_NONE;
+    }
+    h->free_note = MDP_NONE;
+    h->notes_n = 0;
+}
+
+static inline uint32_t mdp_take_note(mdp_handler *h) {
+    if (h->free_note == MDP_NONE && h->notes_n == h->o.recovery_entries) mdp_queue_overflow(h);
+    uint32_t i = h->free_note;
+    if (i != MDP_NONE) h->free_note = h->notes[i].next;
+    else i = h->notes_n++;
+    return i;
+}
+
+MDP_COLD void mdp_note_update(mdp_handler *h, mdp_instrument *b, mdp_note note) {
+    uint32_t i = mdp_take_note(h);
+    note.next = MDP_NONE;
+    h->notes[i] = note;
+    if (b->first_note == MDP_NONE) b->first_note = i;
+    else h->notes[b->last_note].next = i;
+    b->last_note = i;
+}
+
+/* ---------------------------------------------------------------------------------------------- transitions */
+
+/* Of an instrument that had ticks flagged STALE: from here on they are right. */
+static inline void mdp_tell_recovered(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
+    uint32_t n = ch->open_gaps;
+    uint64_t first = n ? ch->gap[n - 1].first : 0, last = n ? ch->gap[n - 1].last : 0;
+    b->flags &= (uint8_t)~MDP_TOLD;
+    mdp_tick_gap(h, ch, MDF_RECOVERED, b->instrument_id, first, last);
+}
+
+static inline void mdp_prove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
+    int was_proven = mdp_is_proven(ch, b), was_stale = b->state != MDP_SYNC;
+    b->state = MDP_SYNC;
+    b->generation = ch->generation;
+    mdp_drop_notes(h, b);
+    if (was_proven) return;
+    ch->unproven--;
+    if (b->flags & MDP_TOLD) {
+        mdp_tell_recovered(h, ch, b);
+    } else if (!was_stale) {
+        h->count.proven++;
+    }
+    if (!ch->unproven) mdp_heal_gaps(h, ch);
+}
+
+/* Updates of it are missing, the last of them in packet `since` or before. */
+static inline void mdp_disprove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t since) {
+    ch->unproven += mdp_is_proven(ch, b);
+    h->count.stale += b->state == MDP_SYNC;
+    b->state = MDP_STALE_BOOK;
+    b->generation = ch->generation;
+    b->since = since;
+    b->ahead = 0;
+    mdp_forget_known(b);
+    mdp_drop_notes(h, b);
+}
+
+/* The entry's RptSeq is not that of a book that is right and goes on. */
+MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
+    if (rpt == b->rpt + 1) {
+        b->rpt = rpt;
+        if (b->state == MDP_SYNC || rpt == 1) mdp_prove(h, ch, b); /* the loss did not touch it, or it begins here */
+        else if (b->state == MDP_UNKNOWN) mdp_disprove(h, ch, b, mdp_needed(ch, b));
+        else b->generation = ch->generation; /* stale as before; the later loss did not touch it */
+        return 1;
+    }
+    if (rpt <= b->rpt && h->packet <= b->ahead) return 0;
+    int lost = b->generation != ch->generation;
+    uint32_t since = lost || b->state == MDP_UNKNOWN ? mdp_needed(ch, b) : h->packet;
+    if (!lost && b->state != MDP_UNKNOWN) {
+        h->count.rpt_faults++;
+        mdp_tell_once(h, MDP_TOLD_RPT_FAULT, b->channel, b->security_id, rpt);
+    }
+    mdp_disprove(h, ch, b, since);
+    b->rpt = rpt;
+    if (rpt == 1) mdp_empty_book(b); /* its sequence began again, and we were not told why */
+    return 1;
+}
+
+/* An entry of the instrument with this RptSeq has come. Whether it is to be applied: not if a snapshot has told
+ * of it already. */
+MDP_HOT int mdp_advance(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
+    if (MDP_LIKELY(rpt == b->rpt + 1 && b->generation == ch->generation && b->state != MDP_UNKNOWN)) {
+        b->rpt = rpt;
+        return 1;
+    }
+    return mdp_advance_doubted(h, ch, b, rpt);
+}
+
+/* An entry contradicts the book. If the book was held to be right it is no more. */
+MDP_COLD void mdp_contradict(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
+    if (!mdp_is_proven(ch, b)) return;
+    h->count.entry_faults++;
+    mdp_tell_once(h, MDP_TOLD_ENTRY_FAULT, b->channel, b->security_id, h->packet);
+    mdp_disprove(h, ch, b, h->packet);
+}
+
+/* At the end of an event: have updates alone rebuilt all of the book? An implied book of which nothing was heard
+ * may be there all the same, unless the definition says that there is none. */
+static inline int mdp_is_rebuilt(const mdp_handler *h, const mdp_instrument *b) {
+    int no_implied = b->flags & MDP_DEFINED && !h->definitions[b - h->instruments].implied_depth;
+    unsigned sides = no_implied && !(b->flags & MDP_HAS_IMPLIED) ? MDP_IMPLIED_BIDS : MDP_SIDES_OF_BOOK;
+    for (unsigned side = 0; side < sides; side++)
+        if (b->side[side].known != MDP_ALL_KNOWN(b->side[side].depth)) return 0;
+    return 1;
+}
+
+/* The touch itself is right if updates have told both its levels, whatever lies below. */
+static inline int mdp_is_touch_rebuilt(const mdp_instrument *b, unsigned bids) {
+    return b->side[bids].known & b->side[bids + 1].known & 1;
+}
+
+/* ------------------------------------------------------------------------------------------------ snapshots */
+
+typedef struct mdp_snapshot {
+    uint32_t last, total, rpt; /* LastMsgSeqNumProcessed, TotNumReports, RptSeq */
+    uint64_t time;             /* TransactTime */
+} mdp_snapshot;
+
+/* Whether the snapshot mends the book, by the rule above. */
+static inline int mdp_is_usable(const mdp_handler *h, const mdp_channel *ch, const mdp_instrument *b,
+                                const mdp_snapshot *s) {
+    if (!ch->started || !mdp_reaches(s->last, mdp_needed(ch, b))) return 0;
+    if (b->generation != ch->generation) return 1; /* nothing of it since the loss: what we knew does not count */
+    uint32_t next = s->rpt;
+    for (uint32_t i = b->first_note; i != MDP_NONE; i = h->notes[i].next) {
+        const mdp_note *n = &h->notes[i];
+        if (n->packet == s->last && n->time != s->time) return 0;
+        if (n->rpt <= s->rpt) continue;
+        if (n->packet <= s->last || n->rpt != next + 1) return 0;
+        next = n->rpt;
+    }
+    /* What we have seen and the snapshot has not must all be in the queue. */
+    return next >= b->rpt;
+}
+
+/* After a snapshot was put in the place of the book: what came since. */
+static inline void mdp_replay_notes(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b, const mdp_snapshot *s) {
+    if (b->generation != ch->generation) mdp_drop_notes(h, b); /* from before the loss */
+    b->rpt = s->rpt;
+    b->ahead = s->last >= ch->next ? s->last : 0;
+    if (!b->time || s->time > b->time) b->time = s->time;
+    for (uint32_t i = b->first_note; i != MDP_NONE; i = h->notes[i].next) {
+        const mdp_note *n = &h->notes[i];
+        if (n->rpt <= s->rpt) continue;
+        b->rpt = n->rpt;
+        b->time = n->time;
+        if (n->action == MDP_NOTE_ONLY) continue;
+        mdp_update_side(b, n->side, n->action, n->level, mdp_level_of(n->price, n->size, n->orders));
+    }
+}
+
+#endif

@@ -1,0 +1,263 @@
+/* What the handler knows: channels, their lines, instruments with their books, and the pools they share.
+ *
+ * All memory is taken by mdp_open(), zeroed and untouched, so that what is not used costs address space only.
+ * An instrument is about 0.7 KB with its book; MDP_DEFAULT_INSTRUMENTS of them with their index are 96 MB, and
+ * the queue of updates that wait for a snapshot (mdp_note) 48 bytes an entry.
+ *
+ * Whether an instrument's book is right is told by three words: `state`, and `generation` against the
+ * channel's. A loss raises the channel's generation, which puts every instrument in doubt at once without
+ * touching one of them; the next update or snapshot of an instrument decides (mdp_proof.h).
+ */
+#ifndef MDP_STATE_H
+#define MDP_STATE_H
+
+#include "mdfeedd.h"
+#include "mdp_define.h"
+#include "mdp_wire.h"
+#include "packet.h"
+
+#define MDP_LEVELS 10u  /* of a book's side; CME publishes ten at the most */
+#define MDP_IMPLIED 2u  /* of an implied book's side */
+#define MDP_MAX_CHANNELS 64u
+#define MDP_MAX_LINES 512u
+#define MDP_SIDES 2u            /* A and B */
+#define MDP_SLOT_BYTES 2048u    /* a packet that waits for one before it; CME's are below 1,500 */
+#define MDP_MAX_REORDER 65536u  /* packets */
+#define MDP_REMEMBERED 1024u    /* packets whose copies are compared, a power of two */
+#define MDP_MAX_OPEN_GAPS 64u   /* holes of a channel not yet healed; beyond, they are told healed as one */
+#define MDP_STAGE 256u          /* ticks between decoding and ring */
+#define MDP_MAX_EVENTS 256u     /* told to the shell, until it takes them */
+#define MDP_MAX_FILTERS 256u    /* patterns of each kind */
+#define MDP_FILTER_BYTES 72u
+#define MDP_DEFAULT_INSTRUMENTS 131072u
+#define MDP_EPOCH_NS UINT64_C(3600000000000) /* SendingTime so much later, sequence lower: a new week */
+#define MDP_NONE UINT32_MAX     /* no index */
+
+enum mdp_feed { MDP_INCREMENTAL = 0, MDP_DEFINITIONS = 1, MDP_SNAPSHOTS = 2, MDP_ORDERS = 3 };
+
+/* UNKNOWN: nothing seen since we joined. STALE: updates are missing. SYNC: right, if its generation is the
+ * channel's; else nobody knows whether the loss touched it. */
+enum mdp_state { MDP_UNKNOWN = 0, MDP_STALE_BOOK = 1, MDP_SYNC = 2 };
+
+enum mdp_side_of_book { MDP_BIDS = 0, MDP_ASKS = 1, MDP_IMPLIED_BIDS = 2, MDP_IMPLIED_ASKS = 3, MDP_SIDES_OF_BOOK = 4 };
+
+/* What one channel's books count, beside the ticks: X(name, help). */
+#define MDP_COUNTS(X)                                                                                   \
+    X(packets, "packets of all lines")                                                                  \
+    X(bytes, "payload bytes of all lines")                                                              \
+    X(messages, "messages of accepted packets")                                                         \
+    X(skipped, "messages of a known template that make no tick")                                        \
+    X(unknown, "messages of a template that this version does not know")                                \
+    X(malformed, "packets that contradict their own layout, not used")                                  \
+    X(misplaced, "packets on a line that does not carry their kind, not used")                          \
+    X(oversize, "packets too large to wait for the one before them, not used")                          \
+    X(duplicates, "packets that the other line had brought already")                                    \
+    X(late, "packets that came after they had been given up, or are too old to compare")                \
+    X(mismatches, "packets whose copy on the other line differs")                                       \
+    X(gaps, "holes that both lines have")                                                               \
+    X(lost, "packets missing on both lines")                                                            \
+    X(timed_out, "holes given up because the wait was over, not because both lines had passed them")    \
+    X(overflows, "holes given up because the reorder buffer was full")                                  \
+    X(incomplete_events, "events that a hole cut")                                                      \
+    X(ended_events, "events that ended")                                                                \
+    X(resets, "channel resets")                                                                         \
+    X(epochs, "new weeks: sequences began again")                                                       \
+    X(entries, "entries of the instruments selected")                                                   \
+    X(unmapped, "entries without an instrument to put them to")                                         \
+    X(entry_faults, "entries that make no sense in their book")                                         \
+    X(rpt_faults, "jumps of RptSeq without a lost packet")                                              \
+    X(crossed, "books crossed at the end of an event while trading")                                    \
+    X(stale, "books that lost updates")                                                                 \
+    X(snapshots, "snapshots that mended a book")                                                        \
+    X(waited, "snapshots that were older than the loss, or cut inside an event")                        \
+    X(proven, "books that RptSeq or an equal snapshot proved untouched by a loss")                      \
+    X(natural, "books that updates alone rebuilt")                                                      \
+    X(queue_overflows, "times the queue of updates waiting for snapshots was full, and thrown away")    \
+    X(definitions, "definitions that were new or changed")                                              \
+    X(order_faults, "order entries that make no sense, or do not fit")                                  \
+    X(quotes, "QUOTE ticks")                                                                            \
+    X(trades, "TRADE ticks")                                                                            \
+    X(others, "ticks of other kinds")
+
+typedef struct mdp_counts {
+#define X(name, help) uint64_t name;
+    MDP_COUNTS(X)
+#undef X
+} mdp_counts;
+
+/* A price level: size in the lower half of `rest`, orders in the upper. Empty: PRICE_UNDEF, 0. Whole words,
+ * because to read at one width what was just written at another makes the processor wait. */
+typedef struct mdp_level {
+    int64_t price;
+    uint64_t rest;
+} mdp_level;
+
+typedef struct mdp_touch { mdp_level bid, ask; } mdp_touch;
+
+/* One side of a book. `order` says, four bits each from the lowest, which of the side's levels is the first, the
+ * second ...: an update moves these bits, not the levels. */
+typedef struct mdp_side {
+    uint64_t order;
+    uint16_t known; /* levels that updates have told since the book came into doubt, a bit each */
+    uint8_t depth, reserved[5];
+} mdp_side;
+
+/* One update that waits for its instrument's snapshot. `action` MDP_NOTE_ONLY: it moves RptSeq alone. */
+#define MDP_NOTE_ONLY 0xFF
+typedef struct mdp_note {
+    uint64_t time; /* TransactTime */
+    int64_t price;
+    uint32_t next, packet, rpt, size, orders;
+    uint8_t action, level, side, reserved;
+} mdp_note;
+
+enum mdp_instrument_flag {
+    MDP_SELECTED = 1,
+    MDP_DEFINED = 2,
+    MDP_DELETED = 4,   /* by a definition; its id may come back as something else */
+    MDP_IN_EVENT = 8,  /* in the channel's list of what the event changed */
+    MDP_TOLD = 16,     /* a tick of it was flagged STALE: it will get a RECOVERED */
+    MDP_HAS_IMPLIED = 32,
+    MDP_CROSSED = 64,  /* told, until it is no more */
+    MDP_TOUCHED_DEPTH = 128,
+};
+
+typedef struct mdp_instrument {
+    /* what every update touches */
+    int32_t security_id;
+    uint32_t instrument_id; /* in the ring; 0: it could not be entered */
+    uint32_t rpt, generation;
+    uint64_t time; /* TransactTime of the last update */
+    uint8_t state, flags, channel, trading_status;
+    uint32_t next_in_event;
+    uint32_t since;         /* a snapshot must know of this packet at the least */
+    uint32_t ahead;         /* a snapshot told of packets up to this one */
+    uint32_t first_note, last_note;
+    uint64_t group, asset;  /* six characters */
+    mdp_side side[MDP_SIDES_OF_BOOK]; /* by mdp_side_of_book */
+    mdp_touch told, told_implied;
+    mdp_level level[2 * MDP_LEVELS + 2 * MDP_IMPLIED]; /* of all sides: mdp_level_at() */
+    /* orders (mdp_orders.h) */
+    uint32_t mbo_generation, mbo_since, first_order, orders_n;
+    uint32_t first_mbo_note, last_mbo_note;
+    uint32_t chunk_first, chunk_next, chunk_total, chunk_packet;
+    uint32_t mbo_ahead, next_in_channel;
+    uint8_t mbo_state, seen_a, seen_b; /* seen: in which loop a snapshot of it came on S, by the line's side */
+    uint8_t mbo_seen_a, mbo_seen_b;    /* the same on SMBO, be it with levels or with orders */
+    uint8_t chunk_seen_a, chunk_seen_b, defined_a, defined_b, reserved[3]; /* with orders; and on N */
+    /* definition */
+    int64_t tick_size;
+    uint64_t last_update, definition_hash;
+} __attribute__((aligned(64))) mdp_instrument; /* whole cache lines: the first three are all that most updates need */
+
+/* A packet that waits for the one before it. */
+typedef struct mdp_slot {
+    uint32_t seq, length; /* length 0: free */
+    int64_t ts_recv, now_ns;
+    uint16_t ts_flags;
+    uint8_t bytes[MDP_SLOT_BYTES];
+} mdp_slot;
+
+typedef struct mdp_line {
+    uint32_t channel; /* index */
+    uint8_t feed, side, started, broken; /* broken: a packet of the running loop is missing */
+    uint32_t last;    /* highest sequence (incremental), or the last one of the loop */
+    uint32_t joined;  /* sequence at which we joined the loop */
+    uint32_t reports, total, least; /* of the running loop: instruments told, TotNumReports, lowest LastMsgSeqNumProcessed */
+    uint8_t loop, whole, wrapped, behind; /* number of the loop; a whole one was seen; behind: see mdp_is_behind() */
+    int32_t reported; /* SecurityID that the running loop told last */
+    int64_t last_ns;
+    uint64_t recent; /* a bit for each of the packets up to `last`: it has come */
+    uint64_t packets, bytes, lost, late, duplicates, malformed;
+} mdp_line;
+
+typedef struct mdp_gap { uint64_t first, last; } mdp_gap;
+
+typedef struct mdp_channel {
+    uint32_t id, index; /* CME's number, and ours */
+    uint32_t next;      /* sequence expected */
+    uint32_t first;     /* the first one processed in this epoch */
+    uint32_t generation, last_lost;
+    uint8_t started, from_start, after_reset, silent; /* from_start: nothing can have happened before what we saw */
+    uint8_t in_event, event_cut, definitions_whole, reserved;
+    uint32_t event_ticks; /* published since the event began */
+    uint32_t buffered;    /* packets in `slots` ... */
+    uint32_t highest;     /* ... and the last of them, while there are some */
+    mdp_slot *slots;
+    uint32_t lines_n, lines[8]; /* the incremental ones */
+    uint32_t snapshot_lines;    /* without any, no update needs to wait for a snapshot */
+    uint64_t sending; /* SendingTime of the last packet processed */
+    uint64_t began;   /* SendingTime of the packet with which the sequence began again */
+    int64_t last_ns;
+    uint32_t first_instrument, instruments, unproven, unproven_mbo;
+    uint32_t event_first, event_last; /* instruments that the running event changed */
+    uint32_t open_gaps;
+    mdp_gap gap[MDP_MAX_OPEN_GAPS];
+    struct { uint32_t seq, length; uint64_t sending, hash; } remembered[MDP_REMEMBERED];
+} mdp_channel;
+
+/* What the shell should tell people: once per episode, bounded. */
+enum mdp_event_code {
+    MDP_TOLD_GAP = 1, MDP_TOLD_RECOVERED, MDP_TOLD_RESET, MDP_TOLD_EPOCH, MDP_TOLD_SILENT, MDP_TOLD_ALIVE,
+    MDP_TOLD_MALFORMED, MDP_TOLD_MISPLACED, MDP_TOLD_MISMATCH, MDP_TOLD_RPT_FAULT, MDP_TOLD_ENTRY_FAULT,
+    MDP_TOLD_CROSSED, MDP_TOLD_QUEUE_OVERFLOW, MDP_TOLD_FULL, MDP_TOLD_DEFINITIONS, MDP_TOLD_LINE_BACK,
+    MDP_TOLD_UNKNOWN_TEMPLATE, MDP_TOLD_ORDER_OVERFLOW, MDP_TOLD_STARTED,
+};
+
+typedef struct mdp_told {
+    uint32_t code, channel, line;
+    int32_t security_id;
+    uint64_t first, last;
+    int64_t ts_ns;
+} mdp_told;
+
+typedef struct mdp_options {
+    uint32_t max_instruments, reorder_packets, recovery_entries, passed_by, max_orders;
+    uint8_t depth, orders, natural_refresh, feed_index;
+    int64_t max_wait_ns, silence_ns;
+} mdp_options;
+
+typedef struct mdp_filter { char pattern[MDP_FILTER_BYTES]; } mdp_filter;
+
+/* Records on their way out: into a ring, or kept in memory that grows (tests, tools). */
+typedef struct mdp_out {
+    mdf_writer *ring;
+    uint8_t *kept;
+    size_t slot, n, room; /* slot: bytes of a record; n, room: records */
+    int failed;           /* memory for `kept` was refused: records are missing */
+} mdp_out;
+
+typedef struct mdp_orders mdp_orders;
+
+typedef struct mdp_handler {
+    mdp_options o;
+    mdp_shape shapes[MDP_TEMPLATE_IDS];
+    mdp_channel *channels[MDP_MAX_CHANNELS];
+    mdp_line *lines;
+    uint32_t channels_n, lines_n;
+    mdp_instrument *instruments;
+    mdp_definition *definitions; /* of the instruments flagged MDP_DEFINED, in their order, as last told */
+    uint32_t instruments_n, ring_instruments; /* ring_instruments: entries of the ring's table */
+    uint64_t *keys;    /* open addressing: channel << 32 | security id, plus 1 << 63 */
+    uint32_t *places;
+    uint32_t mask;
+    mdp_note *notes;
+    uint32_t free_note, notes_n; /* notes_n: touched so far */
+    mdp_orders *orders;
+    mdp_filter *filters[3]; /* symbol, group, asset */
+    uint32_t filters_n[3];
+    mdp_out out, depth_out, orders_out;
+    mdf_tick stage[MDP_STAGE] __attribute__((aligned(64)));
+    uint32_t staged;
+    mdp_told told[MDP_MAX_EVENTS];
+    uint32_t told_n, told_dropped;
+    uint64_t told_once[32]; /* faults of a kind told already, a bit per channel */
+    mdp_counts count;
+    /* the packet being processed */
+    int64_t ts_recv, now_ns;
+    uint16_t ts_flags;
+    uint32_t packet, line;
+    int64_t latest_latency_ns;
+} mdp_handler;
+
+#endif

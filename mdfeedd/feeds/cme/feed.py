@@ -1,0 +1,321 @@
+"""The CME feed as a process: lines in, rings out, and what went wrong told in between.
+
+::
+
+    loop, until stop:
+      Receiver.run        packets -> Handler -> rings, without the GIL, for up to `RUN_NS` or until asked
+      Teller              what the codec has noticed, as sentences
+      every `JOIN_S`      ChannelLines: join the lines of a channel in doubt, leave those of one that is right
+      every `BEAT_S`      heartbeats, counters, tables of instruments, definitions to be kept
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from mdfeedd.feeds.cme.codec import Event, EventCode, Feed, Handler
+from mdfeedd.feeds.cme.joins import by_channel
+from mdfeedd.feeds.cme.known import KnownDefinitions
+from mdfeedd.feeds.cme.options import CmeOptions
+from mdfeedd.feeds.cme.rings import Rings
+from mdfeedd.feeds.cme.telling import Teller
+from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Mapping
+
+    from mdfeedd.feeds.cme.joins import ChannelLines
+    from mdfeedd.feeds.cme.lines import FeedName, Line, SideName
+    from mdfeedd.feeds.cme.options import LinePlan
+    from mdfeedd.feeds.protocol import RingPlan
+
+__all__ = ["CmeFeed", "CmeOptions"]
+
+logger = logging.getLogger("mdfeedd.cme")
+
+RUN_NS: Final = 50_000_000  # how long a stop may wait
+JOIN_S: Final = 0.01
+BEAT_S: Final = 0.1
+
+_NS: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+
+_COUNTED: Final[dict[str, tuple[str, ...]]] = {
+    "received_bytes": ("bytes",),
+    "received_records": ("messages",),
+    "skipped_records": ("skipped",),
+    "unknown_records": ("unknown",),
+    "unmapped_records": ("unmapped",),
+    "gaps": ("gaps",),
+    "published_quotes": ("quotes",),
+    "published_trades": ("trades",),
+    "published_others": ("others",),
+    "received_packets": ("packets",),
+    "duplicate_packets": ("duplicates",),
+    "late_packets": ("late",),
+    "lost_packets": ("lost",),
+    "malformed_packets": ("malformed", "misplaced", "oversize"),
+    "stale_books": ("stale",),
+    "recovered_books": ("snapshots", "natural"),
+}
+"""Counter of the ring: what of the codec's counts adds up to it."""
+
+
+class CmeFeed:
+    """Writes the ring of `ring` with the ticks of the channels, and NAME.depth and NAME.orders if asked.
+
+    ts_event is TransactTime, ts_recv the packet's arrival, venue_seq the packet's MsgSeqNum. After a restart
+    the first tick is a GAP for the time in between. Raises `RingError` if a ring cannot be made and
+    `ReceiverError` if a line cannot be opened; nothing later ends it but `stop`.
+    """
+
+    Options: ClassVar[type[Any]] = CmeOptions
+
+    def __init__(self, name: str, options: CmeOptions, ring: RingPlan) -> None:
+        self.name = name
+        self.options = options
+        self.ring = ring
+
+    def run(self, stop: threading.Event) -> None:
+        """Receive until `stop` is set."""
+        options, plan = self.options, self.options.plan()
+        handler, lines = _handler(options, plan, self.ring.feed_index)
+        known = KnownDefinitions(self.name, options, plan.channels)
+        known.read(time.time_ns())  # before there is a ring, whose heart would stop meanwhile
+        with contextlib.ExitStack() as stack:
+            rings = stack.enter_context(
+                Rings(self.name, self.ring, depth=options.depth, orders=options.orders)
+            )
+            handler.attach(rings.ticks, rings.depth, rings.orders)
+            known.give(handler, time.monotonic())
+            self._say_start(plan)
+            receiver = stack.enter_context(_receiver(options, lines, handler))
+            session = _Session(
+                options,
+                plan,
+                lines=lines,
+                handler=handler,
+                receiver=receiver,
+                rings=rings,
+                known=known,
+            )
+            try:
+                while not stop.is_set():
+                    session.step()
+            finally:
+                session.finish()
+
+    def _say_start(self, plan: LinePlan) -> None:
+        for channel in plan.channels:
+            count = sum(line.channel == channel for line in plan.lines)
+            label = plan.labels.get(channel, "")
+            named = f" ({label})" if label else ""
+            logger.info("channel %d%s: %d lines", channel, named, count)
+            having = {(line.feed, line.side) for line in plan.lines if line.channel == channel}
+            for missing in _missing(having, orders=self.options.orders):
+                logger.warning("channel %d%s has %s", channel, named, missing)
+        for key, known in (("assets", plan.assets), ("groups", plan.groups)):
+            chosen = getattr(self.options, key)
+            strange = sorted(one for one in chosen if known and one not in known and "*" not in one)
+            if strange:
+                logger.warning(
+                    "%s: config.xml lists no %s on these channels: nothing may come of it",
+                    key,
+                    ", ".join(strange),
+                )
+
+
+class _Session:
+    """One run: everything is open."""
+
+    def __init__(
+        self,
+        options: CmeOptions,
+        plan: LinePlan,
+        *,
+        lines: Mapping[int, Line],
+        handler: Handler,
+        receiver: Receiver,
+        rings: Rings,
+        known: KnownDefinitions,
+    ) -> None:
+        self._lines = lines
+        self._handler = handler
+        self._receiver = receiver
+        self._rings = rings
+        self._known = known
+        self._teller = Teller(plan.labels, lines, self._name, logger)
+        self._channels = by_channel(lines, orders=options.orders)
+        self._refused: set[int] = set()
+        self._counted = dict.fromkeys(_COUNTED, 0)
+        self._drops = 0
+        self._silences = 0
+        self._unheard = dict.fromkeys(self._channels, time.monotonic() + options.silence_s)
+        self._silence_ns = round(options.silence_s * _NS)
+        self._join_s = 0.0
+        self._beat_s = 0.0
+
+    def step(self) -> None:
+        """Receive for a while, then look after the rest."""
+        self._receiver.run(RUN_NS)
+        now_s = time.monotonic()
+        self._tell(now_s)
+        if now_s - self._join_s >= JOIN_S:
+            self._join_s = now_s
+            for channel in self._channels.values():
+                self._join(channel, now_s)
+        if now_s - self._beat_s >= BEAT_S:
+            self._beat_s = now_s
+            self._teller.settle(now_s)
+            self._listen(now_s)
+            self._count()
+            self._rings.beat()
+            self._rings.mirror()
+            self._known.keep(self._handler, time.time_ns(), now_s)
+
+    def finish(self) -> None:
+        """Tell and save what is left."""
+        self._tell(time.monotonic())
+        self._teller.finish()
+        self._count()
+        self._rings.mirror(whole=True)
+        self._known.close(self._handler, time.time_ns())
+        for number, line in self._lines.items():
+            seen = self._receiver.counts(number)
+            if seen.packets:
+                lost = self._handler.line_counts(number).get("lost", 0)
+                logger.info(
+                    "line %s: %d packets, %d lost on the way, %d dropped here",
+                    line,
+                    seen.packets,
+                    lost,
+                    seen.kernel_drops,
+                )
+
+    def _tell(self, now_s: float) -> None:
+        for event in self._handler.take_events():
+            self._silences += event.code is EventCode.SILENT
+            self._teller.tell(event, now_s)
+
+    def _listen(self, now_s: float) -> None:
+        """Tell of channels that have never been heard: to the codec they have not begun."""
+        for channel, until_s in list(self._unheard.items()):
+            if self._handler.state(channel).name != "INIT":
+                del self._unheard[channel]
+            elif now_s >= until_s:
+                del self._unheard[channel]
+                line = self._channels[channel].incremental[0]
+                silent = Event(EventCode.SILENT, channel, line, 0, self._silence_ns, 0, 0)
+                self._silences += 1
+                self._teller.tell(silent, now_s)
+
+    def _name(self, channel: int, security_id: int) -> str:
+        """An instrument as people know it."""
+        try:
+            entry = self._handler.book(channel, security_id).instrument_id
+        except KeyError:
+            entry = 0
+        symbol = self._rings.symbol(entry)
+        return f"{symbol} ({security_id})" if symbol else f"instrument {security_id}"
+
+    def _join(self, channel: ChannelLines, now_s: float) -> None:
+        recovering = self._handler.needs_recovery(channel.channel)
+        defining = self._handler.needs_definitions(channel.channel)
+        for number, joined in channel.changes(now_s, recovering=recovering, defining=defining):
+            if self._receiver.joined(number) == joined:
+                continue
+            if not joined:
+                self._receiver.leave(number)
+                continue
+            try:
+                self._receiver.join(number)
+            except ReceiverError as error:
+                if number not in self._refused:
+                    logger.warning("%s (tried again all the time)", error)
+                self._refused.add(number)
+            else:
+                self._refused.discard(number)
+
+    def _count(self) -> None:
+        counts = self._handler.counts
+        counters = self._rings.ticks.counters
+        for name, parts in _COUNTED.items():
+            value = sum(counts[part] for part in parts)
+            counters.add(name, value - self._counted[name])
+            self._counted[name] = value
+        drops = self._receiver.kernel_drops
+        counters.add("dropped_packets", drops - self._drops)
+        self._drops = drops
+        counters.add("silences", self._silences)
+        self._silences = 0
+        states = (self._handler.state(channel) for channel in self._channels)
+        counters.set("unproven_books", sum(state.stale_instruments for state in states))
+
+
+def _missing(having: set[tuple[FeedName, SideName]], *, orders: bool) -> Iterator[str]:
+    """What follows from lines that a channel does not have."""
+    feeds = {feed for feed, _ in having}
+    if not {("incremental", "A"), ("incremental", "B")} <= having:
+        yield "one incremental line only: whatever it loses is lost"
+    if "definition" not in feeds:
+        yield "no definition line: instruments are named by their numbers, or as secdef and cache have it"
+    if "snapshot" not in feeds:
+        yield "no snapshot line: after a loss a book stays STALE until its own updates have rebuilt it"
+    if orders and "orders" not in feeds:
+        yield "no line of orders: order books are right only if nothing was ever lost"
+
+
+def _handler(
+    options: CmeOptions, plan: LinePlan, feed_index: int
+) -> tuple[Handler, dict[int, Line]]:
+    """A codec that knows the channels and lines, and the lines by the numbers it gave them."""
+    handler = Handler(
+        max_instruments=options.max_instruments,
+        depth=options.depth,
+        orders=options.orders,
+        natural_refresh=options.natural_refresh,
+        max_wait_ns=round(options.max_wait_ms * _NS_PER_MS),
+        reorder_packets=options.reorder_packets,
+        recovery_entries=options.recovery_entries,
+        max_orders=options.max_orders,
+        passed_by=options.passed_by,
+        silence_ns=round(options.silence_s * _NS),
+        feed_index=feed_index,
+        **options.patterns,
+    )
+    for channel in plan.channels:
+        handler.add_channel(channel)
+    lines = {}
+    for line in plan.lines:
+        side = 0 if line.side == "A" else 1
+        lines[handler.add_line(line.channel, Feed[line.feed.upper()], side)] = line
+    return handler, lines
+
+
+def _receiver(options: CmeOptions, lines: Mapping[int, Line], handler: Handler) -> Receiver:
+    """Opens the live and the definition lines; the others wait until they are needed."""
+    specs = [
+        LineSpec(
+            number,
+            line.address,
+            line.port,
+            interface=line.interface,
+            sources=line.sources,
+            name=str(line),
+            joined=line.feed in ("incremental", "definition"),
+        )
+        for number, line in lines.items()
+    ]
+    return Receiver(
+        specs,
+        handler,
+        mode=options.mode,
+        receive_buffer_bytes=options.receive_buffer_bytes,
+        hardware_timestamps=options.hardware_timestamps,
+        cpu=options.cpu,
+        busy_poll_us=options.busy_poll_us,
+    )
