@@ -25,7 +25,8 @@ int main(int argc, char **argv) {
     wire_options o = wire_read(argc, argv);
     wire_figures f;
     int ring = !strcmp(o.mode, "packet_ring");
-    mdf_receiver *r = mdf_receiver_new(ring ? MDF_PACKET_RING : strcmp(o.mode, "busy") ? MDF_BLOCKING : MDF_BUSY);
+    int busy = !strcmp(o.mode, "busy");
+    mdf_receiver *r = mdf_receiver_new(ring ? MDF_PACKET_RING : busy ? MDF_BUSY : MDF_BLOCKING);
     mdf_packet_sink sink = {&f, take, took};
     if (!r)
         wire_fail("mdf_receiver_new");

@@ -3,7 +3,7 @@
  *     cc -O2 -std=c11 bench/net/recvmmsg.c -o recvmmsg
  *     ./recvmmsg lines=1 port=45310 cpu=1 mode=blocking
  *
- * mode blocking: MSG_WAITFORONE on one socket; epoll_wait before it where there are several. mode busy: no waiting.
+ * mode blocking: MSG_WAITFORONE on one socket; epoll_wait before it where there are several. mode busy: no wait.
  */
 #include "wire.h"
 
@@ -55,8 +55,9 @@ int main(int argc, char **argv) {
     int fd[MAX_WIRE_LINES], poll = epoll_create1(0), busy = !strcmp(o.mode, "busy");
     for (int i = 0; i < BATCH; i++) {
         part[i] = (struct iovec){slot[i], DATAGRAM};
-        message[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &part[i],
-                                             .msg_iovlen = 1, .msg_control = control[i], .msg_controllen = CONTROL};
+        message[i].msg_hdr = (struct msghdr){
+            .msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &part[i], .msg_iovlen = 1,
+            .msg_control = control[i], .msg_controllen = CONTROL};
     }
     for (uint32_t i = 0; i < o.lines; i++) {
         struct epoll_event e = {.events = EPOLLIN, .data.u32 = i};

@@ -38,7 +38,7 @@ int main(int argc, char **argv) {
         sendto(fd, payload, o.bytes, 0, (struct sockaddr *)&to[0], sizeof to[0]);
         nanosleep(&pause, NULL);
     }
-    printf("{\"sent\": %lu, \"refused\": %ld, \"wall_ns\": %ld}\n", (unsigned long)o.packets * o.lines, (long)refused,
-           (long)wall);
+    printf("{\"sent\": %lu, \"refused\": %ld, \"wall_ns\": %ld}\n", (unsigned long)o.packets * o.lines,
+           (long)refused, (long)wall);
     return 0;
 }

@@ -7,6 +7,7 @@
                     tail    ring         ─► lines or JSON lines
                     doctor  /dev/shm     ─► who writes, who reads, what is wrong
                     decode  captures     ─► messages, field by field
+                    record  network      ─► a capture file
                     sim     seed         ─► UDP of a venue that does not exist
 
 A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in

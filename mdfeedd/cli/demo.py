@@ -1,8 +1,9 @@
-"""``mdfeedd demo``: the whole system on a synthetic market, watched while it runs and checked at the end."""
+"""``mdfeedd demo``: the whole system on a market that does not exist, watched while it runs and checked at the end."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -19,8 +20,10 @@ from mdfeedd.cli.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mdfeedd.cli.demo_venue import Account, Channel
     from mdfeedd.cli.probe import Probes
     from mdfeedd.cli.stored import Stored
+    from mdfeedd.cli.supervised import View
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import RingInfo
 
@@ -33,11 +36,16 @@ MAX_RATE: Final = 5_000_000.0
 _TABLE_COLUMNS: Final = 72  # a narrower terminal gets lines
 
 _EPILOG: Final = """\
-Three feeds in three processes trade 20 made-up instruments (futures, equities, currencies) in real time, through
-the same supervisor, rings and consumers that real feeds use. One consumer makes bars, one stores everything as
-Parquet. The numbers on the screen are those of shared memory; the latency is from the feed's stamp, before it
-publishes, to this process having read the tick. At the end the rows in the files are counted and compared with
-what was published. No account, no network, no root; the rings are removed at the end, the files stay.
+Three feeds in three processes follow 20 made-up instruments (futures, equities, currencies) in real time, through
+the same supervisor, rings and consumers that real feeds use. The futures come as packets of CME MDP 3.0 on a
+line A and a line B (UDP on 127.0.0.1) from a venue in a process of its own, whose network loses packets on
+purpose: what one line loses the other has, what both lose is told as a gap and recovered from snapshots.
+
+One consumer makes bars, one stores everything as Parquet. The numbers on the screen are those of shared memory
+(what the network lost is the venue's own report); the latency is from the feed's stamp, before it publishes, to
+this process having read the tick, for the futures from the kernel's stamp of the packet. At the end the rows
+in the files are counted and compared with what was published. No account, no network, no root; the rings are
+removed at the end, the files stay.
 
 examples:
   mdfeedd demo
@@ -178,30 +186,58 @@ def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tup
     """Run it; what came of it, taken before the rings are removed."""
     from mdfeedd.cli import supervised
     from mdfeedd.cli.demo_plan import BARS_RING, TICK_RINGS, plan
-    from mdfeedd.cli.demo_view import Watch, show_lines, show_table
+    from mdfeedd.cli.demo_venue import playing
     from mdfeedd.cli.probe import Probes
     from mdfeedd.daemon import log
     from mdfeedd.daemon.supervisor import Supervisor
 
-    planned = plan(arguments.rate, arguments.bars, shm_dir, out, viewers=1)
-    log.setup(planned.log, "demo")
-    supervised.quiet()
-    supervisor = Supervisor(planned)
-    probes = Probes.start(TICK_RINGS, BARS_RING, shm_dir)
-    watch = Watch(probes, shm_dir, arguments.seconds)
+    with playing(arguments.rate, arguments.seconds) as channel:
+        lines = None if channel is None else channel.lines
+        planned = plan(arguments.rate, arguments.bars, shm_dir, out, viewers=1, lines=lines)
+        log.setup(planned.log, "demo")
+        supervised.quiet()
+        supervisor = Supervisor(planned)
+        probes = Probes.start(TICK_RINGS, BARS_RING, shm_dir)
+        try:
+            stopped = supervised.supervise(
+                supervisor,
+                _view(arguments, out, shm_dir, probes, channel),
+                None if channel is None else channel.end,
+            )
+        finally:
+            probes.stop()
+        return stopped, _Result.take(supervisor, probes, out, shm_dir, channel)
+
+
+def _view(
+    arguments: argparse.Namespace,
+    out: Path | None,
+    shm_dir: str,
+    probes: Probes,
+    channel: Channel | None,
+) -> View:
+    """What is shown beside the running supervisor, until the time is over. It lets the venue begin."""
+    from mdfeedd.cli.demo_plan import readers
+    from mdfeedd.cli.demo_view import Watch, show_lines, show_table
+
+    watch = Watch(probes, shm_dir, arguments.seconds, channel)
     console = _console()
 
     async def view(running: Supervisor) -> None:
-        if console is None:
-            await show_lines(watch, running)
-        else:
-            await show_table(watch, running, console)
+        beginning = None
+        if channel is not None:
+            attached = readers(out, viewers=1)
+            beginning = asyncio.ensure_future(channel.begin_when_ready(attached, shm_dir))
+        try:
+            if console is None:
+                await show_lines(watch, running)
+            else:
+                await show_table(watch, running, console)
+        finally:
+            if beginning is not None:
+                beginning.cancel()
 
-    try:
-        stopped = supervised.supervise(supervisor, view)
-    finally:
-        probes.stop()
-    return stopped, _Result.take(supervisor, probes, out, shm_dir)
+    return view
 
 
 def _console() -> Any:
@@ -223,6 +259,7 @@ class _Result:
     stored_error: str
     troubles: list[str]
     probes: Probes
+    account: Account | None
 
     @classmethod
     def take(
@@ -231,14 +268,16 @@ class _Result:
         probes: Probes,
         out: Path | None,
         shm_dir: str,
+        channel: Channel | None,
     ) -> _Result:
         from mdfeedd.cli import stored
-        from mdfeedd.cli.demo_plan import RINGS
+        from mdfeedd.cli.demo_plan import READ_RINGS, WIRED
+        from mdfeedd.cli.demo_venue import Account
         from mdfeedd.ring import RingError
         from mdfeedd.ring.inspect import inspect
 
         rings = {}
-        for ring in RINGS:
+        for ring in READ_RINGS:
             with contextlib.suppress(RingError):  # never made: the troubles say why
                 rings[ring] = inspect(ring, shm_dir)
         found, error = None, ""
@@ -252,7 +291,11 @@ class _Result:
             f"{c.label}: {_how_it_ended(c)}" for c in supervisor.children if _ended_badly(c)
         ]
         troubles += [str(p.error) for p in (*probes.ticks, probes.bars) if p.error is not None]
-        return cls(rings, found, error, troubles, probes)
+        account = None
+        if channel is not None:
+            account = Account.take(channel, rings.get(WIRED), probes)
+            troubles += [channel.trouble] if channel.trouble else []
+        return cls(rings, found, error, troubles, probes, account)
 
     def counted(self, name: str) -> int:
         """A counter, over all feeds."""
@@ -278,8 +321,6 @@ class _Result:
         quotes, trades = self.counted("published_quotes"), self.counted("published_trades")
         bars = self.rings[BARS_RING].published if BARS_RING in self.rings else 0
         lost, unseen = self.lost(by_view=False), self.lost(by_view=True)
-        latencies = self.probes.latencies()
-        low, high = (units.duration(latencies.percentile_ns(p)) for p in (50, 99))
         instruments = sum(venue.instruments for venue in VENUES)
         complete = self._complete(quotes, trades, bars)
         print(
@@ -288,13 +329,14 @@ class _Result:
         )
         kinds = f"{units.count(quotes)} quotes, {units.count(trades)} trades"
         whom = f"and {units.count(unseen)} by this terminal" if unseen else "by any reader"
-        for name, value, remark in (
+        for name, value, remark in [
             ("ticks in", units.count(quotes + trades), kinds),
             ("ticks stored", self._stored_ticks(), complete),
             ("bars", units.count(bars), f"of 1 s and {arguments.bars} s"),
             ("lost", units.count(lost), whom),
-            ("latency", f"p50 {low}", f"p99 {high}, from publish to read in this process"),
-        ):
+            *([] if self.account is None else self.account.rows()),
+            *self._latencies(),
+        ]:
             print(f"  {name:14}{value:>12}   {remark}")
         for trouble in self.troubles:
             print(f"\ntrouble: {trouble}")
@@ -302,6 +344,26 @@ class _Result:
             print("\n" + "\n".join(_looking(arguments, self.stored)))
         sound = not lost and not self.troubles and quotes + trades > 0
         return 0 if sound and complete in {_NOTHING, _ALL} else 1
+
+    def _latencies(self) -> list[tuple[str, str, str]]:
+        """Rows: of the feeds that stamp what they publish, and of the one that has the kernel's stamps."""
+        from mdfeedd.cli.demo_plan import TICK_RINGS, WIRED
+
+        wired = [] if self.account is None else [WIRED]
+        rows = []
+        for name, rings, path in (
+            (
+                "latency",
+                [r for r in TICK_RINGS if r not in wired],
+                "publish to read in this process",
+            ),
+            ("UDP latency", wired, "kernel over decoder, book and ring to read in this process"),
+        ):
+            latencies = self.probes.latencies(rings)
+            low, high = (units.duration(latencies.percentile_ns(p)) for p in (50, 99))
+            if rings:
+                rows.append((name, f"p50 {low}", f"p99 {high}, from {path}"))
+        return rows
 
     def _stored_ticks(self) -> str:
         return "-" if self.stored is None else units.count(self.stored.ticks)

@@ -1,16 +1,21 @@
-"""The demo as a plan: three synthetic feeds, a bars consumer, a batch consumer that stores it all."""
+"""The demo as a plan: a feed of CME packets, two synthetic ones, a bars consumer, and one that stores it all.
+
+Where UDP does not work, all three feeds are synthetic.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon import config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from mdfeedd.daemon.plan import Plan
+    from mdfeedd.sim.cme.lines import Line
 
 BARS_RING: Final = "demo-bars"
 BARS: Final = "bars"
@@ -20,6 +25,14 @@ LEAST_CAPACITY: Final = 65_536
 MOST_CAPACITY: Final = 1 << 22  # 256 MiB
 BARS_CAPACITY: Final = 16_384
 INSTRUMENTS_CAPACITY: Final = 1024
+CHANNEL: Final = 310
+HOST: Final = "127.0.0.1"
+WIRE_SHARE: Final = 0.15  # of the ticks: those that come as packets ...
+MOST_WIRE_RATE: Final = 1_500.0  # ... a third of what the venue, in Python, makes on one core
+TICKS_PER_EVENT: Final = 0.9  # of the simulated venue
+RECEIVE_BUFFER: Final = 4 << 20  # of each line, bytes
+MAX_WAIT_MS: Final = 500.0  # for the other line: the venue may be out of breath
+MOST_ENTRIES: Final = 65_536  # of updates that wait for a snapshot, and of orders
 _OVERHEAD: Final = 1 << 20  # header, counters, instruments, registry of a ring, generously
 
 
@@ -38,8 +51,21 @@ class Venue:
 
 
 VENUES: Final = (Venue("futures", 8, 0.5), Venue("equities", 8, 0.35), Venue("fx", 4, 0.15))
+WIRED: Final = VENUES[0].feed  # the feed that reads packets, where that is possible
+ORDERS_RING: Final = f"{WIRED}.orders"
 TICK_RINGS: Final = tuple(venue.feed for venue in VENUES)
-RINGS: Final = (*TICK_RINGS, BARS_RING)
+READ_RINGS: Final = (*TICK_RINGS, BARS_RING)
+RINGS: Final = (*READ_RINGS, ORDERS_RING)
+
+
+def rates(rate: float, *, wired: bool) -> dict[str, float]:
+    """Ticks per second of each feed, `rate` in all."""
+    if not wired:
+        return {venue.feed: rate * venue.share for venue in VENUES}
+    first = min(rate * WIRE_SHARE, MOST_WIRE_RATE)
+    others = sum(venue.share for venue in VENUES[1:])
+    shares = {venue.feed: (rate - first) * venue.share / others for venue in VENUES[1:]}
+    return {WIRED: first} | shares
 
 
 def capacity(rate: float) -> int:
@@ -50,26 +76,45 @@ def capacity(rate: float) -> int:
 
 def needed_bytes(rate: float) -> int:
     """Shared memory that the rings of the demo take, at most."""
-    ticks = sum(64 * capacity(rate * venue.share) for venue in VENUES)
-    return ticks + 128 * BARS_CAPACITY + len(RINGS) * _OVERHEAD
+    ticks = max(
+        sum(64 * capacity(each) for each in rates(rate, wired=wired).values())
+        for wired in (True, False)
+    )
+    orders = 64 * capacity(MOST_WIRE_RATE)
+    return ticks + orders + 128 * BARS_CAPACITY + len(RINGS) * _OVERHEAD
 
 
-def plan(rate: float, bars_s: int, shm_dir: str, out: Path | None, viewers: int) -> Plan:
-    """The plan: `rate` ticks/s in all, `viewers` readers besides its own, no store without `out`."""
-    attached = viewers + (1 if out is None else 2)
+def readers(out: Path | None, viewers: int) -> int:
+    """How many consumers each ring of ticks has."""
+    return viewers + (1 if out is None else 2)
+
+
+def plan(
+    rate: float,
+    bars_s: int,
+    shm_dir: str,
+    out: Path | None,
+    *,
+    viewers: int,
+    lines: Sequence[Line] | None = None,
+) -> Plan:
+    """The plan: `rate` ticks/s in all, `viewers` readers besides its own, no store without `out`.
+
+    lines: where the packets of the first feed come; without, it is synthetic like the others.
+    """
+    attached = readers(out, viewers)
+    each = rates(rate, wired=lines is not None)
     feeds = [
         {
             "name": venue.feed,
-            "vendor": "synthetic",
-            "capacity": capacity(rate * venue.share),
+            "capacity": capacity(each[venue.feed]),
             "instruments_capacity": INSTRUMENTS_CAPACITY,
-            "options": {
-                "market": venue.market,
-                "instruments": venue.instruments,
-                "rate": rate * venue.share,
-                "wait_consumers": attached,
-            },
         }
+        | (
+            {"vendor": "cme", "options": _cme(lines)}
+            if lines is not None and venue.feed == WIRED
+            else {"vendor": "synthetic", "options": _synthetic(venue, each[venue.feed], attached)}
+        )
         for venue in VENUES
     ]
     bars = {
@@ -85,16 +130,47 @@ def plan(rate: float, bars_s: int, shm_dir: str, out: Path | None, viewers: int)
     store = {
         "name": STORE,
         "type": "batch",
-        "rings": list(RINGS),
+        "rings": list(READ_RINGS),
         "options": {"sink": {"type": "parquet", "path": str(out)}},
     }
     return config.check(
         {
             "shm_dir": shm_dir,
             "metrics": None,
-            "log": {"level": "warning"},
+            "log": {"level": "warning" if lines is None else "error"},  # gaps are told by the view
             "feeds": feeds,
             "consumers": [bars] if out is None else [bars, store],
         },
         "demo",
     )
+
+
+def _synthetic(venue: Venue, rate: float, attached: int) -> dict[str, Any]:
+    return {
+        "market": venue.market,
+        "instruments": venue.instruments,
+        "rate": rate,
+        "wait_consumers": attached,
+    }
+
+
+def _cme(lines: Sequence[Line]) -> dict[str, Any]:
+    return {
+        "lines": [
+            {
+                "channel": CHANNEL,
+                "feed": line.feed.name.lower(),
+                "side": "AB"[line.side],
+                "address": line.address,
+                "port": line.port,
+            }
+            for line in lines
+        ],
+        "orders": True,
+        "max_wait_ms": MAX_WAIT_MS,
+        "max_instruments": INSTRUMENTS_CAPACITY,
+        "max_orders": MOST_ENTRIES,
+        "recovery_entries": MOST_ENTRIES,
+        "receive_buffer_bytes": RECEIVE_BUFFER,
+        "cache_dir": "",
+    }

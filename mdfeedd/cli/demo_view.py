@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli import units
-from mdfeedd.cli.demo_plan import BARS_RING, RINGS, TICK_RINGS
+from mdfeedd.cli.demo_plan import BARS_RING, READ_RINGS, TICK_RINGS, WIRED
+from mdfeedd.cli.demo_venue import Account
 from mdfeedd.cli.probe import CONSUMER, LastBar, Latencies, Probes
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import RingInfo, inspect
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from mdfeedd.cli.demo_venue import Channel
     from mdfeedd.cli.probe import Last
     from mdfeedd.daemon.supervisor import Supervisor
 
@@ -64,6 +66,7 @@ class Frame:
     before: Snapshot
     probes: Probes
     troubles: list[str] = field(default_factory=list)
+    account: Account | None = None
 
     def rate(self, rings: tuple[str, ...] = TICK_RINGS) -> float:
         """Ticks a second over the last seconds; NaN in the first moment."""
@@ -91,10 +94,13 @@ class Frame:
 class Watch:
     """Looks at the rings, and remembers enough to say what the last seconds were like."""
 
-    def __init__(self, probes: Probes, shm_dir: str, seconds: float) -> None:
+    def __init__(
+        self, probes: Probes, shm_dir: str, seconds: float, channel: Channel | None = None
+    ) -> None:
         self.probes = probes
         self.shm_dir = shm_dir
         self.seconds = seconds
+        self.channel = channel
         self.since: float | None = None  # when trading began
         self._past: list[Snapshot] = []
 
@@ -111,6 +117,10 @@ class Watch:
         troubles = [
             f"{child.label}: {child.last_exit}" for child in supervisor.children if child.last_exit
         ]
+        account = None
+        if self.channel is not None:
+            account = Account.take(self.channel, now.rings.get(WIRED), self.probes)
+            troubles = [self.channel.check(), *troubles] if self.channel.check() else troubles
         return Frame(
             elapsed_s,
             self.seconds,
@@ -119,11 +129,12 @@ class Watch:
             self._past[0],
             self.probes,
             troubles,
+            account,
         )
 
     def _snapshot(self) -> Snapshot:
         rings = {}
-        for ring in RINGS:
+        for ring in READ_RINGS:
             try:
                 rings[ring] = inspect(ring, self.shm_dir)
             except RingError:
@@ -139,8 +150,13 @@ class Watch:
 async def show_lines(watch: Watch, supervisor: Supervisor) -> None:
     """One line a second, until the time is over."""
     shown = 0
+    told: set[str] = set()
     while True:
         frame = watch.look(supervisor)
+        for trouble in frame.troubles:
+            if trouble not in told:
+                told.add(trouble)
+                print(f"trouble: {trouble}", flush=True)
         if frame.elapsed_s >= shown + LINE_S:
             shown = int(frame.elapsed_s)
             print(line(frame), flush=True)
@@ -165,6 +181,8 @@ def line(frame: Frame) -> str:
         f"lost {units.count(lost)}",
         f"bars {units.count(frame.now.published(BARS_RING))}",
     ]
+    if frame.account is not None:
+        words.append(f"gaps {frame.account.gaps}, {frame.account.recovered} recovered")
     first = next(iter(_lasts(frame)), None)
     if first is not None and first.quote is not None:
         bid, ask = _touch(first)
@@ -204,10 +222,12 @@ def _draw(frame: Frame, width: int, height: int) -> RenderableType:
     parts: list[RenderableType] = [head, ""]
     parts += [Text(trouble, "bold red") for trouble in frame.troubles[:2]]
     feeds, readers = _feeds(frame), _readers(frame)
+    if frame.account is not None:
+        parts += [Text(frame.account.sentence(), "dim", no_wrap=not wide), ""]
     if wide:
-        left = Group(feeds, "", readers, "", _bars(frame, max(3, height - 22)))
+        left = Group(feeds, "", readers, "", _bars(frame, max(3, height - 20 - len(parts))))
         grid = Table.grid(padding=(0, 4))
-        grid.add_row(left, _prices(frame, height - 5))
+        grid.add_row(left, _prices(frame, height - 3 - len(parts)))
         return Group(*parts, grid)
     room = height - _FIXED_LINES - len(parts)
     bars = max(2, room // 4)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd import __version__
-from mdfeedd.cli import check, decode, demo, doctor, replay, run, sim, tail
+from mdfeedd.cli import check, decode, demo, doctor, record, replay, run, sim, tail
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (demo, replay, run, check, tail, doctor, decode, sim):
+    for command in (demo, replay, run, check, tail, doctor, decode, record, sim):
         command.add(commands)
     return parser
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdfeedd.ring import Reader, RingError, RingMissing
-from mdfeedd.tick import BAR, QUOTE, TICK, TRADE, Kind
+from mdfeedd.tick import BAR, GAP, QUOTE, TICK, TRADE, GapReason, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
@@ -128,6 +128,10 @@ class TickProbe(_RingProbe):
         super().__init__(ring, directory, stop)
         self.latencies = Latencies()
         self.last: dict[int, Last] = {}
+        self.gaps = (
+            0  # told of the whole feed for lost packets, and those of which it has recovered
+        )
+        self.recovered = 0
         self.first_ns = 0  # ts_recv of the first and the last tick
         self.last_ns = 0
 
@@ -139,6 +143,8 @@ class TickProbe(_RingProbe):
         self.latencies.add(now_ns - records["ts_recv"])
         self.first_ns = self.first_ns or int(records["ts_recv"][0])
         self.last_ns = int(records["ts_recv"][-1])
+        self.gaps += _losses(records, Kind.GAP)
+        self.recovered += _losses(records, Kind.RECOVERED)
         for kind, dtype in ((Kind.QUOTE, QUOTE), (Kind.TRADE, TRADE)):
             rows = np.flatnonzero(records["kind"] == kind)[::-1]  # latest first
             ids, places = np.unique(records["instrument_id"][rows], return_index=True)
@@ -154,6 +160,12 @@ class TickProbe(_RingProbe):
                     last.quote = row
                 else:
                     last.trade = row
+
+
+def _losses(records: npt.NDArray[np.void], kind: Kind) -> int:
+    """How many say this of packets that the feed, not one of its instruments, has lost."""
+    rows = records[records["kind"] == kind].view(GAP)
+    return int(np.sum((rows["reason"] == GapReason.PACKET_LOSS) & (rows["instrument_id"] == 0)))
 
 
 @dataclass(slots=True)
@@ -215,6 +227,14 @@ class Probes:
         first = min(probe.first_ns for probe in self.ticks)
         return (max(probe.last_ns for probe in self.ticks) - first) / 1e9 if first else 0.0
 
-    def latencies(self) -> Latencies:
-        """Of all rings together."""
-        return Latencies(np.sum([probe.latencies.counts for probe in self.ticks], axis=0))
+    def latencies(self, rings: Collection[str]) -> Latencies:
+        """Of these rings together."""
+        together = Latencies()
+        for probe in self.ticks:
+            if probe.ring in rings:
+                together.counts += probe.latencies.counts
+        return together
+
+    def tick(self, ring: str) -> TickProbe:
+        """That of a ring."""
+        return next(probe for probe in self.ticks if probe.ring == ring)

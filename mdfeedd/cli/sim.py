@@ -119,6 +119,13 @@ def _add_faults(cme: argparse.ArgumentParser) -> None:
         metavar="S",
         help="channel resets (none)",
     )
+    cme.add_argument(
+        "--hole-every",
+        type=units.number(0, 1e6),
+        default=0.0,
+        metavar="S",
+        help="lose a few packets of line I on both sides (never)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -172,6 +179,7 @@ def _options(arguments: argparse.Namespace) -> PublisherOptions:
             skew_ns=_skew(arguments.skew),
             cuts=tuple(_cut(text) for text in arguments.cut),
             reset_every_s=arguments.reset_every,
+            hole_every_s=arguments.hole_every,
         )
     except ValueError as error:
         _misused(str(error))
@@ -241,6 +249,10 @@ def _tell_end(publisher: Publisher, seconds: float) -> None:
         lost = publisher.network.lost_packets[line.feed, line.side]
         told = f", {units.count(lost)} lost" if lost else ""
         print(f"  {line}: {units.count(counts.packets[line])}{told}")
+    report = publisher.report()
+    if report.holes:
+        told = f"{units.of(report.holes, 'hole')}, {units.of(report.uncovered, 'packet')}"
+        print(f"  lost on both sides of line I: {told}")
     if counts.refused:
         print(f"  {units.of(counts.refused, 'datagram')} refused by this host")
     if counts.skipped_ns:

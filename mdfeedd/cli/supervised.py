@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     View = Callable[[Supervisor], Awaitable[None]]
+    Before = Callable[[], Awaitable[None]]
 
 
 TERMINATED: Final = 128 + signal.SIGTERM
@@ -28,13 +29,16 @@ class Stopped(enum.Enum):
     BY_INTERRUPT = "by Ctrl-C"
 
 
-def supervise(supervisor: Supervisor, view: View | None = None) -> Stopped:
+def supervise(
+    supervisor: Supervisor, view: View | None = None, before_stop: Before | None = None
+) -> Stopped:
     """Start, wait until all has ended, the view returns or a signal comes, and stop in order.
 
+    `before_stop` is for what feeds the feeds: it ends that, so that they still get what was under way.
     A second Ctrl-C kills the children and raises `KeyboardInterrupt`. Raises `Trouble` if it cannot start.
     """
     try:
-        return asyncio.run(_supervise(supervisor, view))
+        return asyncio.run(_supervise(supervisor, view, before_stop))
     except StartError as error:
         raise Trouble(str(error)) from None
 
@@ -57,7 +61,9 @@ def quiet() -> None:
     logging.getLogger("mdfeedd.daemon.supervisor").setLevel(logging.CRITICAL)
 
 
-async def _supervise(supervisor: Supervisor, view: View | None) -> Stopped:
+async def _supervise(
+    supervisor: Supervisor, view: View | None, before_stop: Before | None
+) -> Stopped:
     loop = asyncio.get_running_loop()
     running = asyncio.current_task()
     assert running is not None
@@ -78,6 +84,8 @@ async def _supervise(supervisor: Supervisor, view: View | None) -> Stopped:
     end = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+        if before_stop is not None:
+            await before_stop()
         await supervisor.stop()
     except asyncio.CancelledError:  # the second Ctrl-C
         raise KeyboardInterrupt from None

@@ -16,6 +16,7 @@ from mdfeedd.tick import (
     DEFINITION,
     GAP,
     IMBALANCE,
+    PRICE_UNDEF,
     QUOTE,
     STATISTIC,
     STATUS,
@@ -293,7 +294,8 @@ def _tick_text(tick: dict[str, Any], decimals: int) -> str:
         trading, quoting = words.get(tick["is_trading"]), words.get(tick["is_quoting"])
         return f"state {tick['state']} reason {tick['reason']} trading {trading} quoting {quoting}"
     if kind == Kind.STATISTIC:
-        return f"type {tick['type']} price {price('price')} quantity {tick['quantity']}"
+        quantity = "-" if tick["quantity"] == PRICE_UNDEF else tick["quantity"]
+        return f"type {tick['type']} price {price('price')} quantity {quantity}"
     if kind == Kind.IMBALANCE:
         paired, surplus = tick["paired_size"], tick["imbalance_size"]
         return f"paired {paired} imbalance {surplus} ref {price('ref_price')}"

@@ -141,7 +141,7 @@ SCRAPE_DURATION: Final = Metric(
 
 # ------------------------------------------------------------------------- derived from the lists in C
 
-_GAUGES: Final = frozenset({"pending_records", "unproven_books"})
+_GAUGES: Final = frozenset({"pending_records", "unproven_books", "latency_ns"})
 _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     # counter: (name without prefix and suffix, extra label, its value)
     "published_quotes": ("tick_published", "kind", "quote"),

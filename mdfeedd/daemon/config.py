@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 
 from mdfeedd.daemon import plugins, yaml12
 from mdfeedd.daemon.plan import (
-    BARS_SUFFIX,
+    FEED_SUFFIXES,
     ChildPlan,
     CycleError,
     LogPlan,
@@ -26,6 +26,7 @@ from mdfeedd.daemon.plan import (
     Plan,
     instance,
     jsonable,
+    rings_of_feed,
 )
 from mdfeedd.daemon.problems import ConfigError, Mark, Problem, Problems, suggest
 from mdfeedd.daemon.schema import blame, fill
@@ -45,7 +46,7 @@ MAX_FEEDS: Final = 255
 MAX_CONSUMERS: Final = 128
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,31}")
-_RESERVED_ENDS: Final = (BARS_SUFFIX, ".readers", ".new")
+_RESERVED_ENDS: Final = (*FEED_SUFFIXES, ".readers", ".new")
 SINK_KEY: Final = "sink"
 """In the options of a consumer with the fields of `_SINK_FIELDS`: a mapping of `type` and the sink's options."""
 _SINK_FIELDS: Final = ("sink_type", "sink_options")
@@ -324,7 +325,7 @@ class _Checker:
         """No ring has two writers."""
         writers: dict[str, ChildPlan] = {}
         for feed in feeds:
-            writers[feed.plan.name] = writers[feed.plan.name + BARS_SUFFIX] = feed.plan
+            writers |= dict.fromkeys(rings_of_feed(feed.plan.name), feed.plan)
         for consumer in consumers:
             for ring in consumer.plan.outputs:
                 place = consumer.node.at(("options", OUTPUT_KEY)).mark
@@ -383,7 +384,7 @@ def _declared(items: list[Node]) -> set[str]:
     rings = set()
     for item in items:
         if (name := _text_at(item, "name")) is not None and _text_at(item, "vendor") is not None:
-            rings |= {name, name + BARS_SUFFIX}
+            rings.update(rings_of_feed(name))
         if (output := _text_at(item, "options", OUTPUT_KEY)) is not None:
             rings.add(output)
     return rings

@@ -28,6 +28,13 @@ Kind = Literal["feed", "consumer"]
 KINDS: Final[tuple[Kind, ...]] = typing.get_args(Kind)
 BARS_SUFFIX: Final = ".bars"
 """A feed's second ring, made when the vendor's first bar comes: its name is the feed's plus this."""
+FEED_SUFFIXES: Final = (BARS_SUFFIX, ".depth", ".orders")
+"""Of all rings that a feed may make besides its own: bars of the vendor, books, orders."""
+
+
+def rings_of_feed(name: str) -> tuple[str, ...]:
+    """All rings that a feed of this name may make, its own first."""
+    return (name, *(name + suffix for suffix in FEED_SUFFIXES))
 
 
 class Exit(enum.IntEnum):
@@ -98,7 +105,7 @@ class Plan:
     def order(self) -> list[ChildPlan]:
         """Feeds, then consumers so that a ring's writer comes before its readers. Raises `CycleError`."""
         ready = [*self.feeds]
-        made = {ring for feed in self.feeds for ring in (feed.name, feed.name + BARS_SUFFIX)}
+        made = {ring for feed in self.feeds for ring in rings_of_feed(feed.name)}
         waiting = collections.deque(self.consumers)
         stuck = 0
         while waiting and stuck < len(waiting):
@@ -120,7 +127,7 @@ class Plan:
             child
             for child in (*self.feeds, *self.consumers)
             if any(
-                ring in child.writes or (child.kind == "feed" and ring == child.name + BARS_SUFFIX)
+                ring in child.writes or (child.kind == "feed" and ring in rings_of_feed(child.name))
                 for ring in consumer.rings
             )
         ]

@@ -6,6 +6,7 @@ additions as they happen, because a look-up that misses looks at the table's ver
 
 from __future__ import annotations
 
+import time
 import weakref
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,6 +18,7 @@ __all__ = ["Instrument", "Instruments", "WriterInstruments"]
 
 INDEX_BITS: Final = 24
 _INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+REFRESH_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class Instruments:
         self._reader: weakref.ref[_ReadTable] | None = weakref.ref(reader)
         self._version = -1
         self._seen = 0
+        self._looked_s = 0.0
         self._by_id: dict[int, Instrument] = {}
         self._ids: dict[str, list[int]] = {}
 
@@ -92,14 +95,25 @@ class Instruments:
         self._seen = count
         self._version = version
 
+    def _is_dated(self) -> bool:
+        """Whether the table has changed, and not been looked at lately: to look at all of it takes a while."""
+        reader = None if self._reader is None else self._reader()
+        if reader is None or reader.closed or reader.instruments_version == self._version:
+            return False
+        now_s = time.monotonic()
+        if now_s - self._looked_s < REFRESH_S:
+            return False
+        self._looked_s = now_s
+        return True
+
     def freeze(self) -> None:
         """Take over what is there and look no more: the reader is about to attach to another ring."""
         self.refresh()
         self._reader = None
 
     def get(self, instrument_id: int) -> Instrument | None:
-        """The entry, or None."""
-        if instrument_id not in self._by_id:
+        """The entry, or None. A name that changes, from a vendor's number to a symbol, is seen within `REFRESH_S`."""
+        if instrument_id not in self._by_id or self._is_dated():
             self.refresh()
         return self._by_id.get(instrument_id)
 

@@ -400,7 +400,8 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(stale_books, "books that lost updates")                                                           \
     X(recovered_books, "books put right again, by a snapshot or by their own updates")                  \
     X(unproven_books, "books that may be wrong now")                                                    \
-    X(silences, "times that all lines of a channel were mute")
+    X(silences, "times that all lines of a channel were mute")                                          \
+    X(latency_ns, "arrival less the venue's sending time, of the latest packet: two clocks, in ns")
 
 /* Counters of a consumer: the same, in mdf_consumer.app. */
 #define MDF_CONSUMER_COUNTERS(X)                                                                        \

@@ -12,12 +12,20 @@ import pytest
 import yaml
 
 from mdfeedd.daemon import config, plugins
+from mdfeedd.sim.cme.lines import config_xml, unicast_lines
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((REPOSITORY / "config").glob("*.yaml"))
 SHOWN = REPOSITORY / "config" / "mdfeedd.yaml"
 OURS = [(group, name) for group, names in plugins.BUILTIN.items() for name in names]
 NEEDED = {"parquet": "pyarrow"}
+
+
+@pytest.fixture(autouse=True)
+def simulated_channel(tmp_path, monkeypatch):
+    """Where the examples are read there is the config.xml that `mdfeedd sim cme` would have written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.xml").write_text(config_xml(310, unicast_lines()))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

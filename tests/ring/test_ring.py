@@ -459,3 +459,16 @@ def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
         child.send_signal(signal.SIGINT)
         assert child.communicate(timeout=20)[0] == "interrupted\n"
         assert child.returncode == 0
+
+
+def test_name_that_changes_in_place_is_seen_by_a_reader(shm_dir):
+    with Writer("renamed", directory=shm_dir) as writer:
+        number = writer.instruments.add("4711", vendor_id=4711)
+        with Reader("renamed", directory=shm_dir) as reader:
+            assert reader.instruments.symbol(number) == "4711"
+            entry = writer.instrument_get(0)
+            writer.instrument_put(0, (*entry[:10], "ESZ6", entry[11]))
+            deadline = time.monotonic() + 10
+            while reader.instruments.symbol(number) != "ESZ6":
+                assert time.monotonic() < deadline
+            assert reader.instruments.ids("ESZ6") == [number]

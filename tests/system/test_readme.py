@@ -57,7 +57,9 @@ def test_every_command_of_the_table_exists() -> None:
     from mdfeedd.cli import main
 
     names = set(re.findall(r"^\| `mdfeedd (\w+)", README, flags=re.MULTILINE))
-    assert names == {"demo", "replay", "run", "check", "tail", "doctor"}
+    assert names == {
+        "demo", "replay", "run", "check", "tail", "doctor", "decode", "record", "sim"
+    }  # fmt: skip
     for name in sorted(names):
         with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as done:
             main([name, "--help"])

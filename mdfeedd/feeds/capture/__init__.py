@@ -7,11 +7,11 @@
     .pcapng  .gz, .zst       Decoder ─┘   merge by time  `─► unlisted: counted
                                               `─► packets(), samples(): CapturedPacket, for tools
 
-    live sockets, simulation ──► PacketSink: CaptureWriter ──► file.pcapng
+    sockets (Recorder), simulation ──► PacketSink: CaptureWriter ──► file.pcapng
 
 `capture.h` knows the containers, `capture_net.h` the way from a frame to the payload of UDP, `capture_play.h`
 merges and keeps the time of the taker's timers; they do no I/O. `files.py` opens, maps and decompresses,
-`reader.py` joins them. `writer.py` writes.
+`reader.py` joins them. `writer.py` writes, `recorder.py` lets it write what sockets bring.
 
 Who owns what: a piece of a file is kept by its decoder until the next; a payload is valid during the call.
 Limits: CAP_MAX_* in the headers (bytes of a packet and a block, interfaces, destinations, datagrams in

@@ -392,7 +392,7 @@ cdef class BlockBuffer(PacketSink):
 
     @property
     def counts(self):
-        """`packets` and `payload_bytes` taken; `dropped` (buffer full), `refused` (too long, unknown line)."""
+        """`packets` and `payload_bytes` taken; `dropped` (buffer full) and `refused` (too long, no line)."""
         return {"packets": self.w.packets, "payload_bytes": self.w.payload_bytes,
                 "dropped": self.w.dropped, "refused": self.w.refused}
 

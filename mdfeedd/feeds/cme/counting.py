@@ -51,3 +51,4 @@ class Counting:
             self._counted[name] = value
         states = (self._handler.state(channel) for channel in channels)
         self._counters.set("unproven_books", sum(state.stale_instruments for state in states))
+        self._counters.set("latency_ns", max(0, self._handler.latency_ns))

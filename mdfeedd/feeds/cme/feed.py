@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mdfeedd.feeds.cme.codec import Event, EventCode, Feed, Handler
+from mdfeedd.feeds.cme.counting import Counting
 from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
 from mdfeedd.feeds.cme.options import CmeOptions
@@ -43,26 +44,6 @@ BEAT_S: Final = 0.1
 
 _NS: Final = 1_000_000_000
 _NS_PER_MS: Final = 1_000_000
-
-_COUNTED: Final[dict[str, tuple[str, ...]]] = {
-    "received_bytes": ("bytes",),
-    "received_records": ("messages",),
-    "skipped_records": ("skipped",),
-    "unknown_records": ("unknown",),
-    "unmapped_records": ("unmapped",),
-    "gaps": ("gaps",),
-    "published_quotes": ("quotes",),
-    "published_trades": ("trades",),
-    "published_others": ("others",),
-    "received_packets": ("packets",),
-    "duplicate_packets": ("duplicates",),
-    "late_packets": ("late",),
-    "lost_packets": ("lost",),
-    "malformed_packets": ("malformed", "misplaced", "oversize"),
-    "stale_books": ("stale",),
-    "recovered_books": ("snapshots", "natural"),
-}
-"""Counter of the ring: what of the codec's counts adds up to it."""
 
 
 class CmeFeed:
@@ -91,6 +72,8 @@ class CmeFeed:
                 Rings(self.name, self.ring, depth=options.depth, orders=options.orders)
             )
             handler.attach(rings.ticks, rings.depth, rings.orders)
+            if options.prefault:
+                handler.prefault()
             known.give(handler, time.monotonic())
             self._say_start(plan)
             receiver = stack.enter_context(_receiver(options, lines, handler))
@@ -151,7 +134,7 @@ class _Session:
         self._teller = Teller(plan.labels, lines, self._name, logger)
         self._channels = by_channel(lines, orders=options.orders)
         self._refused: set[int] = set()
-        self._counted = dict.fromkeys(_COUNTED, 0)
+        self._counting = Counting(handler, rings.ticks)
         self._drops = 0
         self._silences = 0
         self._unheard = dict.fromkeys(self._channels, time.monotonic() + options.silence_s)
@@ -241,19 +224,13 @@ class _Session:
                 self._refused.discard(number)
 
     def _count(self) -> None:
-        counts = self._handler.counts
+        self._counting.count(self._channels)
         counters = self._rings.ticks.counters
-        for name, parts in _COUNTED.items():
-            value = sum(counts[part] for part in parts)
-            counters.add(name, value - self._counted[name])
-            self._counted[name] = value
         drops = self._receiver.kernel_drops
         counters.add("dropped_packets", drops - self._drops)
         self._drops = drops
         counters.add("silences", self._silences)
         self._silences = 0
-        states = (self._handler.state(channel) for channel in self._channels)
-        counters.set("unproven_books", sum(state.stale_instruments for state in states))
 
 
 def _missing(having: set[tuple[FeedName, SideName]], *, orders: bool) -> Iterator[str]:

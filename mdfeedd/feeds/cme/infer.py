@@ -10,7 +10,8 @@ A destination (group and port) is taken for a line of the kind whose messages it
 The channel and the side are in the port, by CME's plan: 14000 + channel on A, 15000 + channel on B, for I, N
 and S alike, each with a group of its own; 23000 and 22000 for SMBO. Elsewhere two destinations are the sides
 of one line when packets of the same number and time came on both, and lines of different kinds that share a
-port and a network belong together; such channels are numbered from 1. Groups of 224.0.31 are A, 224.0.32 B.
+port and a network belong together; such channels are numbered from 1. Groups of 224.0.31 are A, 224.0.32 B; else
+A is the lower port, or the one seen first.
 
 Nothing is guessed silently: what cannot be told is left out, with the reason.
 """
@@ -28,7 +29,7 @@ from mdfeedd.feeds.cme.lines import MAX_CHANNEL_ID, FeedName, Line, SideName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["SAMPLES", "Inference", "LeftOut", "Seen", "infer", "line_of"]
+__all__ = ["SAMPLES", "Inference", "LeftOut", "Seen", "infer", "line_of", "rank"]
 
 SAMPLES: Final = 64
 """Packets of a destination that are enough to tell."""
@@ -113,7 +114,7 @@ def infer(seen: Iterable[Seen]) -> Inference:
     _by_plan(places)
     _off_plan([place for place in places if place.channel is None])
     lines = _assign(places, left_out)
-    return Inference(tuple(sorted(lines, key=_rank)), tuple(left_out))
+    return Inference(tuple(sorted(lines, key=rank)), tuple(left_out))
 
 
 def line_of(text: str) -> Line:
@@ -250,10 +251,12 @@ def _told(place: _Place) -> SideName | None:
 
 
 def _certainty(place: _Place) -> tuple[bool, bool, int, int]:
-    """Whose side is told comes first, of these who has most; else who was seen first."""
+    """Whose side is told comes first, of these who has most; else the lower port."""
     told = _told(place) is not None
-    return place.feed is None, not told, -place.seen.packets if told else 0, place.order
+    first = -place.seen.packets if told else place.seen.port
+    return place.feed is None, not told, first, place.order
 
 
-def _rank(line: Line) -> tuple[int, int, str]:
+def rank(line: Line) -> tuple[int, int, str]:
+    """The order in which people look at lines."""
     return line.channel, list(_FEED_TYPES.values()).index(line.feed), line.side

@@ -85,6 +85,10 @@ class CmeOptions:
     max_orders: int = _key("in all order books, 40 bytes each", 1_048_576)
     max_instruments: int = _key("of all channels, 0.9 KB each when used", 131_072)
 
+    prefault: bool = _key(
+        "take all memory at the start (170 MB as it stands here), none in a burst", False
+    )
+
     mode: Literal["blocking", "busy", "packet_ring"] = _key(
         "blocking, busy (spins), or packet_ring (cheapest; needs CAP_NET_RAW)", "blocking"
     )

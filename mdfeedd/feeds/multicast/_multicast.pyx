@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The receive loop of multicast.h, without policy: numbers in, numbers and error codes out.
 
-`mdfeedd.feeds.multicast.receiver` decides, explains and watches. One thread: the loop runs without the GIL, and
-whoever touches the receiver meanwhile is refused.
+`mdfeedd.feeds.multicast.receiver` decides, explains and watches. One thread: the loop runs without the GIL,
+and whoever touches the receiver meanwhile is refused.
 """
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t

@@ -1,4 +1,4 @@
-/* datagram.h: what the kernel says beside a datagram, and datagrams in raw IP packets. C11, no I/O, no clock.
+/* datagram.h: what the kernel says beside a datagram; datagrams in raw IP packets. C11, no I/O, no clock.
  *
  * Two ways bring datagrams. A socket gives the payload, with its time and the socket's drop count in control
  * messages. The packet ring gives blocks of frames, each an IP packet that nobody has checked yet:
@@ -25,8 +25,8 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
-#define MDF_DATAGRAM_BYTES 9216u /* a longer datagram is truncated and not delivered: jumbo frames are 9,000 */
-#define MDF_CLOCK_APART_NS INT64_C(1000000000) /* a card's clock further than this from the host's is not set */
+#define MDF_DATAGRAM_BYTES 9216u /* a longer one is truncated and not delivered: jumbo frames have 9,000 */
+#define MDF_CLOCK_APART_NS INT64_C(1000000000) /* a card's clock further from the host's was never set */
 
 /* ------------------------------------------------------------------------------------- control messages */
 
@@ -284,8 +284,8 @@ static inline void mdf_filter_branch(mdf_filter *f, const uint64_t *e, uint32_t 
     mdf_filter_branch(f, e, middle, high);
 }
 
-/* UDP to one of the endpoints (sorted, each once), not sent to another host or on another VLAN, no later part of
- * a fragmented datagram. For a cooked socket. Returns 0, or -1 if the program would be too long. Pure. */
+/* UDP to one of the endpoints (sorted, each once), not for another host or VLAN, no later part of a fragmented
+ * datagram. For a cooked socket. Returns 0, or -1 if the program would be too long. Pure. */
 static inline int mdf_filter_make(mdf_filter *f, const uint64_t *endpoints, uint32_t n) {
     f->n = 0;
     if (n) {

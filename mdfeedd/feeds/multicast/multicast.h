@@ -1,13 +1,13 @@
-/* multicast.h: lines (a group and port each) received without the GIL, each datagram passed to an mdf_packet_sink.
+/* multicast.h: lines, a group and port each, received without the GIL and passed to an mdf_packet_sink.
  *
  *     blocking     epoll_wait -> for each ready socket: recvmmsg(64) -> packet() ... -> burst_end()
  *     busy         the same without sleeping; few sockets are asked directly
- *     packet_ring  epoll_wait on one ring per interface; the lines' sockets only keep the membership of the group
- *                  and drop everything themselves
+ *     packet_ring  epoll_wait on one ring per interface; the lines' sockets only keep the membership of the
+ *                  group and drop everything themselves
  *
- * A socket is bound to its group and told to hear no group that it has not joined itself (IP_MULTICAST_ALL), so lines
- * that share a port never hear each other. Everything is allocated by mdf_receiver_new(); opening and closing lines
- * later costs sockets only. One thread: nothing here may be called while mdf_receiver_run() runs.
+ * A socket is bound to its group and told to hear no group that it has not joined itself (IP_MULTICAST_ALL), so
+ * lines that share a port never hear each other. Everything is allocated by mdf_receiver_new(); opening and
+ * closing lines later costs sockets only. One thread: nothing here may be called while mdf_receiver_run() runs.
  */
 #ifndef MDF_MULTICAST_H
 #define MDF_MULTICAST_H
@@ -46,13 +46,14 @@ typedef struct mdf_line_counts {
 } mdf_line_counts;
 
 typedef struct mdf_line {
-    int fd;  /* -1: left */
+    int fd;   /* -1: left */
     int ring; /* -1: none */
     uint32_t number; /* the taker's */
     uint32_t address; /* host byte order, as sources */
     uint32_t ifindex; /* 0: the kernel's choice */
     uint32_t last_drops, receive_bytes; /* of the socket now open */
     uint16_t port, n_sources;
+    int hot; /* there may be more to read: in the receiver's list of such lines */
     uint32_t source[MDF_MAX_SOURCES];
     mdf_line_counts count;
 } mdf_line;
@@ -62,9 +63,9 @@ typedef struct mdf_receiver {
     enum mdf_stage stage; /* where mdf_line_open failed */
     int epoll, timer, hardware, busy_poll_us, busy_poll_refused, last_error;
     uint64_t buffer_bytes, clock_apart, errors, closed_ring_drops;
-    uint32_t n_lines, n_open;
+    uint32_t n_lines, n_open, n_hot;
     mdf_line line[MDF_MAX_LINES];
-    uint16_t open[MDF_MAX_LINES], lookup[MDF_LOOKUP_SLOTS];
+    uint16_t open[MDF_MAX_LINES], hot[MDF_MAX_LINES], lookup[MDF_LOOKUP_SLOTS];
     mdf_ring ring[MDF_MAX_RINGS];
     mdf_filter filter;
     uint64_t endpoint[MDF_MAX_LINES];
@@ -80,8 +81,8 @@ static inline int mdf_is_multicast(uint32_t address) { return address >> 28 == 0
 
 /* --------------------------------------------------------------------------------------------- set up */
 
-/* Ends each wait after MDF_PACKET_IDLE_NS at the latest. Armed once: a time-out of epoll_wait would set a timer of
- * the hardware for every burst, which costs more than receiving it. Reading it arms it for the next beat. */
+/* Ends each wait after MDF_PACKET_IDLE_NS at the latest. A time-out of epoll_wait would set a timer of the
+ * hardware for every burst, which on a virtual machine costs more than receiving it. Reading it arms it again. */
 static inline int mdf_receiver_tick(mdf_receiver *r) {
     struct itimerspec beat = {{0, MDF_PACKET_IDLE_NS}, {0, MDF_PACKET_IDLE_NS}};
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u32 = MDF_TIMER_EVENT};
@@ -184,8 +185,8 @@ static inline int mdf_receiver_filter(mdf_receiver *r, uint32_t ifindex, const m
     return mdf_filter_make(&r->filter, r->endpoint, kept) ? -E2BIG : 0;
 }
 
-static inline int mdf_receiver_watch(mdf_receiver *r, int fd, uint32_t which) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = which};
+static inline int mdf_receiver_watch(mdf_receiver *r, int fd, uint32_t which, uint32_t how) {
+    struct epoll_event event = {.events = EPOLLIN | how, .data.u32 = which};
     r->stage = MDF_STAGE_POLL;
     return epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
@@ -211,7 +212,7 @@ static inline int mdf_line_on_ring(mdf_receiver *r, mdf_line *l) {
     } else {
         if ((error = mdf_ring_open(g, l->ifindex, r->buffer_bytes, r->hardware, &r->filter, &r->stage)))
             return error;
-        if ((error = mdf_receiver_watch(r, g->fd, MDF_RING_EVENT | (uint32_t)place)))
+        if ((error = mdf_receiver_watch(r, g->fd, MDF_RING_EVENT | (uint32_t)place, 0)))
             return mdf_ring_close(g), error;
     }
     g->lines++;
@@ -302,7 +303,7 @@ static inline int mdf_line_setup(mdf_receiver *r, mdf_line *l) {
     if (multicast && (error = mdf_line_membership(l)))
         return error;
     return r->mode == MDF_PACKET_RING ? mdf_line_on_ring(r, l)
-                                      : mdf_receiver_watch(r, l->fd, (uint32_t)(l - r->line));
+                                      : mdf_receiver_watch(r, l->fd, (uint32_t)(l - r->line), EPOLLET);
 }
 
 /* Opens, binds and joins. 0 or -errno, with r->stage. Nothing is left behind after an error. */
@@ -340,6 +341,15 @@ static inline void mdf_line_measure(mdf_line *l) {
         mdf_line_drops(l, info[SK_MEMINFO_DROPS]);
 }
 
+static inline void mdf_line_forget(mdf_receiver *r, mdf_line *l) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < r->n_hot; i++)
+        if (&r->line[r->hot[i]] != l)
+            r->hot[kept++] = r->hot[i];
+    r->n_hot = kept;
+    l->hot = 0;
+}
+
 /* Leaves the group. Datagrams that were not read are gone. */
 static inline void mdf_line_close(mdf_receiver *r, mdf_line *l) {
     if (l->fd < 0)
@@ -347,6 +357,7 @@ static inline void mdf_line_close(mdf_receiver *r, mdf_line *l) {
     mdf_line_measure(l);
     close(l->fd);
     l->fd = -1;
+    mdf_line_forget(r, l);
     if (l->ring >= 0)
         mdf_line_off_ring(r, l);
     mdf_receiver_index(r);
@@ -391,14 +402,29 @@ static inline void mdf_receiver_failed(mdf_receiver *r, mdf_line *l, int error) 
         l->count.errors++;
 }
 
+/* Sockets are watched for edges, which spares the kernel a second look at each before it lets us sleep. So a
+ * line that may have more is remembered, and read in the next turn whether epoll speaks of it or not. */
+static inline void mdf_line_unread(mdf_receiver *r, mdf_line *l) {
+    if (!l->hot) {
+        l->hot = 1;
+        r->hot[r->n_hot++] = (uint16_t)(l - r->line);
+    }
+}
+
 /* One recvmmsg; the number of datagrams it gave. */
-static inline int mdf_line_receive(mdf_receiver *r, mdf_line *l, const mdf_packet_sink *sink, int64_t now_ns) {
+static inline int mdf_line_receive(mdf_receiver *r, mdf_line *l, const mdf_packet_sink *sink,
+                                   int64_t now_ns) {
     int n = recvmmsg(l->fd, r->message, MDF_BATCH, MSG_DONTWAIT, NULL);
     if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR)
+        if (errno == EAGAIN)
+            return 0;
+        mdf_line_unread(r, l);
+        if (errno != EINTR)
             mdf_receiver_failed(r, l, errno);
         return 0;
     }
+    if (n == (int)MDF_BATCH)
+        mdf_line_unread(r, l);
     mdf_packet p = {.line = l->number, .now_ns = now_ns};
     mdf_control control;
     for (int i = 0; i < n; i++) {
@@ -477,7 +503,8 @@ static inline void mdf_frame_receive(mdf_receiver *r, mdf_ring *g, const mdf_fra
 }
 
 /* Some blocks of a ring; the number of frames in them. */
-static inline int mdf_ring_receive(mdf_receiver *r, mdf_ring *g, const mdf_packet_sink *sink, int64_t now_ns) {
+static inline int mdf_ring_receive(mdf_receiver *r, mdf_ring *g, const mdf_packet_sink *sink,
+                                   int64_t now_ns) {
     int frames = 0, got = 0;
     for (uint32_t turn = 0; turn < MDF_BLOCKS_PER_TURN; turn++) {
         uint8_t *block = mdf_ring_block(g);
@@ -495,8 +522,8 @@ static inline int mdf_ring_receive(mdf_receiver *r, mdf_ring *g, const mdf_packe
     return frames;
 }
 
-static inline int mdf_event_receive(mdf_receiver *r, const struct epoll_event *e, const mdf_packet_sink *sink,
-                                    int64_t now_ns) {
+static inline int mdf_event_receive(mdf_receiver *r, const struct epoll_event *e,
+                                    const mdf_packet_sink *sink, int64_t now_ns) {
     uint32_t which = e->data.u32 & ~MDF_RING_EVENT;
     if (which == MDF_TIMER_EVENT) {
         uint64_t beats;
@@ -515,25 +542,42 @@ static inline int mdf_event_receive(mdf_receiver *r, const struct epoll_event *e
     return mdf_ring_receive(r, g, sink, now_ns);
 }
 
+/* The lines that had more to read after the last turn. Those that still have come onto the list again. */
+static inline int mdf_hot_receive(mdf_receiver *r, const mdf_packet_sink *sink, int64_t now_ns) {
+    uint32_t n = r->n_hot;
+    int got = 0;
+    r->n_hot = 0;
+    for (uint32_t i = 0; i < n; i++) { /* the list grows behind the place that is read */
+        mdf_line *l = &r->line[r->hot[i]];
+        l->hot = 0;
+        got += mdf_line_receive(r, l, sink, now_ns);
+    }
+    return got;
+}
+
 /* One round over what is ready: datagrams or frames taken, or -errno. `*now_ns` is when it began. */
 static inline int mdf_receiver_turn(mdf_receiver *r, const mdf_packet_sink *sink, int64_t *now_ns) {
     int got = 0;
     if (r->mode == MDF_BUSY && r->n_open <= MDF_DIRECT_LINES) {
         *now_ns = mdf_clock_ns(CLOCK_MONOTONIC);
-        for (uint32_t i = 0; i < r->n_open; i++)
+        r->n_hot = 0; /* all are read in any case */
+        for (uint32_t i = 0; i < r->n_open; i++) {
+            r->line[r->open[i]].hot = 0;
             got += mdf_line_receive(r, &r->line[r->open[i]], sink, *now_ns);
+        }
         return got;
     }
-    int n = epoll_wait(r->epoll, r->event, MDF_EVENTS, r->mode == MDF_BUSY ? 0 : -1);
+    int n = epoll_wait(r->epoll, r->event, MDF_EVENTS, r->mode == MDF_BUSY || r->n_hot ? 0 : -1);
     *now_ns = mdf_clock_ns(CLOCK_MONOTONIC);
     if (n < 0)
         return -errno;
+    got += mdf_hot_receive(r, sink, *now_ns);
     for (int i = 0; i < n; i++)
         got += mdf_event_receive(r, &r->event[i], sink, *now_ns);
     return got;
 }
 
-/* Receives until max_ns have passed, the sink asks for Python, or a signal came. -errno only if epoll fails. */
+/* Receives until max_ns have passed, the sink asks for Python, or a signal came; -errno if epoll fails. */
 static inline int mdf_receiver_run(mdf_receiver *r, const mdf_packet_sink *sink, int64_t max_ns) {
     const struct timespec pause = {0, MDF_ERROR_PAUSE_NS};
     int64_t now = mdf_clock_ns(CLOCK_MONOTONIC), told = now;

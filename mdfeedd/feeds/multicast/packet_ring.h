@@ -1,12 +1,12 @@
-/* packet_ring.h: a TPACKET_V3 ring, one per interface: the kernel writes packets into memory that we have mapped.
+/* packet_ring.h: a TPACKET_V3 ring per interface: the kernel writes packets into memory that we have mapped.
  *
  *     network card -> kernel --filter: UDP to our endpoints--> block | block | ... | block      (mapped)
  *                                                      kernel's <-+-> ours, when full or after 1 ms
  *
- * No system call and no copy per packet; in return up to a millisecond of delay at low rates. Needs CAP_NET_RAW.
- * The ring takes IPv4 as it comes in (ETH_P_IP, not ETH_P_ALL): what this host sends is not seen twice on `lo`,
- * and a frame that still has the tag of a VLAN counts as another host's. A fanout group of one has the kernel put
- * fragments together first; where it refuses, first fragments are counted and the datagram is lost.
+ * No system call and no copy per packet; in return up to a millisecond of delay at low rates, and CAP_NET_RAW is
+ * needed. The ring takes IPv4 as it comes in (ETH_P_IP, not ETH_P_ALL): what this host sends is not seen twice
+ * on `lo`, and a frame that still has the tag of a VLAN counts as another host's. A fanout group of one has the
+ * kernel put fragments together first; where it refuses, first fragments are counted and the datagram is lost.
  */
 #ifndef MDF_PACKET_RING_H
 #define MDF_PACKET_RING_H
@@ -110,7 +110,8 @@ static inline int mdf_ring_open(mdf_ring *g, uint32_t ifindex, uint64_t buffer_b
         error = -errno;
         return mdf_ring_close(g), error;
     }
-    uint32_t fanout = (uint32_t)(PACKET_FANOUT_CPU | PACKET_FANOUT_FLAG_DEFRAG | PACKET_FANOUT_FLAG_UNIQUEID) << 16;
+    uint32_t how = PACKET_FANOUT_CPU | PACKET_FANOUT_FLAG_DEFRAG | PACKET_FANOUT_FLAG_UNIQUEID;
+    uint32_t fanout = how << 16; /* the low half is the group's number: the kernel's choice */
     g->defragments = !setsockopt(g->fd, SOL_PACKET, PACKET_FANOUT, &fanout, sizeof fanout);
     *stage = MDF_STAGE_NONE;
     return 0;

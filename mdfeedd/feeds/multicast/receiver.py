@@ -75,8 +75,8 @@ class Receiver:
         self._cpu = cpu
         self._pinned: int | None = None
         self._watched_ns = time.monotonic_ns()
-        self._dropped_ns = -QUIET_NS
-        self._drops = self._apart = self._errors = 0
+        self._dropped_ns = self._failed_ns = -QUIET_NS
+        self._drops = self._errors = 0
         self._away: set[str] = set()  # interfaces that are down or gone
         self._stamped: set[int] = set()  # interfaces whose card was asked for time stamps
         self._lines = self._read(lines)
@@ -152,11 +152,9 @@ class Receiver:
                 self._warn(sentence)
 
     def _warn(self, sentence: str) -> None:
-        if sentence in self.warnings:
-            return
-        if len(self.warnings) < MAX_WARNINGS:
+        if sentence not in self.warnings and len(self.warnings) < MAX_WARNINGS:
             self.warnings.append(sentence)
-        log.warning("%s", sentence)
+            log.warning("%s", sentence)
 
     @property
     def specs(self) -> list[LineSpec]:
@@ -201,6 +199,7 @@ class Receiver:
             self._watched_ns = now
             self._watch_interfaces()
             self._watch_drops(now)
+            self._watch_troubles(now)
         return asked
 
     def _pin(self, cpu: int) -> None:
@@ -265,19 +264,24 @@ class Receiver:
             if drops > line.drops:
                 self._tell_drops(str(line.spec), drops - line.drops, now - line.dropped_ns)
                 line.drops, line.dropped_ns = drops, now
-        drops = self.kernel_drops
-        if self.mode == "packet_ring" and drops > self._drops:
+        if self.mode == "packet_ring" and (drops := self.kernel_drops) > self._drops:
             self._tell_drops("packet ring", drops - self._drops, now - self._dropped_ns)
             self._drops, self._dropped_ns = drops, now
+
+    def _watch_troubles(self, now: int) -> None:
+        """Says once per episode that receive calls fail, and once that a card's clock is off."""
         errors, last, apart, _ = self._core.troubles()
-        if apart and not self._apart:
+        if apart:
             self._warn(
                 "the network card's clock is more than a second from the host's, and the kernel's "
                 "stamps are used: synchronise it (phc2sys)"
             )
         if errors > self._errors:
-            log.warning("receiving failed %d times: %s", errors - self._errors, os.strerror(last))
-        self._apart, self._errors = apart, errors
+            if now - self._failed_ns >= QUIET_NS:
+                log.warning(
+                    "receiving failed %d times: %s", errors - self._errors, os.strerror(last)
+                )
+            self._errors, self._failed_ns = errors, now
 
     def _tell_drops(self, where: str, drops: int, since_ns: int) -> None:
         if since_ns >= QUIET_NS:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from mdfeedd.feeds.capture import CaptureError, CaptureReader, Stop
 from mdfeedd.feeds.cme.codec import Feed, Handler
 from mdfeedd.feeds.cme.config_xml import ConfigXmlError, read
 from mdfeedd.feeds.cme.counting import Counting
-from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer
+from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer, rank
 from mdfeedd.feeds.cme.rings import DEPTH_SUFFIX, ORDERS_SUFFIX, Rings
 from mdfeedd.feeds.cme.secdef import Secdef, SecdefError
 from mdfeedd.feeds.cme.telling import Teller
@@ -102,6 +103,10 @@ def lines_of(options: ReplayOptions, look: Callable[[], list[Seen]]) -> Inferenc
     if not lines:
         why = "; ".join(f"{one.address}:{one.port}: {one.why}" for one in left_out[:_TOLD])
         raise ReplayError(f"{names}: no line of CME's to replay ({why or 'no UDP packets'})")
+    places = Counter((line.address, line.port) for line in lines)
+    (address, port), times = places.most_common(1)[0]
+    if times > 1:
+        raise ReplayError(f"{names}: two lines with the packets of {address}:{port}")
     if len({line.channel for line in lines}) > MAX_CHANNELS or len(lines) > MAX_LINES:
         limit = f"{MAX_CHANNELS} channels and {MAX_LINES} lines"
         raise ReplayError(f"{names}: more than {limit}: choose channels")
@@ -121,7 +126,7 @@ def _configured(options: ReplayOptions, look: Callable[[], list[Seen]]) -> Infer
     channels = configuration.channels.values()
     known = {(line.address, line.port): line for channel in channels for line in channel.lines}
     seen = look()
-    lines = [known[one[:2]] for one in seen if one[:2] in known]
+    lines = sorted((known[one[:2]] for one in seen if one[:2] in known), key=rank)
     strange = [LeftOut(*one[:3], f"not in {path}") for one in seen if one[:2] not in known]
     return Inference(tuple(lines), tuple(strange))
 

@@ -1,76 +1,115 @@
 """A publisher in a process of its own, for whoever wants a venue beside itself: a demo, a test.
 
 VenueProcess(options) ─► python -m mdfeedd.sim.cme.child {options} ─► Publisher
-   │ start: until the lines are open and the config.xml is written
-   └ stop: SIGTERM, and SIGKILL if it does not heed. It ends with its parent, too.
+   │ start: until the options are understood; plays at once, or if `held` at `begin`
+   │ report: what became of it so far, told four times a second and at the end
+   └ stop: SIGTERM, and SIGKILL if it does not heed
+
+It is in a session of its own, so that Ctrl-C is for its parent alone, and ends with its parent, however that ends.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from mdfeedd.sim.cme.publisher import Publisher, PublisherError, PublisherOptions
+from mdfeedd.sim.cme.publisher import Publisher, PublisherError, PublisherOptions, Report
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import IO
 
 __all__ = ["VenueProcess"]
 
 READY: Final = "ready"
+BEGIN: Final = "begin"
 START_S: Final = 15.0
 STOP_S: Final = 5.0
+REPORT_S: Final = 0.25
+MAX_SAID: Final = 16  # last lines of its standard error that are kept
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class VenueProcess:
-    """Started by `start` or `with`; `options.config` is there when it has started."""
+    """Started by `start` or `with`; `options.config` is there when it has begun.
 
-    def __init__(self, options: PublisherOptions) -> None:
+    held: it waits for `begin`, so that whoever listens can get ready before the first packet.
+    """
+
+    def __init__(self, options: PublisherOptions, *, held: bool = False) -> None:
         self.options = options
+        self.held = held
+        self.report = Report()
+        self.began = False
         self._process: subprocess.Popen[str] | None = None
+        self._said: collections.deque[str] = collections.deque(maxlen=MAX_SAID)
+        self._listeners: list[threading.Thread] = []
+        self._is_ready = False
+        self._first_line = threading.Event()
 
     def start(self) -> None:
         """Raises `PublisherError` with what the child said if it cannot begin."""
         assert self._process is None
         text = json.dumps(self.options.as_dict())
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "mdfeedd.sim.cme.child", text],
-            stdin=subprocess.DEVNULL,
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mdfeedd.sim.cme.child", text, str(os.getpid())],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
-        timer = threading.Timer(START_S, process.kill)
-        timer.start()
         try:
-            assert process.stdout is not None
-            first = process.stdout.readline().strip()
-        finally:
-            timer.cancel()
-        if first != READY:
-            _, said = process.communicate()
-            self._process = None
-            lines = said.strip().splitlines()
-            why = lines[-1] if lines else f"not ready after {START_S:.0f} s"
+            self._listen(self._process)
+            if not self.held:
+                self.begin()
+            self._first_line.wait(START_S)
+        except BaseException:
+            self.stop()
+            raise
+        if not self._is_ready:
+            self.stop()
+            why = self._said[-1] if self._said else f"not ready after {START_S:.0f} s"
             raise PublisherError(f"the simulated venue did not start: {why}")
 
+    def begin(self) -> None:
+        """Have one that was held play; harmless if it plays, or has ended."""
+        process = self._process
+        if process is None or self.began:
+            return
+        assert process.stdin is not None
+        self.began = True
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `alive` tells
+            process.stdin.write(f"{BEGIN}\n")
+            process.stdin.flush()
+
     def stop(self) -> None:
-        """The process has ended when this returns; harmless if it had before."""
+        """The process has ended and its last report is there when this returns; harmless if it had before."""
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()  # what is held waits no longer
         process.terminate()
         try:
-            process.communicate(timeout=STOP_S)
+            process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
+            process.wait()
+        for listener in self._listeners:
+            listener.join()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
 
     @property
     def pid(self) -> int | None:
@@ -79,8 +118,38 @@ class VenueProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it plays."""
+        """Whether it plays, or waits."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def ending(self) -> str:
+        """How it ended though nobody had stopped it, in words; "" while it has not."""
+        code = None if self._process is None else self._process.poll()
+        if code is None:
+            return ""
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return self._said[-1] if self._said else f"exit status {code}"
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        """A thread for each of its outputs, until it ends."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for hear, pipe in ((self._hear_reports, process.stdout), (self._hear, process.stderr)):
+            listener = threading.Thread(target=hear, args=(pipe,), name="venue", daemon=True)
+            listener.start()
+            self._listeners.append(listener)
+
+    def _hear_reports(self, pipe: IO[str]) -> None:
+        self._is_ready = pipe.readline().strip() == READY
+        self._first_line.set()
+        for line in pipe:
+            if line.endswith("\n"):  # else it was killed in the middle of it
+                self.report = Report(**json.loads(line))
+
+    def _hear(self, pipe: IO[str]) -> None:
+        for line in pipe:
+            self._said.append(line.strip())
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,22 +173,44 @@ def options_of(text: str) -> PublisherOptions:
     return PublisherOptions(**values)
 
 
-def main(text: str) -> int:
-    """The child's life."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def main(text: str, parent: int) -> int:
+    """The child's life: ready, held until told to begin, playing until told to stop."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:  # it died before that was asked for
+        return 0
     try:
         publisher = Publisher(options_of(text))
     except (PublisherError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - the parent reads it
         return 1
-    print(READY, flush=True)  # noqa: T201 - the parent waits for it
-    publisher.run(stop)
-    publisher.close()
+    stop = threading.Event()
+    with contextlib.closing(publisher):
+        _say(READY, stop)
+        if sys.stdin.readline().strip() != BEGIN:
+            return 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        reporter = threading.Thread(target=_report_on, args=(publisher, stop), daemon=True)
+        reporter.start()
+        publisher.run(stop)
+        reporter.join()
+        _say(json.dumps(publisher.report().as_dict()), stop)
     return 0
 
 
+def _report_on(publisher: Publisher, stop: threading.Event) -> None:
+    while not stop.wait(REPORT_S):
+        _say(json.dumps(publisher.report().as_dict()), stop)
+
+
+def _say(line: str, stop: threading.Event) -> None:
+    """To the parent; if there is none any more, this is the end."""
+    try:
+        print(line, flush=True)  # noqa: T201 - the parent reads it
+    except BrokenPipeError:
+        stop.set()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing at exit, either
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

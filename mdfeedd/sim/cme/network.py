@@ -109,7 +109,7 @@ class Network:
         self._delay_ns = delay_ns
         self._skew_ns = skew_ns
         self._leader = leader
-        self._cuts = tuple(cuts)
+        self.cuts: tuple[Cut, ...] = tuple(cuts)
         self._sides = tuple(sides)
         self._bursting: dict[tuple[int, int], int] = defaultdict(int)
         self._last_ns: dict[tuple[int, int], int] = defaultdict(int)
@@ -121,6 +121,11 @@ class Network:
         self.lost_in: dict[tuple[int, int, int], set[int]] = defaultdict(set)  # feed, side, epoch
         self.faults_until_ns: int | None = None  # what is sent from then on is not lost
         self.lost_packets: Counter[tuple[int, int]] = Counter()
+        self.covered: Counter[int] = Counter()  # by feed: what one side lost and another delivered
+        self.uncovered: Counter[int] = Counter()  # by feed: what no side delivered
+        self.hole_counts: Counter[int] = Counter()  # by feed: runs of uncovered packets
+        self._in_hole: dict[int, bool] = defaultdict(bool)
+        self._losing: Counter[int] = Counter()
         self._record = record
         self.doubled = 0
         self.reordered = 0
@@ -137,6 +142,17 @@ class Network:
             arrived.append(heapq.heappop(self._queue)[2])
         return arrived
 
+    def lose_next(self, packets: int, feed: int = Feed.INCREMENTAL) -> None:
+        """Lose the next packets of a feed on all sides."""
+        self._losing[feed] += packets
+
+    def heal(self, now_ns: int) -> None:
+        """What is sent from now on is not lost."""
+        self.faults_until_ns = now_ns
+        self._losing.clear()
+        self._bursting.clear()
+        self.cuts = ()
+
     def lost_both(self, epoch: int = 0, feed: int = Feed.INCREMENTAL) -> set[int]:
         """MsgSeqNums that no side delivered. Meant for the incremental feed, whose numbers are unique."""
         each = [self.lost_in[feed, side, epoch] for side in self._sides]
@@ -152,14 +168,20 @@ class Network:
             self._draw_skew()
         base_ns = packet.time_ns + rng.randint(*self._delay_ns)
         kept_from_loss = rng.choice(self._sides) if self._never_both else None
+        losing = self._losing[packet.feed] > 0
+        if losing:
+            self._losing[packet.feed] -= 1
+        arriving = 0
         for side in self._sides:
             line = (int(packet.feed), side)
-            if self._is_cut(packet, side) or self._loses(packet, line, side == kept_from_loss):
+            lost = losing or self._is_cut(packet, side)
+            if lost or self._loses(packet, line, side == kept_from_loss):
                 self.lost_packets[line] += 1
                 if self._record:
                     self.lost[line].add(packet.seq)
                     self.lost_in[(*line, packet.epoch)].add(packet.seq)
                 continue
+            arriving += 1
             time_ns = max(base_ns + self._offset_ns[side], self._last_ns[line] + 1)
             if self._reorder and rng.random() < self._reorder:
                 self.reordered += 1
@@ -170,6 +192,15 @@ class Network:
             if self._duplicate and rng.random() < self._duplicate:
                 self.doubled += 1
                 self._arrive(time_ns + rng.randrange(1, _REORDER_NS), packet, side)
+        self._tally(packet.feed, arriving)
+
+    def _tally(self, feed: int, arriving: int) -> None:
+        if not arriving:
+            self.uncovered[feed] += 1
+            self.hole_counts[feed] += not self._in_hole[feed]
+        elif arriving < len(self._sides):
+            self.covered[feed] += 1
+        self._in_hole[feed] = not arriving
 
     def _arrive(self, time_ns: int, packet: Sent, side: int) -> None:
         self._count += 1
@@ -196,7 +227,7 @@ class Network:
             cut.side == side
             and cut.from_ns <= packet.time_ns < cut.to_ns
             and cut.feed in (None, packet.feed)
-            for cut in self._cuts
+            for cut in self.cuts
         )
 
     def _draw_skew(self) -> None:

@@ -28,12 +28,17 @@ from mdfeedd.sim.cme.venue import Venue
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["Counts", "Publisher", "PublisherError", "PublisherOptions"]
+    from mdfeedd.sim.cme.network import Delivered
+
+__all__ = ["Counts", "Publisher", "PublisherError", "PublisherOptions", "Report"]
 
 MAX_RATE: Final = 10_000.0  # events per second; a slow processor makes about 3,000
-LOOP_RATE: Final = 250.0  # packets per second of a loop, at most
+LOOP_RATES: Final = (40.0, 250.0)  # packets per second of a loop, at least and at most
+HOLE_S: Final = 0.02  # of the market that a hole takes, about ...
+HOLE_PACKETS: Final = 16  # ... and packets, at most
 MAX_INSTRUMENTS: Final = 10_000
 CATCH_UP_NS: Final = 250_000_000
+OPEN_NS: Final = 50_000_000  # from the first definitions to the first prices
 STEP_S: Final = 0.001
 SECOND_NS: Final = 1_000_000_000
 _MAX_CHANNEL: Final = 32_767
@@ -65,6 +70,7 @@ class PublisherOptions:
     skew_ns: tuple[int, int] = (200, 200_000)
     cuts: tuple[tuple[int, float, float], ...] = ()  # (side, from, to) in seconds from the start
     reset_every_s: float = 0.0  # channel resets; 0: none
+    hole_every_s: float = 0.0  # some packets of the incremental feed lost on both sides; 0: none
     levels: int = 8  # of the books at the start
 
     def __post_init__(self) -> None:
@@ -90,6 +96,23 @@ class PublisherOptions:
         return [line for line in lines if self.orders or line.feed != Feed.ORDERS]
 
     def as_dict(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of it so far: the truth for whoever compares. `covered`, `uncovered`, `holes`: incremental feed."""
+
+    last_seq: int = 0  # MsgSeqNum of the last packet of the incremental feed
+    packets: int = 0  # sent, on all lines
+    covered: int = 0  # lost on one side, sent on the other
+    uncovered: int = 0  # lost on both
+    holes: int = 0  # runs of these
+    refused: int = 0
+    skipped_ns: int = 0
+
+    def as_dict(self) -> dict[str, int]:
         """For another process."""
         return asdict(self)
 
@@ -121,7 +144,7 @@ class Publisher:
             orders=options.orders,
             start_ns=start_ns,
             rate=options.rate,
-            loop_rate=min(options.rate / 4, LOOP_RATE),
+            loop_rate=min(max(options.rate / 4, LOOP_RATES[0]), LOOP_RATES[1]),
             habits=Habits(pause=0.0, add=0.0),
             keep_truth=False,
         )
@@ -131,10 +154,6 @@ class Publisher:
             duplicate=options.duplicate,
             reorder=options.reorder,
             skew_ns=options.skew_ns,
-            cuts=[
-                Cut(side, start_ns + int(from_s * SECOND_NS), start_ns + int(to_s * SECOND_NS))
-                for side, from_s, to_s in options.cuts
-            ],
             record=False,
         )
         self._places = {(line.feed, line.side): line for line in self.lines}
@@ -157,19 +176,45 @@ class Publisher:
     def run(self, stop: threading.Event, seconds: float | None = None) -> None:
         """Until `stop` is set, or for so long."""
         begin_ns = self._now_ns()
+        self.venue.skip(begin_ns)  # it may have been kept waiting since it was made
+        self.network.cuts = tuple(
+            Cut(side, begin_ns + int(from_s * SECOND_NS), begin_ns + int(to_s * SECOND_NS))
+            for side, from_s, to_s in self.options.cuts
+        )
         end_ns = None if seconds is None else begin_ns + int(seconds * SECOND_NS)
-        every_ns = int(self.options.reset_every_s * SECOND_NS)
-        reset_ns = begin_ns + every_ns
+        reset_every_ns = int(self.options.reset_every_s * SECOND_NS)
+        hole_every_ns = int(self.options.hole_every_s * SECOND_NS)
+        reset_ns, hole_ns = begin_ns + reset_every_ns, begin_ns + hole_every_ns
+        self.venue.loops.whole(Feed.DEFINITION)  # names before prices
+        self.venue.skip(begin_ns + OPEN_NS)
         self.venue.fill_books(self.options.levels)
         while not stop.is_set():
             now_ns = self._now_ns()
             if end_ns is not None and now_ns >= end_ns:
-                return
-            if every_ns and now_ns >= reset_ns:
+                break
+            if reset_every_ns and now_ns >= reset_ns:
                 self.venue.channel_reset()
-                reset_ns += every_ns
+                reset_ns += reset_every_ns
+            if hole_every_ns and now_ns >= hole_ns:
+                most = min(HOLE_PACKETS, int(self.options.rate * HOLE_S))
+                self.network.lose_next(self.venue.rng.randint(1, max(1, most)))
+                hole_ns += hole_every_ns
             self._step(now_ns)
             stop.wait(STEP_S)
+        self._finish()
+
+    def report(self) -> Report:
+        """So far."""
+        network, counts = self.network, self.counts
+        return Report(
+            last_seq=self.venue.channel.last_seq,
+            packets=sum(counts.packets.values()),
+            covered=network.covered[Feed.INCREMENTAL],
+            uncovered=network.uncovered[Feed.INCREMENTAL],
+            holes=network.hole_counts[Feed.INCREMENTAL],
+            refused=counts.refused,
+            skipped_ns=counts.skipped_ns,
+        )
 
     def close(self) -> None:
         """Give the socket back."""
@@ -183,8 +228,17 @@ class Publisher:
             logger.warning("stalled: %.3f s of the venue are left out", behind_ns / SECOND_NS)
             venue.skip(now_ns)
         sent = venue.run(until_ns=max(now_ns, venue.now_ns))
+        self._transmit(self.network.deliver(sent, until_ns=now_ns))
+
+    def _finish(self) -> None:
+        """What is under way arrives, and one packet more on both sides, so that nothing lost stays unnoticed."""
+        self.network.heal(self.venue.now_ns)
+        self.venue.heartbeat()
+        self._transmit(self.network.deliver(self.venue.take()))
+
+    def _transmit(self, delivered: list[Delivered]) -> None:
         counts = self.counts
-        for _, feed, side, payload in self.network.deliver(sent, until_ns=now_ns):
+        for _, feed, side, payload in delivered:
             line = self._places.get((Feed(feed), side))
             if line is None:
                 continue

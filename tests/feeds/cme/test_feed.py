@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import socket
 import threading
 import time
@@ -20,7 +21,10 @@ from mdfeedd.feeds.cme.options import CmeOptions
 from mdfeedd.feeds.multicast import ReceiverError
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.ring import Reader
+from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.cme import Feed, Venue
+from mdfeedd.sim.cme.child import VenueProcess
+from mdfeedd.sim.cme.publisher import PublisherOptions
 from mdfeedd.tick import DEPTH, GAP, PRICE_UNDEF, QUOTE, TICK, Flag, GapReason, Kind
 
 DEADLINE_S = 20.0
@@ -204,7 +208,7 @@ def test_late_joiner_gets_names_and_books_and_leaves_the_loops(network, start, t
     opened(venue)  # before we came
     feed = start()
     seen = ticks()
-    assert is_open(network.port(Feed.DEFINITION))
+    until(lambda: is_open(network.port(Feed.DEFINITION, 1)), "the definitions are joined")
     assert not is_open(network.port(Feed.ORDERS))
     settle(network, venue, seen)
     assert {one.symbol for one in seen.reader.instruments} >= {
@@ -289,7 +293,10 @@ def test_loss_on_both_lines_is_told_joined_for_and_recovered(network, start, tic
     assert (gap["reason"], gap["line"]) == (GapReason.PACKET_LOSS, 310)
     until(lambda: is_open(network.port(Feed.SNAPSHOT)), "the snapshots are joined again")
     settle(network, venue, seen)
-    until(lambda: len(seen.of(Kind.RECOVERED)), "recovered")
+    until(
+        lambda: network.send(venue.settle(1)) or len(seen.of(Kind.RECOVERED)),
+        "all books are proven right",
+    )
     feed.end()
     told = [sentence for sentence in said() if "are lost on all lines" in sentence]
     assert len(told) == 1
@@ -346,7 +353,8 @@ def test_depth_and_orders_have_rings_of_their_own(network, start, ticks, shm_dir
         depth = reader.read(timeout=DEADLINE_S).records
         told = set(depth["instrument_id"].tolist())
         wanted = {symbol_of(venue, i) for i in venue.ids}
-        until(lambda: {reader.instruments.symbol(i) for i in told} <= wanted, "the names")
+        until(lambda: {one.symbol for one in reader.instruments} == wanted, "the names")
+        assert told <= {one.instrument_id for one in reader.instruments}
     assert depth["bids"].max() == 10
     assert Path(shm_dir, "mdfeedd.cme.orders").exists()
     feed.end()
@@ -387,8 +395,6 @@ def test_channel_without_some_lines_is_told_what_follows(network, shm_dir, said)
 
 
 def test_counters_of_the_ring_add_up(network, start, ticks, shm_dir):
-    from mdfeedd.ring.inspect import inspect
-
     venue = Venue(8, instruments=2)
     feed = start()
     seen = ticks()
@@ -398,6 +404,10 @@ def test_counters_of_the_ring_add_up(network, start, ticks, shm_dir):
     network.send(live[:5] + live[8:])
     until(lambda: len(seen.gaps()), "the gap")
     settle(network, venue, seen)
+    until(
+        lambda: network.send(venue.settle(1)) or len(seen.of(Kind.RECOVERED)),
+        "all books are proven right",
+    )
     feed.end()
     counters = inspect("cme", shm_dir).counters
     assert counters["lost_packets"] == 3
@@ -415,6 +425,33 @@ def test_address_is_not_of_this_host(network, shm_dir):
     options = CmeOptions(lines=(elsewhere,), cache_dir="")
     with pytest.raises(ReceiverError, match=r"192\.0\.2\.1"):
         CmeFeed("x", options, RingPlan("x", 256, 1, 64, shm_dir)).run(threading.Event())
+
+
+def eight_free_ports() -> int:
+    """The first of eight ports in a row that nobody has."""
+    for first in range(20_000 + os.getpid() % 1000 * 10, 60_000, 10):
+        if not any(is_open(first + i) for i in range(8)):
+            return first
+    raise AssertionError("no free ports")
+
+
+def test_venue_of_another_process_by_its_config_xml(shm_dir, tmp_path, ticks):
+    path = tmp_path / "config.xml"
+    port = eight_free_ports()
+    with VenueProcess(PublisherOptions(config=str(path), port=port, rate=200.0, instruments=4)):
+        options = CmeOptions(config_xml=str(path), channels=(310,), cache_dir="", orders=True)
+        feed = Running(options, shm_dir)
+        until(lambda: feed.error or is_open(port), "the lines are open")
+        seen = ticks()
+        until(lambda: len(seen.of(Kind.TRADE)) > 10, "trades")
+        until(lambda: not inspect("cme", shm_dir).counters["unproven_books"], "all is proven")
+        feed.end()
+    counters = inspect("cme", shm_dir).counters
+    assert counters["duplicate_packets"] > 0
+    assert counters["lost_packets"] == counters["malformed_packets"] == 0
+    names = {one.symbol for one in seen.reader.instruments}
+    assert names
+    assert not any(name.isdigit() for name in names)
 
 
 def test_stop_is_seen_at_once(start, monkeypatch):

@@ -170,7 +170,7 @@ def test_two_channels_on_other_ports_are_told_by_their_copies(seed):
     assert all((side == "A") == (port < 6000) for *_, side, _, port in lines)
 
 
-def test_unicast_copies_are_sides_in_the_order_in_which_they_were_seen():
+def test_unicast_copies_are_sides_in_the_order_of_their_ports():
     payloads = stream(book())
     lines, left = told(
         seen("127.0.0.1", 9001, payloads),

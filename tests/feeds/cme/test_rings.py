@@ -36,9 +36,10 @@ def test_second_writer_of_any_of_them_is_refused_and_lets_go_of_the_rest(plan):
 def test_restart_is_told_first(plan):
     with Rings("cme", plan, depth=False, orders=False) as rings:
         rings.beat()
-    with Rings("cme", plan, depth=False, orders=False), Reader(
-        "cme", start="oldest", directory=plan.directory
-    ) as reader:
+    with (
+        Rings("cme", plan, depth=False, orders=False),
+        Reader("cme", start="oldest", directory=plan.directory) as reader,
+    ):
         (gap,) = reader.read(timeout=5).records.view(GAP)
     assert (gap["kind"], gap["reason"]) == (Kind.GAP, GapReason.RESTART)
     assert gap["first_missing"] <= gap["last_missing"]

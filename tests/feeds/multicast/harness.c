@@ -327,6 +327,8 @@ static int took(void *context, int64_t now_ns) {
     return ++t->bursts == t->ask_at;
 }
 
+#define PATIENCE_NS INT64_C(20000000000)
+
 static void loop(int mode) {
     taker t = {.ask_at = UINT32_MAX};
     mdf_packet_sink sink = {&t, take, took};
@@ -342,22 +344,33 @@ static void loop(int mode) {
         CHECK(r->stage == MDF_STAGE_BIND && l->fd < 0);
     }
     CHECK(l->fd >= 0);
-    CHECK(mdf_receiver_run(r, &sink, 3 * MDF_PACKET_IDLE_NS) == MDF_RUN_TIME && t.packets == 0);
+    CHECK(mdf_receiver_run(r, &sink, 5 * MDF_PACKET_IDLE_NS) == MDF_RUN_TIME && t.packets == 0);
     CHECK(t.bursts > 0); /* timers run while nothing comes */
     int out = socket(AF_INET, SOCK_DGRAM, 0);
     struct sockaddr_storage to = mdf_endpoint(l->address, l->port);
     for (int i = 0; i < 150; i++)
         CHECK(sendto(out, "hello", 5, 0, (struct sockaddr *)&to, sizeof(struct sockaddr_in)) == 5);
     t.ask_at = t.bursts + 2;
-    CHECK(mdf_receiver_run(r, &sink, INT64_MAX) == MDF_RUN_ASKED && t.packets == 2 * MDF_BATCH);
+    CHECK(mdf_receiver_run(r, &sink, PATIENCE_NS) == MDF_RUN_ASKED && t.packets == 2 * MDF_BATCH);
     t.ask_at = t.bursts + 1;
-    CHECK(mdf_receiver_run(r, &sink, INT64_MAX) == MDF_RUN_ASKED && t.packets == 150);
-    CHECK(l->count.packets == 150 && l->count.bytes == 750);
+    CHECK(mdf_receiver_run(r, &sink, PATIENCE_NS) == MDF_RUN_ASKED && t.packets == 150);
+    CHECK(l->count.packets == 150 && l->count.bytes == 750 && r->n_hot == 0);
     mdf_line_drops(l, UINT32_MAX - 1);
     l->last_drops = UINT32_MAX - 1, l->count.kernel_drops = 0;
     mdf_line_drops(l, 3); /* counts wrap */
     mdf_line_drops(l, 1); /* an older message, read later */
     CHECK(l->count.kernel_drops == 5);
+    for (int i = 0; i < 150; i++)
+        CHECK(sendto(out, "hello", 5, 0, (struct sockaddr *)&to, sizeof(struct sockaddr_in)) == 5);
+    t.ask_at = t.bursts + 1;
+    CHECK(mdf_receiver_run(r, &sink, PATIENCE_NS) == MDF_RUN_ASKED && r->n_hot == 1); /* left with more to read */
+    mdf_line_close(r, l);
+    CHECK(r->n_hot == 0 && !mdf_line_open(r, l));
+    t.packets = 0;
+    CHECK(sendto(out, "hello", 5, 0, (struct sockaddr *)&to, sizeof(struct sockaddr_in)) == 5);
+    while (!t.packets)
+        CHECK(mdf_receiver_run(r, &sink, PATIENCE_NS / 1000) == MDF_RUN_TIME);
+    CHECK(t.packets == 1); /* what was not read before is gone */
     close(out);
     mdf_line_close(r, l);
     mdf_line_close(r, l);

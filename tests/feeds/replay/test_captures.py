@@ -331,6 +331,12 @@ def test_more_channels_than_the_codec_has(tmp_path):
         lines_of(options_of("x", lines=lines), never)
 
 
+def test_two_lines_that_claim_the_same_packets():
+    lines = tuple(map(line_of, ("310:I:A=224.0.31.1:14310", "310:N:A=224.0.31.1:14310")))
+    with pytest.raises(ReplayError, match=r"two lines with the packets of 224.0.31.1:14310"):
+        lines_of(options_of("x", lines=lines), never)
+
+
 def test_pipe_needs_its_lines_said(v8, replay, shm_dir, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ReplayError, match="can be read but once: say the lines"):

@@ -53,7 +53,8 @@ cdef extern from "mdp.h" nogil:
         int64_t last_ns
         uint64_t packets, bytes, lost, late, duplicates, malformed
     ctypedef struct mdp_channel:
-        uint32_t id, next, buffered, instruments, unproven, unproven_mbo, open_gaps, first_instrument
+        uint64_t next
+        uint32_t id, buffered, instruments, unproven, unproven_mbo, open_gaps, first_instrument
         uint8_t started, silent, definitions_whole
     ctypedef struct mdp_told:
         uint32_t code, channel, line

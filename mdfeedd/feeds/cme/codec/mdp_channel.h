@@ -80,7 +80,7 @@ static inline void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel
     mdp_message m;
     ch->sending = mdp_u64(p + MDP_PACKET_SENDING);
     h->packet = mdp_u32(p);
-    ch->next = h->packet + 1;
+    ch->next = (uint64_t)h->packet + 1;
     if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = h->ts_recv - (int64_t)ch->sending;
     for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
         uint64_t time;
@@ -128,6 +128,11 @@ static inline int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8
     return 1;
 }
 
+static inline int mdp_is_reset(const uint8_t *p, size_t n) {
+    return n >= MDP_PACKET_HEADER + MDP_MESSAGE_HEADER &&
+           mdp_u16(p + MDP_PACKET_HEADER + MDP_MESSAGE_TEMPLATE) == MDP_T_ChannelReset;
+}
+
 /* A sequence number that has passed: a copy, too late, or does the sequence begin again? Nonzero if it does.
  * Copies are identical, so a packet with the SendingTime of a remembered one never begins a week. */
 static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t channel, mdp_line *line, const uint8_t *p,
@@ -147,16 +152,13 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     int far = seq == 1 || ch->next - seq > MDP_REMEMBERED; /* a damaged copy begins no week */
     int later = far && sending > ch->sending && sending - ch->sending > MDP_EPOCH_NS;
     int silent = sending > ch->sending && h->now_ns - ch->last_ns > (int64_t)MDP_EPOCH_NS;
-    if (later || silent) {
+    /* MsgSeqNum may begin again with a channel reset, or behind one: not documented, so allowed. */
+    int reset = sending > ch->sending && (ch->after_reset || mdp_is_reset(p, n));
+    if (later || silent || reset) {
         h->count.epochs++;
         mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
         mdp_restart_sequence(h, ch, seq, sending);
-        ch->sending = sending;
-        mdp_clear_channel(h, ch, channel, sending, seq == 1);
-        return 1;
-    }
-    if (ch->after_reset && sending > ch->sending) { /* MsgSeqNum began again with the reset: not documented, so allowed */
-        mdp_restart_sequence(h, ch, seq, sending);
+        if (!reset) mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
     line->late++;
@@ -203,6 +205,7 @@ static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, u
     uint64_t first = ch->next, last = (uint64_t)to - 1;
     h->count.gaps++;
     h->count.lost += last - first + 1;
+    h->packet = (uint32_t)(first - 1);
     mdp_cut_event(h, ch);
     h->packet = (uint32_t)last;
     mdp_tick_gap(h, ch, MDF_GAP, 0, first, last);
@@ -303,12 +306,18 @@ static inline void mdp_alive(mdp_handler *h, mdp_channel *ch, uint32_t channel) 
     }
 }
 
-/* Which of the last packets the line has brought: one that comes out of order is not lost after all. */
-static inline void mdp_line_recent(mdp_line *line, uint32_t seq) {
+/* The line has brought a packet: what it has skipped is its loss, and one that comes out of order is not after all. */
+static inline void mdp_line_step(mdp_line *line, uint32_t seq) {
     uint32_t step = seq > line->last ? seq - line->last : line->last - seq;
-    if (!line->started) line->recent = UINT64_MAX; /* of what was before we came nothing is missed */
-    else if (seq > line->last) line->recent = step < 64 ? line->recent << step | 1 : 1;
-    else if (step < 64 && !(line->recent >> step & 1)) {
+    if (!line->started) {
+        line->started = 1;
+        line->recent = UINT64_MAX; /* of what was before we came nothing is missed */
+        line->last = seq;
+    } else if (seq > line->last) {
+        line->recent = step < 64 ? line->recent << step | 1 : 1;
+        line->lost += step - 1;
+        line->last = seq;
+    } else if (step < 64 && !(line->recent >> step & 1)) {
         line->recent |= UINT64_C(1) << step;
         line->lost -= line->lost > 0;
     }
@@ -335,6 +344,7 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
         ch->started = 1;
         ch->next = ch->first = seq;
         ch->from_start = seq == 1;
+        h->packet = seq;
         for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
             mdp_instrument *b = &h->instruments[i];
             ch->unproven -= (b->flags & MDP_SELECTED) && !mdp_is_proven(ch, b);
@@ -342,23 +352,19 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
             mdp_begin_instrument(ch, b);
             ch->unproven += (b->flags & MDP_SELECTED) && !mdp_is_proven(ch, b);
             ch->unproven_mbo += (b->flags & MDP_SELECTED) && !mdp_is_mbo_proven(ch, b);
+            if (b->flags & MDP_TOLD && ch->from_start) mdp_tell_recovered(h, ch, b); /* its definition was flagged */
         }
         mdp_tell(h, MDP_TOLD_STARTED, channel, 0, seq, 0);
     }
     if (line->behind && mdp_is_behind(h, ch, line, p)) return;
-    if (fault && seq - ch->next >= h->o.reorder_packets) return; /* nobody knows whether that is a sequence number */
-    mdp_line_recent(line, seq);
-    if (!line->started || seq > line->last) {
-        if (line->started && seq > line->last + 1) line->lost += seq - line->last - 1;
-        line->last = seq;
-        line->started = 1;
-    }
+    if (fault && seq >= ch->next + h->o.reorder_packets) return; /* nobody knows whether that is a sequence number */
+    mdp_line_step(line, seq);
     if (seq < ch->next) {
         if (fault || !mdp_passed_packet(h, ch, channel, line, p, n)) {
             ch->last_ns = h->now_ns;
             return;
         }
-        line->last = seq;
+        mdp_line_step(line, seq);
     }
     ch->last_ns = h->now_ns;
     if (!fault && seq == ch->next) {

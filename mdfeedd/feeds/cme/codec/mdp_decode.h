@@ -74,15 +74,15 @@ MDP_COLD void mdp_other_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b
         mdp_advance_only(h, ch, b, e->rpt, time); /* market best bid and offer: no level of the book */
         return;
     }
-    if (e->rpt <= b->rpt && h->packet <= b->ahead) return; /* a snapshot has told of what came after it */
-    /* Nothing of the book is left that could be wrong: it is right, and empty. */
-    b->rpt = e->rpt;
-    mdp_forget_known(b);
-    mdp_prove(h, ch, b);
-    mdp_clear_book(h, ch, b, time, 0);
-    if (!h->orders) return;
-    mdp_mbo_prove(ch, b); /* no level, no order */
-    mdp_orders_void(h, ch, b, time);
+    /* Nothing of the book is left that could be wrong: it is right, and empty. Unless a snapshot has told already of
+     * what came after it. */
+    if (h->packet > b->ahead || (h->packet == b->ahead && e->rpt > b->rpt)) {
+        b->rpt = e->rpt;
+        mdp_forget_known(b);
+        mdp_prove(h, ch, b);
+        mdp_clear_book(h, ch, b, time, 0);
+    }
+    if (h->orders) mdp_orders_reset(h, ch, b, time); /* no level, no order */
 }
 
 MDP_HOT void mdp_book_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_entry *e, uint64_t time) {
@@ -194,8 +194,7 @@ static inline void mdp_on_order_book(mdp_handler *h, mdp_channel *ch, uint32_t c
         h->count.entries++;
         if (!h->orders) continue;
         if (type == MDP_BOOK_RESET) {
-            mdp_mbo_prove(ch, b);
-            mdp_orders_void(h, ch, b, time);
+            mdp_orders_reset(h, ch, b, time);
             continue;
         }
         if ((type != MDP_BID && type != MDP_OFFER) || e[MDP_OrderBook_MDUpdateAction] > MDP_DELETE) {

@@ -196,6 +196,13 @@ static inline uint32_t mdp_mbo_needed(const mdp_channel *ch, const mdp_instrumen
     return b->mbo_generation != ch->generation && ch->last_lost >= since ? ch->last_lost + 1 : since;
 }
 
+/* The venue has emptied the book: right, whatever was lost, unless a snapshot has told of what came after. */
+static inline void mdp_orders_reset(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint64_t time) {
+    if (h->packet < b->mbo_ahead) return;
+    mdp_mbo_prove(ch, b);
+    mdp_orders_void(h, ch, b, time);
+}
+
 /* One order entry of an accepted packet. */
 static inline void mdp_order_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_order *n) {
     if (h->packet < b->mbo_ahead) return; /* a snapshot has told of it */

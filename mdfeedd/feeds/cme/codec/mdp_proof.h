@@ -156,7 +156,7 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
         else b->generation = ch->generation; /* stale as before; the later loss did not touch it */
         return 1;
     }
-    if (rpt <= b->rpt && h->packet <= b->ahead) return 0;
+    if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= b->rpt)) return 0; /* a snapshot has told of it */
     int lost = b->generation != ch->generation;
     uint32_t since = lost || b->state == MDP_UNKNOWN ? mdp_needed(ch, b) : h->packet;
     if (!lost && b->state != MDP_UNKNOWN) {
@@ -212,9 +212,9 @@ typedef struct mdp_snapshot {
 /* Whether the snapshot mends the book, by the rule above. */
 static inline int mdp_is_usable(const mdp_handler *h, const mdp_channel *ch, const mdp_instrument *b,
                                 const mdp_snapshot *s) {
-    if (!ch->started || !mdp_reaches(s->last, mdp_needed(ch, b))) return 0;
-    if (b->generation != ch->generation) return 1; /* nothing of it since the loss: what we knew does not count */
-    uint32_t next = s->rpt;
+    uint32_t needed = mdp_needed(ch, b), next = s->rpt;
+    if (!ch->started || (uint64_t)s->last + 1 < needed) return 0;
+    if (b->generation != ch->generation) return s->last >= needed; /* nothing of it since the loss */
     for (uint32_t i = b->first_note; i != MDP_NONE; i = h->notes[i].next) {
         const mdp_note *n = &h->notes[i];
         if (n->packet == s->last && n->time != s->time) return 0;
@@ -222,6 +222,8 @@ static inline int mdp_is_usable(const mdp_handler *h, const mdp_channel *ch, con
         if (n->packet <= s->last || n->rpt != next + 1) return 0;
         next = n->rpt;
     }
+    /* As of the last lost packet it may be cut inside that, unless what we have goes on where it ends. */
+    if (s->last < needed && next == s->rpt) return 0;
     /* What we have seen and the snapshot has not must all be in the queue. */
     return next >= b->rpt;
 }

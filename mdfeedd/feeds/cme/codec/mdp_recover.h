@@ -19,9 +19,21 @@ static inline uint8_t *mdp_seen(mdp_instrument *b, const mdp_line *line) {
     }
 }
 
+static inline void mdp_loop_begin(mdp_line *line, uint32_t seq) {
+    line->joined = seq;
+    line->reports = 0;
+    line->total = UINT32_MAX;
+    line->least = UINT32_MAX;
+    line->broken = 0;
+    line->wrapped = 0;
+    line->loop = line->loop == UINT8_MAX ? 1 : (uint8_t)(line->loop + 1);
+}
+
 /* The running loop tells of an instrument. It is counted once: who joined in the middle may see one twice before
  * another once, since nobody promises their order. */
 static inline void mdp_report(mdp_handler *h, mdp_line *line, int32_t security_id, uint32_t total, uint32_t last) {
+    if (line->reports && total != line->total) mdp_loop_begin(line, line->last); /* another loop than the one we joined */
+    line->quiet = 0;
     uint32_t at = mdp_find(h, line->channel, security_id);
     uint8_t *seen = at == MDP_NONE ? NULL : mdp_seen(&h->instruments[at], line);
     line->total = total;
@@ -279,16 +291,6 @@ static inline void mdp_loop_whole(mdp_handler *h, mdp_channel *ch, mdp_line *lin
     }
 }
 
-static inline void mdp_loop_begin(mdp_line *line, uint32_t seq) {
-    line->joined = seq;
-    line->reports = 0;
-    line->total = UINT32_MAX;
-    line->least = UINT32_MAX;
-    line->broken = 0;
-    line->wrapped = 0;
-    line->loop = line->loop == UINT8_MAX ? 1 : (uint8_t)(line->loop + 1);
-}
-
 /* Where in the loop the packet stands. */
 static inline void mdp_loop_step(mdp_handler *h, mdp_channel *ch, mdp_line *line, uint32_t seq) {
     if (!line->started) {
@@ -320,9 +322,11 @@ static inline void mdp_loop_step(mdp_handler *h, mdp_channel *ch, mdp_line *line
 }
 
 static inline void mdp_loop_heartbeat(mdp_handler *h, mdp_channel *ch, mdp_line *line) {
-    if (line->feed == MDP_DEFINITIONS || line->reports) return;
-    mdp_loop_whole(h, ch, line);
+    if (line->feed == MDP_DEFINITIONS) return;
+    if (line->quiet && line->quiet_generation == ch->generation) mdp_loop_whole(h, ch, line);
     mdp_loop_begin(line, line->last);
+    line->quiet = ch->started; /* one heartbeat may have been sent before the loss, or between two loops */
+    line->quiet_generation = ch->generation;
 }
 
 /* A packet of N, S or SMBO, checked. */

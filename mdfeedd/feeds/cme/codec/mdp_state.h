@@ -161,6 +161,8 @@ typedef struct mdp_slot {
 typedef struct mdp_line {
     uint32_t channel; /* index */
     uint8_t feed, side, started, broken; /* broken: a packet of the running loop is missing */
+    uint8_t quiet;             /* of a loop: a heartbeat, and no report since ... */
+    uint32_t quiet_generation; /* ... and no loss of the channel either */
     uint32_t last;    /* highest sequence (incremental), or the last one of the loop */
     uint32_t joined;  /* sequence at which we joined the loop */
     uint32_t reports, total, least; /* of the running loop: instruments told, TotNumReports, lowest LastMsgSeqNumProcessed */
@@ -175,7 +177,7 @@ typedef struct mdp_gap { uint64_t first, last; } mdp_gap;
 
 typedef struct mdp_channel {
     uint32_t id, index; /* CME's number, and ours */
-    uint32_t next;      /* sequence expected */
+    uint64_t next;      /* sequence expected; 2^32 when the last one there can be has come */
     uint32_t first;     /* the first one processed in this epoch */
     uint32_t generation, last_lost;
     uint8_t started, from_start, after_reset, silent; /* from_start: nothing can have happened before what we saw */

@@ -49,7 +49,7 @@ static inline void mdp_begin_instrument(mdp_channel *ch, mdp_instrument *b) {
     b->ahead = 0;
     mdp_forget_known(b);
     b->state = b->mbo_state = ch->from_start ? MDP_SYNC : MDP_UNKNOWN;
-    b->generation = b->mbo_generation = ch->from_start && ch->last_lost ? ch->generation - 1 : ch->generation;
+    b->generation = b->mbo_generation = ch->last_lost ? ch->generation - 1 : ch->generation; /* in doubt, too */
     b->since = b->mbo_since = ch->started ? ch->first : 0; /* see mdp_needed() */
     b->mbo_ahead = 0;
     mdp_empty_book(b);

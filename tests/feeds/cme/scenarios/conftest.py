@@ -21,9 +21,9 @@ import pytest
 
 from mdfeedd.feeds.cme.codec import Feed, Handler
 from mdfeedd.sim.cme import Wire
-from mdfeedd.tick import PRICE_UNDEF, QUOTE, STATISTIC, STATUS, TICK, TRADE, Flag, Kind, Side
 from mdfeedd.tick import DEFINITION as DEFINITION_DTYPE
 from mdfeedd.tick import GAP as GAP_DTYPE
+from mdfeedd.tick import PRICE_UNDEF, QUOTE, STATISTIC, STATUS, TICK, TRADE, Flag, Kind, Side
 
 E9 = 1_000_000_000
 T0 = 1_790_000_000 * E9
@@ -65,6 +65,8 @@ class Messages:
 
     def snapshot(self, security_id: int, last: int, rpt: int, *levels: str, **options: Any) -> Any:
         options.setdefault("time", last)
+        options.setdefault("status", 255)
+        options.setdefault("total", 99)  # no whole loop but where the test says so
         options["transact_ns"] = T0 + STEP_NS * options.pop("time")
         options["entries"] = [_level(text) for text in levels] + options.pop("statistics", [])
         return "snapshot", (security_id,), {"last_seq": last, "rpt_seq": rpt, **options}
@@ -337,6 +339,7 @@ def make() -> Any:
     def made(lines: str = "A B", *, version: int = 13, old: bool | None = None, **options: Any) -> Rig:
         options.setdefault("max_instruments", 64)
         options.setdefault("recovery_entries", 4096)
+        options.setdefault("max_orders", 4096)
         return Rig(lines, version, old, options)
 
     return made

@@ -240,7 +240,7 @@ def test_11_copies_that_differ_while_they_wait(run: Any, quote: Any, m: Any) -> 
 
 
 def test_11_same_length_same_time_one_bit(run: Any) -> None:
-    """Every bit of a packet counts, also far inside."""
+    """Every byte of a packet counts, also far inside; a copy that cannot be read at all is malformed instead."""
     rig = run(3).play("A:1-3")
     good = rig.packets[3]
     for at in range(4, len(good)):
@@ -248,7 +248,9 @@ def test_11_same_length_same_time_one_bit(run: Any) -> None:
         bad[at] ^= 1
         rig.send("B", bytes(bad))
     assert len(rig.told()) == 3
-    assert rig.counts["mismatches"] == len(good) - 4
+    assert sum(rig.count("mismatches", "malformed")) == len(good) - 4
+    assert rig.counts["mismatches"] > 40
+    assert rig.count("gaps", "epochs") == (0, 0)
 
 
 def test_12_sequence_above_two_to_the_31_and_at_its_end(make: Any, m: Any) -> None:

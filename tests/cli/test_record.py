@@ -1,0 +1,98 @@
+"""``mdfeedd record``, with a venue of the simulator on the other side of this machine's sockets."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run, Start
+
+
+def free_ports(n: int) -> int:
+    """The first of so many ports in a row that are free."""
+    for _ in range(100):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        try:
+            for port in range(first, first + n):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                    one.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        return first
+    raise AssertionError("no ports")
+
+
+def test_a_channel_is_recorded_and_replayed(
+    start: Start, run: Run, shm_dir: str, tmp_path: Path
+) -> None:
+    config, out = tmp_path / "config.xml", tmp_path / "x.pcapng"
+    port = free_ports(8)
+    venue = start("sim", "cme", "--port", port, "--write-config", config, "--seconds", 60)
+    try:
+        assert venue.stdout is not None
+        while "playing" not in venue.stdout.readline():
+            assert venue.poll() is None
+        options = ("--config-xml", config, "--channel", 310)
+        ran = run("record", *options, "--out", out, "--seconds", 1.5)
+    finally:
+        venue.send_signal(signal.SIGTERM)
+        venue.communicate(timeout=60)
+    assert ran.status == 0, ran
+    assert ran.out.count(" packets\n") == 8
+    found = re.search(r"^([\d,]+) packets in 1\.\d s", ran.out, re.MULTILINE)
+    assert found, ran.out
+    packets = int(found[1].replace(",", ""))
+    assert packets > 100
+    ran = run("replay", out, *options, "--shm-dir", shm_dir)
+    assert ran.status == 0, ran
+    assert re.search(rf"^  packets +{packets:,}  ", ran.out, re.MULTILINE), ran.out
+    assert re.search(r"^  missing +0  ", ran.out, re.MULTILINE)
+
+
+def test_ctrl_c_ends_it_with_a_whole_file(start: Start, tmp_path: Path) -> None:
+    out = tmp_path / "x.pcapng"
+    port = free_ports(1)
+    process = start("record", "--line", f"127.0.0.1:{port}", "--out", out)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("recording 1 line into")
+    process.send_signal(signal.SIGINT)
+    told, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "0 packets in" in told
+    assert out.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "sentence"),
+    [
+        ((), 2, "say what to record"),
+        (("--channel", 310), 2, "belong together"),
+        (("--config-xml", "/none", "--channel", 310), 1, "/none: cannot be read"),
+        (("--line", "224.0.31.1"), 1, "GROUP:PORT, such as"),
+        (("--line", "224.0.31.999:5"), 1, "is not an IPv4 address"),
+        (("--line", "192.0.2.1:5000"), 1, "no such address"),
+    ],
+)
+def test_what_cannot_be_recorded(
+    options: tuple[object, ...], status: int, sentence: str, run: Run, tmp_path: Path
+) -> None:
+    ran = run("record", *options, "--out", tmp_path / "x.pcapng")
+    assert ran.status == status
+    assert sentence in ran.sentence()
+    assert not (tmp_path / "x.pcapng").exists()
+
+
+def test_file_that_exists(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"precious")
+    ran = run("record", "--line", f"127.0.0.1:{free_ports(1)}", "--out", tmp_path / "x")
+    assert ran.status == 1
+    assert "exists already: choose another name" in ran.sentence()

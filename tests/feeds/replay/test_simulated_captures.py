@@ -1,0 +1,109 @@
+"""Whole channels of the simulator, as captures: definitions, snapshots, orders and losses among them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from mdfeedd.feeds.capture import CaptureWriter, RecordedLine
+from mdfeedd.feeds.protocol import RingPlan
+from mdfeedd.feeds.replay.capture import lines_of, scan
+from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
+from mdfeedd.ring import Reader
+from mdfeedd.sim.cme import Venue
+from mdfeedd.sim.cme.lines import multicast_lines, unicast_lines
+from mdfeedd.sim.cme.network import Network
+from mdfeedd.tick import DEPTH, ORDER, TICK, Flag, Kind
+
+NAMES = ("incremental", "definition", "snapshot", "orders")
+
+
+def capture(path, channels, lines_for, *, events=400, loss=0.0, version=13):
+    """Channels that play at the same time, written as the network delivered them."""
+    lines = [(channel, line) for channel in channels for line in lines_for(channel)]
+    numbers = {(channel, int(line.feed), line.side): i for i, (channel, line) in enumerate(lines)}
+    delivered = []
+    for channel in channels:
+        venue = Venue(seed=channel, channel=channel, instruments=5, version=version)
+        sent = venue.settle(2) + venue.run(events) + venue.settle(2)
+        feeds = {(feed, side): loss for feed in range(4) for side in (0, 1)} if loss else {}
+        network = Network(channel, loss=feeds)
+        delivered += [
+            (one.time_ns, numbers[channel, int(one.feed), one.side], one.payload)
+            for one in network.deliver(sent)
+        ]
+    delivered.sort(key=lambda one: one[0])
+    recorded = [RecordedLine(f"{c} {line}", line.address, line.port) for c, line in lines]
+    with CaptureWriter(str(path), recorded) as writer:
+        for ts_ns, number, payload in delivered:
+            writer.packet(number, payload, ts_ns)
+    return {(c, NAMES[line.feed], "AB"[line.side], line.address, line.port) for c, line in lines}
+
+
+@pytest.fixture
+def replay(shm_dir):
+    def run(path, name="rec", **options):
+        plan = RingPlan(name, 65_536, 1, 4096, shm_dir)
+        ReplayFeed(name, ReplayOptions((str(path),), **options), plan).run(threading.Event())
+        out = {}
+        for suffix, dtype in (("", TICK), (".depth", DEPTH), (".orders", ORDER)):
+            if suffix and not options.get(suffix[1:]):
+                continue
+            with Reader(
+                name + suffix, "oldest", dtype=dtype, follow=False, directory=shm_dir
+            ) as reader:
+                parts = [batch.records.copy() for batch in reader] or [np.empty(0, dtype)]
+                out[suffix] = np.concatenate(parts)
+                out["symbols"] = {i.symbol for i in reader.instruments}
+                out["counters" + suffix] = reader.header()["counters"]
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("version", [9, 13, 99])
+def test_lines_of_several_channels_are_told_by_content(version, tmp_path):
+    def groups(channel):
+        return multicast_lines(channel, f"239.192.{channel % 100}.0")
+
+    expected = capture(tmp_path / "x", (310, 318), groups, version=version)
+    found = lines_of(ReplayOptions((str(tmp_path / "x"),)), lambda: scan([str(tmp_path / "x")]))
+    assert not found.left_out
+    lines = {(one.channel, one.feed, one.side, one.address, one.port) for one in found.lines}
+    assert lines == expected
+
+
+def test_lines_on_one_host_are_told_by_their_copies(tmp_path):
+    expected = capture(tmp_path / "x", (310,), lambda _: unicast_lines())
+    found = lines_of(ReplayOptions((str(tmp_path / "x"),)), lambda: scan([str(tmp_path / "x")]))
+    lines = {(one.feed, one.port) for one in found.lines}
+    assert lines == {one[1::3] for one in expected}
+    assert {one.channel for one in found.lines} == {1}
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_replayed_channels_recover_and_are_proven_in_the_end(loss, replay, tmp_path):
+    capture(
+        tmp_path / "x", (310, 318), lambda c: multicast_lines(c, f"239.192.{c % 100}.0"), loss=loss
+    )
+    out = replay(tmp_path / "x", depth=True, orders=True)
+    counters = out["counters"]
+    assert counters["unproven_books"] == 0
+    assert bool(counters["lost_packets"]) == bool(loss)
+    assert counters["gaps"] == np.sum(out[""]["kind"] == Kind.GAP)
+    assert len(out[".depth"]) > 500
+    assert len(out[".orders"]) > 500
+    assert len(out["symbols"]) >= 5
+    assert not any(symbol.isdecimal() for symbol in out["symbols"]), "definitions gave the names"
+    last = out[""][out[""]["kind"] == Kind.QUOTE][-1]
+    assert not last["flags"] & Flag.STALE
+
+
+def test_only_the_channels_and_instruments_that_are_wanted(replay, tmp_path):
+    capture(tmp_path / "x", (310, 318), lambda c: multicast_lines(c, f"239.192.{c % 100}.0"))
+    whole = replay(tmp_path / "x")
+    one = replay(tmp_path / "x", "one", channels=(318,))
+    assert one["counters"]["received_packets"] < whole["counters"]["received_packets"]
+    assert one["symbols"] <= whole["symbols"]
