@@ -71,13 +71,15 @@ def handler_ns(tape: PacketTape, directory: str, *, depth: bool) -> tuple[float,
     handler.add_channel(CHANNEL)
     for side in (0, 1):
         handler.add_line(CHANNEL, Feed.INCREMENTAL, side)
-    with Writer("cme", 65_536, directory=directory) as ticks:
-        with Writer("cme.depth", 65_536, DEPTH, directory=directory) as levels:
-            handler.attach(ticks, levels if depth else None)
-            handler.prefault()
-            begin = time.perf_counter_ns()
-            tape.play(handler)
-            took = time.perf_counter_ns() - begin
+    with (
+        Writer("cme", 65_536, directory=directory) as ticks,
+        Writer("cme.depth", 65_536, DEPTH, directory=directory) as levels,
+    ):
+        handler.attach(ticks, levels if depth else None)
+        handler.prefault()
+        begin = time.perf_counter_ns()
+        tape.play(handler)
+        took = time.perf_counter_ns() - begin
     for name in ("cme", "cme.depth"):
         remove(name, directory)
     return took, handler.counts
@@ -104,7 +106,9 @@ def peer_ns(schema: Path, payloads: list[bytes], *, fields: bool) -> float:
     return time.perf_counter_ns() - begin
 
 
-def measure(packets: list[tuple[int, int, bytes]], options: Any, directory: str, folder: Path) -> dict[str, Any]:
+def measure(
+    packets: list[tuple[int, int, bytes]], options: Any, directory: str, folder: Path
+) -> dict[str, Any]:
     tape = PacketTape()
     for line, ts_ns, payload in packets:
         tape.append(line, payload, ts_ns, ts_ns)
@@ -117,13 +121,16 @@ def measure(packets: list[tuple[int, int, bytes]], options: Any, directory: str,
         plain = [handler_ns(tape, directory, depth=False) for _ in range(options.repeat)]
         one["handler"] = min(took for took, _ in plain) / len(packets)
         counts = plain[0][1]
-        one["handler_depth"] = (
-            min(handler_ns(tape, directory, depth=True)[0] for _ in range(options.repeat))
-            / len(packets)
-        )
+        one["handler_depth"] = min(
+            handler_ns(tape, directory, depth=True)[0] for _ in range(options.repeat)
+        ) / len(packets)
         if number < options.peer_rounds:
-            one["sbedecoder_parse"] = peer_ns(options.schema, peer_part, fields=False) / len(peer_part)
-            one["sbedecoder_fields"] = peer_ns(options.schema, peer_part, fields=True) / len(peer_part)
+            one["sbedecoder_parse"] = peer_ns(options.schema, peer_part, fields=False) / len(
+                peer_part
+            )
+            one["sbedecoder_fields"] = peer_ns(options.schema, peer_part, fields=True) / len(
+                peer_part
+            )
         rounds.append(one)
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
     ticks = counts["quotes"] + counts["trades"] + counts["others"]
@@ -131,7 +138,9 @@ def measure(packets: list[tuple[int, int, bytes]], options: Any, directory: str,
 
 
 def median(rounds: list[dict[str, float]], name: str, over: str | None = None) -> float:
-    return statistics.median(one[name] / (one[over] if over else 1.0) for one in rounds if name in one)
+    return statistics.median(
+        one[name] / (one[over] if over else 1.0) for one in rounds if name in one
+    )
 
 
 def report(result: dict[str, Any]) -> None:
@@ -139,7 +148,9 @@ def report(result: dict[str, Any]) -> None:
     per_tick = packets / result["ticks"]
     per_entry = packets / result["entries"]
     handler = median(rounds, "handler")
-    print(f"\n{packets} packets in, {result['entries']} entries, {result['ticks']} ticks; medians of {len(rounds)} rounds")
+    print(
+        f"\n{packets} packets in, {result['entries']} entries, {result['ticks']} ticks; medians of {len(rounds)} rounds"
+    )
     print(f"{'':44}{'ns/packet in':>13}{'ns/entry':>10}{'ns/tick':>9}{'x walk':>8}")
     for name, label in (
         ("walk", "bare walk in C (the limit)"),
@@ -147,7 +158,9 @@ def report(result: dict[str, Any]) -> None:
         ("handler_depth", "  and a depth ring"),
     ):
         ns = median(rounds, name)
-        print(f"{label:44}{ns:13.1f}{ns * per_entry:10.1f}{ns * per_tick:9.1f}{median(rounds, name, 'walk'):8.1f}")
+        print(
+            f"{label:44}{ns:13.1f}{ns * per_entry:10.1f}{ns * per_tick:9.1f}{median(rounds, name, 'walk'):8.1f}"
+        )
     for name, label in (
         ("sbedecoder_parse", "sbedecoder, one line, parsed only"),
         ("sbedecoder_fields", "sbedecoder, one line, eight fields read"),

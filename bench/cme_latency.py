@@ -71,7 +71,9 @@ def latencies_ns(mode: str, rate: float, payloads: list[bytes], directory: str) 
     process.start()
     try:
         with Reader("cme", wait=PATIENCE_S, spin=1.0, directory=directory) as reader:
-            time.sleep(0.5)  # the feed has its socket before it has its ring; this is for its first beat
+            time.sleep(
+                0.5
+            )  # the feed has its socket before it has its ring; this is for its first beat
             sender = SPAWN.Process(target=send, args=(port, payloads, rate))
             sender.start()
             took, buffer = [], np.empty(BATCH, TICK)
@@ -83,7 +85,9 @@ def latencies_ns(mode: str, rate: float, payloads: list[bytes], directory: str) 
                 took.append(now_ns - stamped["ts_recv"])
             sender.join()
             if reader.lost:
-                raise RuntimeError(f"the reader lost {reader.lost} ticks: the figures are of the rest")
+                raise RuntimeError(
+                    f"the reader lost {reader.lost} ticks: the figures are of the rest"
+                )
     finally:
         stop.set()
         process.join(PATIENCE_S)
@@ -111,9 +115,13 @@ def main() -> int:
     options = parser.parse_args()
     if not options.capture.exists():
         parser.error(f"there is no {options.capture}: name one by --capture")
-    payloads = [payload for line, _, payload in packets_of(options.capture) if not line][: options.packets]
+    payloads = [payload for line, _, payload in packets_of(options.capture) if not line][
+        : options.packets
+    ]
     rows = []
-    print(f"{'mode':10}{'packets/s':>10}{'ticks':>8}{'p50 us':>9}{'p90 us':>9}{'p99 us':>9}{'p99.9':>9}{'max us':>10}")
+    print(
+        f"{'mode':10}{'packets/s':>10}{'ticks':>8}{'p50 us':>9}{'p90 us':>9}{'p99 us':>9}{'p99.9':>9}{'max us':>10}"
+    )
     for mode in options.modes.split(","):
         for rate in map(float, options.rates.split(",")):
             with tempfile.TemporaryDirectory(prefix="mdfeedd-bench-", dir="/dev/shm") as directory:
@@ -122,8 +130,12 @@ def main() -> int:
             print(f"{mode:10}{rate:10.0f}{one['ticks']:8d}{one['p50_us']:9.2f}{one['p90_us']:9.2f}"
                   f"{one['p99_us']:9.2f}{one['p999_us']:9.2f}{one['max_us']:10.2f}")  # fmt: skip
     if len(os.sched_getaffinity(0)) < PROCESSES:
-        print(f"{PROCESSES} processes that want a processor each on {len(os.sched_getaffinity(0))}: the scheduler is in these figures")
-    RESULTS.write_text(json.dumps({"rows": rows, "machine": machine.describe("mdfeedd", "numpy")}, indent=1) + "\n")
+        print(
+            f"{PROCESSES} processes that want a processor each on {len(os.sched_getaffinity(0))}: the scheduler is in these figures"
+        )
+    RESULTS.write_text(
+        json.dumps({"rows": rows, "machine": machine.describe("mdfeedd", "numpy")}, indent=1) + "\n"
+    )
     return 0
 
 

@@ -23,7 +23,7 @@
 enum { MAX_WIRE_LINES = 16, MAX_SAMPLES = 1 << 20 };
 
 typedef struct wire_options {
-    uint32_t lines, port, packets, bytes, pps, buffer_mib, latency, burst;
+    uint32_t lines, port, packets, bytes, pps, buffer_mib, latency, burst, backlog;
     int cpu;
     const char *address, *mode;
 } wire_options;
@@ -54,7 +54,8 @@ static inline wire_options wire_read(int argc, char **argv) {
                       .cpu = -1, .address = "127.0.0.1", .mode = "blocking"};
     const struct { const char *name; uint32_t *value; } numbers[] = {
         {"lines", &o.lines}, {"port", &o.port}, {"packets", &o.packets}, {"bytes", &o.bytes}, {"pps", &o.pps},
-        {"buffer_mib", &o.buffer_mib}, {"latency", &o.latency}, {"burst", &o.burst}};
+        {"buffer_mib", &o.buffer_mib}, {"latency", &o.latency}, {"burst", &o.burst},
+        {"backlog", &o.backlog}};
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (!value)
@@ -90,6 +91,8 @@ static inline void wire_begin(wire_figures *f, const wire_options *o) {
         wire_fail("memory");
     printf("ready\n");
     fflush(stdout);
+    if (o->backlog) /* everything is sent before anything is read, until a line on stdin */
+        (void)getchar();
 }
 
 static inline void wire_take(wire_figures *f, uint32_t line, const uint8_t *payload) {

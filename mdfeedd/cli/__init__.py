@@ -1,7 +1,7 @@
 """The command line: one file per command, `main` in front of them.
 
     argv ─► main ─► demo    plan in code ─► Supervisor ─► live table, summary     (demo, demo_plan, demo_view,
-                    replay  files        ─► Supervisor ─► progress, summary        probe, stored)
+                    replay  files        ─► Supervisor ─► progress, summary        demo_venue, probe, stored)
                     run     YAML         ─► Supervisor ─► logs, /metrics
                     check   YAML         ─► problems or ok
                     tail    ring         ─► lines or JSON lines

@@ -325,7 +325,7 @@ class _Result:
         complete = self._complete(quotes, trades, bars)
         print(
             f"{self.probes.span_s():.1f} s, {len(VENUES)} feeds in {len(VENUES)} processes, {instruments} "
-            f"instruments; no account, no network\n"
+            f"instruments; no account, no network{'' if self.account is None else _OVER_UDP}\n"
         )
         kinds = f"{units.count(quotes)} quotes, {units.count(trades)} trades"
         whom = f"and {units.count(unseen)} by this terminal" if unseen else "by any reader"
@@ -350,14 +350,11 @@ class _Result:
         from mdfeedd.cli.demo_plan import TICK_RINGS, WIRED
 
         wired = [] if self.account is None else [WIRED]
+        unwired = [ring for ring in TICK_RINGS if ring not in wired]
         rows = []
         for name, rings, path in (
-            (
-                "latency",
-                [r for r in TICK_RINGS if r not in wired],
-                "publish to read in this process",
-            ),
-            ("UDP latency", wired, "kernel over decoder, book and ring to read in this process"),
+            ("latency", unwired, "publish to read in this process"),
+            ("packet latency", wired, "kernel to read in this process"),
         ):
             latencies = self.probes.latencies(rings)
             low, high = (units.duration(latencies.percentile_ns(p)) for p in (50, 99))
@@ -388,6 +385,7 @@ class _Result:
         return f"NOT ALL: missing in the files are {told}"
 
 
+_OVER_UDP: Final = "; the futures as packets on 127.0.0.1"
 _ALL: Final = "all of them, and all bars: the rows of the files were counted"
 _NOTHING: Final = "nothing is stored without pyarrow"
 

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from mdfeedd.sim.cme.lines import Line
 
 LOSS: Final = 0.01  # of the packets of line A
-HOLES: Final = 4  # in a run, about ...
-LEAST_HOLE_S: Final = 0.5  # ... and so far apart
-MOST_HOLE_S: Final = 15.0
+HOLES: Final = 3.0  # on both lines in a short run, at most one a second ...
+HOLE_EVERY_S: Final = 15.0  # ... and so far apart in a long one
 READY_S: Final = 10.0  # from the feed's ring to the first packet, if readers are missing
 READY_STEP_S: Final = 0.02
 LINES: Final = 8
@@ -100,7 +99,7 @@ def playing(rate: float, seconds: float) -> Iterator[Channel | None]:
     channel: Channel | None = None
     with contextlib.ExitStack() as stack:
         try:
-            first_port = stack.enter_context(_ports())
+            first_port = stack.enter_context(free_ports())
             process = VenueProcess(_options(rate, seconds, first_port), held=True)
             channel = Channel(stack.enter_context(process))
         except OSError as error:
@@ -114,20 +113,22 @@ def playing(rate: float, seconds: float) -> Iterator[Channel | None]:
 
 def _options(rate: float, seconds: float, first_port: int) -> PublisherOptions:
     wire_rate = rates(rate, wired=True)[WIRED]
+    holes = max(min(HOLES, seconds), seconds / HOLE_EVERY_S)
     return PublisherOptions(
         channel=CHANNEL,
         seed=random.randrange(_SEEDS),  # noqa: S311 - chance, not secrets
         instruments=VENUES[0].instruments,
+        calm=True,
         rate=wire_rate / TICKS_PER_EVENT,
         host=HOST,
         port=first_port,
         loss=((Feed.INCREMENTAL, 0, LOSS),),
-        hole_every_s=min(max(seconds / HOLES, LEAST_HOLE_S), MOST_HOLE_S),
+        hole_every_s=seconds / (holes + 0.5),  # the last one long enough before the end
     )
 
 
 @contextlib.contextmanager
-def _ports() -> Iterator[int]:
+def free_ports() -> Iterator[int]:
     """The first of eight free ports that no other demo will take meanwhile. Raises `OSError`."""
     start = random.randrange(len(PORTS))  # noqa: S311 - chance, not secrets
     for first in (*PORTS[start:], *PORTS[:start]):
@@ -191,9 +192,9 @@ class Account:
     def sentence(self) -> str:
         """For the table."""
         return (
-            f"{WIRED} reads CME packets on two UDP lines: {units.count(self.covered)} lost on one "
-            f"and had from the other; {units.count(self.lost)} on both: "
-            f"{units.of(self.gaps, 'gap')} told, {units.count(self.recovered)} recovered"
+            f"lost packets: {units.count(self.covered)} on line A (B had them), "
+            f"{units.count(self.lost)} on both: "
+            f"{units.of(self.gaps, 'gap')}, {units.count(self.recovered)} recovered"
         )
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -204,6 +205,6 @@ class Account:
         if self.lost != self.uncovered:
             healed += f"; the network lost {units.count(self.uncovered)}"
         return [
-            ("UDP, one line", units.count(self.covered), "packets lost, and had from the other"),
-            ("UDP, both", units.count(self.lost), f"packets lost: {healed}"),
+            ("lost on line A", units.count(self.covered), "packets, which line B had"),
+            ("lost on both", units.count(self.lost), f"packets: {healed}"),
         ]

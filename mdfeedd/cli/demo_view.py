@@ -115,7 +115,9 @@ class Watch:
             self._past.pop(0)
         elapsed_s = 0.0 if self.since is None else now.at - self.since
         troubles = [
-            f"{child.label}: {child.last_exit}" for child in supervisor.children if child.last_exit
+            f"{child.label}: {child.last_failure}"
+            for child in supervisor.children
+            if child.last_failure
         ]
         account = None
         if self.channel is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdfeedd.ring import Reader, RingError, RingMissing
-from mdfeedd.tick import BAR, GAP, QUOTE, TICK, TRADE, GapReason, Kind
+from mdfeedd.tick import BAR, GAP, QUOTE, TICK, TRADE, Flag, GapReason, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -145,8 +145,9 @@ class TickProbe(_RingProbe):
         self.last_ns = int(records["ts_recv"][-1])
         self.gaps += _losses(records, Kind.GAP)
         self.recovered += _losses(records, Kind.RECOVERED)
+        outright = records["flags"] & Flag.IMPLIED == 0
         for kind, dtype in ((Kind.QUOTE, QUOTE), (Kind.TRADE, TRADE)):
-            rows = np.flatnonzero(records["kind"] == kind)[::-1]  # latest first
+            rows = np.flatnonzero((records["kind"] == kind) & outright)[::-1]  # latest first
             ids, places = np.unique(records["instrument_id"][rows], return_index=True)
             for instrument_id, place in zip(ids.tolist(), rows[places].tolist(), strict=True):
                 last = self.last.get(instrument_id)

@@ -130,6 +130,7 @@ def _add_faults(cme: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Play, and say what was sent."""
+    from mdfeedd.sim.cme.child import setter
     from mdfeedd.sim.cme.publisher import Publisher, PublisherError
 
     options = _options(arguments)
@@ -139,8 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Trouble(error.strerror or str(error)) from None
     stop = threading.Event()
     previous = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, setter(stop)) for number in (signal.SIGINT, signal.SIGTERM)
     }
     began_s = time.monotonic()
     teller = threading.Thread(target=_tell_on, args=(publisher, stop, began_s), daemon=True)

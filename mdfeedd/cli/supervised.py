@@ -84,9 +84,11 @@ async def _supervise(
     end = asyncio.create_task(ending.wait())
     try:
         await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
-        if before_stop is not None:
-            await before_stop()
-        await supervisor.stop()
+        try:
+            if before_stop is not None:
+                await before_stop()
+        finally:
+            await supervisor.stop()
     except asyncio.CancelledError:  # the second Ctrl-C
         raise KeyboardInterrupt from None
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -15,14 +16,26 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mdfeedd.cli import probe
-from mdfeedd.cli.demo_plan import RINGS, TICK_RINGS, VENUES, capacity, plan
+from mdfeedd.cli import demo_venue, probe
+from mdfeedd.cli.demo_plan import (
+    MOST_WIRE_RATE,
+    RINGS,
+    TICK_RINGS,
+    VENUES,
+    WIRED,
+    capacity,
+    needed_bytes,
+    plan,
+    rates,
+)
 from mdfeedd.ring import list_rings
 from mdfeedd.ring.inspect import inspect
+from mdfeedd.sim.cme.lines import unicast_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mdfeedd.sim.cme.lines import Line
     from tests.cli.conftest import Run, Start
 
 
@@ -52,6 +65,24 @@ def wait_until_nobody_writes(shm_dir: str) -> None:
         time.sleep(0.05)
 
 
+def venue_of(demo: subprocess.Popen[str]) -> int:
+    """The process that plays its venue."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            ours = f"\nPPid:\t{demo.pid}\n" in status.read_text()
+            if ours and b"mdfeedd.sim.cme.child" in (status.parent / "cmdline").read_bytes():
+                return int(status.parent.name)
+    pytest.fail("the demo has no venue")
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and more than its entry in the table."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def test_everything_published_is_in_the_files(run: Run, shm_dir: str, tmp_path: Path) -> None:
     out = tmp_path / "ticks"
     ran = run("demo", "--seconds", 2, "--rate", 30_000, "--out", out, "--shm-dir", shm_dir)
@@ -66,10 +97,93 @@ def test_everything_published_is_in_the_files(run: Run, shm_dir: str, tmp_path: 
     assert list_rings(shm_dir) == [], "the rings are removed"
     feeds = {path.name for path in (out / "quotes").iterdir()}
     assert feeds == {f"feed={ring}" for ring in TICK_RINGS}
-    table = pq.read_table(out / "quotes")
-    assert len(set(table["symbol"].to_pylist())) == 20
+    symbols = set(pq.read_table(out / "quotes")["symbol"].to_pylist())
+    assert len(symbols) == 20
+    futures = set(pq.read_table(out / "quotes" / f"feed={WIRED}")["symbol"].to_pylist())
+    assert len(futures) == 8
+    assert all(re.fullmatch(r"[A-Z]{2}[HMUZ]\d", str(symbol)) for symbol in futures), (
+        "named at once"
+    )
+    table = pq.read_table(out / "quotes", filters=[("feed", "!=", WIRED)])
     spread = np.array(table["ask_price"].to_pylist()) - np.array(table["bid_price"].to_pylist())
     assert (spread > 0).all()
+
+
+def test_lost_packets_are_covered_or_told_and_recovered(
+    run: Run, shm_dir: str, tmp_path: Path
+) -> None:
+    ran = run("demo", "--seconds", 3, "--rate", 10_000, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert ran.status == 0, ran
+    assert ran.err == ""
+    assert said(ran.out, "lost on line A") > 0
+    both = said(ran.out, "lost on both")
+    told = re.search(r"packets: (\d+) gaps? told, (\d+) recovered", ran.out)
+    assert told, ran.out
+    gaps, recovered = map(int, told.groups())
+    assert both >= gaps >= recovered >= 1
+    assert re.search(rf"lost 0 .* gaps {gaps}, \d+ recovered  ", ran.out)
+    assert said(ran.out, "lost") == 0, "by readers"
+    assert re.search(r"^  packet latency +p50 .*from kernel to read", ran.out, re.MULTILINE)
+
+
+NO_UDP = """
+import socket, sys
+class Sealed(socket.socket):
+    def __init__(self, family=-1, type=-1, *more, **named):
+        if type == socket.SOCK_DGRAM:
+            raise PermissionError(1, "Operation not permitted")
+        super().__init__(family, type, *more, **named)
+socket.socket = Sealed
+from mdfeedd.cli import main; sys.exit(main())
+"""
+
+
+def test_without_udp_the_futures_are_synthetic(run: Run, shm_dir: str, tmp_path: Path) -> None:
+    ran = run("demo", "--seconds", 1, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_UDP)
+    assert ran.status == 0, ran
+    assert "no UDP to 127.0.0.1 (Operation not permitted)" in ran.sentence()
+    assert "ESZ6 6" in ran.out
+    assert "lost on" not in ran.out
+    assert "packet latency" not in ran.out
+    assert said(ran.out, "ticks in") == said(ran.out, "ticks stored") > 0
+
+
+def test_ports_that_another_demo_has_are_left_to_it() -> None:
+    with contextlib.ExitStack() as stack:
+        firsts = [stack.enter_context(demo_venue.free_ports()) for _ in range(20)]
+        assert len(set(firsts)) == 20
+        assert all(first in demo_venue.PORTS for first in firsts)
+
+
+def test_two_demos_at_once(start: Start, shm_dir: str, tmp_path: Path) -> None:
+    demos = []
+    for name in "ab":
+        Path(shm_dir, name).mkdir()
+        options = ["--rate", 2_000, "--out", tmp_path / name, "--shm-dir", Path(shm_dir, name)]
+        demos.append(start("demo", "--seconds", 2, *options))
+    for demo in demos:
+        out, err = demo.communicate(timeout=100)
+        assert demo.returncode == 0, (out, err)
+        assert err == ""
+    for name in "ab":
+        Path(shm_dir, name).rmdir()
+
+
+def test_a_venue_that_dies_is_told_and_the_others_go_on(
+    start: Start, shm_dir: str, tmp_path: Path
+) -> None:
+    process = start("demo", "--seconds", 3, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert process.stdout is not None
+    assert "ticks/s" in process.stdout.readline()
+    os.kill(venue_of(process), signal.SIGKILL)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert err == ""
+    told = f"trouble: the venue that {WIRED} listens to: killed by SIGKILL"
+    assert out.count(told) == 2, "when it happens and in the summary"
+    assert out.count("trouble:") == 2
+    assert said(out, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades") > 0
+    assert list_rings(shm_dir) == []
 
 
 def test_the_commands_that_the_summary_shows_work(
@@ -115,7 +229,8 @@ def test_without_rich_there_are_lines(start: Start, shm_dir: str, tmp_path: Path
     out, _ = process.communicate(timeout=100)
     lines = [line for line in out.splitlines() if "ticks/s" in line]
     assert len(lines) >= 1
-    assert re.search(r"p50 [\d.]+ .s  p99 .+  lag \d+  lost 0  bars \d+  ESZ6 [\d.]+/[\d.]+", out)
+    assert re.search(r"p50 [\d.]+ .s  p99 .+  lag \d+  lost 0  bars \d+  gaps \d+, ", out)
+    assert re.search(r"recovered  [A-Z]{2}[HMUZ]\d [\d.-]+/[\d.-]+$", out, re.MULTILINE)
 
 
 def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str) -> None:
@@ -139,27 +254,33 @@ def test_ctrl_c_ends_it_early_with_everything_stored(
     start: Start, shm_dir: str, tmp_path: Path
 ) -> None:
     process = start("demo", "--seconds", 60, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert process.stdout is not None
+    assert "ticks/s" in process.stdout.readline()
+    venue = venue_of(process)
     rest, err = end_by(process, signal.SIGINT)
     assert process.returncode == 130
+    assert not runs(venue)
+    assert "trouble" not in rest
     assert err == ""
     assert said(rest, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades") > 0
     assert list_rings(shm_dir) == []
 
 
+@pytest.mark.parametrize("feed", ["demo-fx", WIRED])
 def test_a_feed_that_is_killed_goes_on_and_all_its_lives_are_counted(
-    start: Start, shm_dir: str, tmp_path: Path
+    start: Start, shm_dir: str, tmp_path: Path, feed: str
 ) -> None:
     process = start("demo", "--seconds", 6, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert "ticks/s" in process.stdout.readline()
-    os.kill(inspect("demo-fx", shm_dir).pid, signal.SIGKILL)
+    os.kill(inspect(feed, shm_dir).pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while (ring := inspect("demo-fx", shm_dir)).epoch < 2 or ring.tail < ring.epoch_first_seq + 500:
+    while (ring := inspect(feed, shm_dir)).epoch < 2 or ring.tail < ring.epoch_first_seq + 500:
         assert time.monotonic() < deadline, "it is silent"
         time.sleep(0.05)
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert "trouble: feed demo-fx: killed by SIGKILL; restarted once" in out
+    assert f"trouble: feed {feed}: killed by SIGKILL; restarted once" in out
     assert "NOT ALL" not in out
     assert said(out, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades")
 
@@ -181,8 +302,15 @@ def test_a_killed_demo_is_cleared_away_by_the_next(
     start: Start, run: Run, shm_dir: str, tmp_path: Path
 ) -> None:
     process = start("demo", "--seconds", 60, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert process.stdout is not None
+    assert "ticks/s" in process.stdout.readline()
+    venue = venue_of(process)
     end_by(process, signal.SIGKILL)
     wait_until_nobody_writes(shm_dir)
+    deadline = time.monotonic() + 60
+    while runs(venue):
+        assert time.monotonic() < deadline, "the venue has outlived the demo"
+        time.sleep(0.05)
     assert list_rings(shm_dir) == sorted(RINGS)
     ran = run("demo", "--seconds", 1, "--out", tmp_path / "b", "--shm-dir", shm_dir)
     assert ran.status == 0, ran
@@ -236,15 +364,28 @@ def test_no_such_shared_memory(run: Run, tmp_path: Path) -> None:
     assert "cannot use" in ran.sentence()
 
 
-def test_the_plan_holds_seconds_of_ticks_at_any_rate(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [None, unicast_lines()])
+def test_the_plan_holds_seconds_of_ticks_at_any_rate(
+    tmp_path: Path, lines: list[Line] | None
+) -> None:
     for rate in (1, 20_000, 1_000_000):
-        made = plan(rate, 5, "/x", tmp_path, viewers=1)
-        for feed, venue in zip(made.feeds, VENUES, strict=True):
-            assert feed.capacity == capacity(rate * venue.share)
-            assert feed.capacity >= 2 * rate * venue.share
+        made = plan(rate, 5, "/x", tmp_path, viewers=1, lines=lines)
+        each = rates(rate, wired=lines is not None)
+        assert sum(each.values()) == pytest.approx(rate)
+        for feed in made.feeds:
+            assert feed.capacity == capacity(each[feed.name])
+            assert feed.capacity >= 2 * each[feed.name]
             assert feed.capacity & (feed.capacity - 1) == 0
-            assert feed.options["wait_consumers"] == 3
+            assert feed.options.get("wait_consumers", 3) == 3
         assert made.order()[-1].name == "parquet", "after the bars it stores"
+        slots = 64 * sum(feed.capacity for feed in made.feeds)
+        assert needed_bytes(rate) > slots
+
+
+def test_the_venue_is_not_asked_for_more_than_python_can() -> None:
+    for rate in (1, 1_000, 20_000, 5_000_000):
+        assert 0 < rates(rate, wired=True)[WIRED] <= MOST_WIRE_RATE
+    assert [venue.feed for venue in VENUES] == list(TICK_RINGS)
 
 
 def test_latencies_are_right_to_a_few_percent() -> None:

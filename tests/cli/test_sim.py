@@ -38,6 +38,18 @@ def test_plays_tells_its_lines_and_counts_what_it_sent(run: Run, tmp_path: Path)
     assert not re.search(r" B .* lost", ran.out)
 
 
+def test_holes_of_both_sides_are_counted(run: Run) -> None:
+    ran = run("sim", "cme", "--seconds", 1, "--port", PORT, "--hole-every", 0.1)
+    assert ran.status == 0, ran
+    told = re.search(
+        r"^  lost on both sides of line I: (\d+) holes?, (\d+) packets?$", ran.out, re.MULTILINE
+    )
+    assert told, ran.out
+    holes, packets = map(int, told.groups())
+    assert packets >= holes >= 1
+    assert len(re.findall(rf"I [AB] \S+ [\d,]+, {packets} lost", ran.out)) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ends_with_a_summary_when_stopped(start: Start, number: signal.Signals) -> None:
     process = start("sim", "cme", "--port", PORT, "--no-orders", "--version", 9)

@@ -64,7 +64,11 @@ def test_every_option_is_shown_with_its_default(group, name):
             continue
         values = [yaml.safe_load(value) for value in shown]
         default = json.loads(json.dumps(field.default))
-        if field.name not in {"ring", "on_tick", "lines"}:  # which would say little with their defaults
+        if field.name not in {
+            "ring",
+            "on_tick",
+            "lines",
+        }:  # which would say little with their defaults
             assert default in values, f"{name}: {field.name} is {default!r}, shown is {values}"
 
 

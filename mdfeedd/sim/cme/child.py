@@ -10,6 +10,7 @@ It is in a session of its own, so that Ctrl-C is for its parent alone, and ends 
 
 from __future__ import annotations
 
+import _thread
 import collections
 import contextlib
 import ctypes
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from mdfeedd.sim.cme.publisher import Publisher, PublisherError, PublisherOptions, Report
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
     from typing import IO
 
-__all__ = ["VenueProcess"]
+__all__ = ["VenueProcess", "setter"]
 
 READY: Final = "ready"
 BEGIN: Final = "begin"
@@ -189,13 +191,25 @@ def main(text: str, parent: int) -> int:
         if sys.stdin.readline().strip() != BEGIN:
             return 0
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+            signal.signal(number, setter(stop))
         reporter = threading.Thread(target=_report_on, args=(publisher, stop), daemon=True)
         reporter.start()
         publisher.run(stop)
         reporter.join()
         _say(json.dumps(publisher.report().as_dict()), stop)
     return 0
+
+
+def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+    """A signal's handler that sets the event, in a thread.
+
+    Not in the handler itself: it interrupts the main thread, maybe inside ``stop.wait`` with the lock of the event held.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        _thread.start_new_thread(stop.set, ())
+
+    return handle
 
 
 def _report_on(publisher: Publisher, stop: threading.Event) -> None:

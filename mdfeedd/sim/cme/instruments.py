@@ -45,12 +45,14 @@ class Listing:
     fields: dict[str, Any] = field(default_factory=dict)  # what else its definition says
 
 
-def listings(number: int, version: int, seed: int = 0) -> list[Listing]:
+def listings(
+    number: int, version: int, seed: int = 0, *, futures_only: bool = False
+) -> list[Listing]:
     """A mixture of kinds, the same for the same arguments: as many kinds as `version` has."""
-    kinds = [_future, _spread, _future, _option]
-    if version >= _BONDS_VERSION:
+    kinds = [_future] if futures_only else [_future, _spread, _future, _option]
+    if version >= _BONDS_VERSION and not futures_only:
         kinds += [_bond, _repo]
-    if version >= LONG_VERSION:
+    if version >= LONG_VERSION and not futures_only:
         kinds.insert(2, _fx)
     rng = random.Random(f"listings {seed}")  # noqa: S311
     ids = rng.sample(range(FIRST_ID, FIRST_ID + 50 * number + 1000), number)

@@ -15,11 +15,12 @@ import struct
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.sim.cme.entries import Feed
+from mdfeedd.sim.cme.instruments import listings
 from mdfeedd.sim.cme.lines import Line, config_xml, multicast_lines, unicast_lines
 from mdfeedd.sim.cme.network import Cut, Network
 from mdfeedd.sim.cme.schedule import Habits
@@ -42,6 +43,8 @@ OPEN_NS: Final = 50_000_000  # from the first definitions to the first prices
 STEP_S: Final = 0.001
 SECOND_NS: Final = 1_000_000_000
 _MAX_CHANNEL: Final = 32_767
+_LIVELY: Final = Habits(pause=0.0, add=0.0)
+_CALM: Final = replace(_LIVELY, opening=0.0, reset_book=0.0)
 logger = logging.getLogger("mdfeedd.sim.cme")
 
 
@@ -56,6 +59,7 @@ class PublisherOptions:
     channel: int = 310
     seed: int = 1
     instruments: int = 8
+    calm: bool = False  # futures only, no auctions, no books emptied
     version: int = 13
     rate: float = 500.0  # events per second
     orders: bool = True
@@ -139,13 +143,18 @@ class Publisher:
         self.venue = Venue(
             options.seed,
             channel=options.channel,
-            instruments=options.instruments,
+            instruments=listings(
+                options.instruments,
+                options.version,
+                options.seed,
+                futures_only=options.calm,
+            ),
             version=options.version,
             orders=options.orders,
             start_ns=start_ns,
             rate=options.rate,
             loop_rate=min(max(options.rate / 4, LOOP_RATES[0]), LOOP_RATES[1]),
-            habits=Habits(pause=0.0, add=0.0),
+            habits=_CALM if options.calm else _LIVELY,
             keep_truth=False,
         )
         self.network = Network(

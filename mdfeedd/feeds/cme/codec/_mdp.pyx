@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The handler of mdp.h for Python: packets in from anywhere, ticks into rings or arrays."""
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport aligned_alloc, free
 from libc.string cimport memcpy, memset, strlen, strncpy
 
 from mdfeedd.feeds._packet cimport PacketSink, mdf_packet
@@ -168,8 +168,8 @@ cdef class Handler(PacketSink):
     """One feed: any number of CME channels into one ring of ticks, and on demand one of depth, one of orders.
 
     Packets come by `packet`, or natively through the sink; ticks go into the rings given to `attach`, or are
-    kept until `take_ticks`. `max_wait_ns`: how long a packet waits for the one before it when only one line is
-    there to bring it; `passed_by`: how many packets both lines must have gone beyond a hole before it counts as
+    kept until `take_ticks`. `max_wait_ns`: how long a packet waits for the one before it when only one line
+    is there to bring it; `passed_by`: how many packets both lines must be beyond a hole before it counts as
     lost, for networks that reorder. `symbols`, `groups` and `assets` are patterns (``*`` and ``?``): an
     instrument that any of them matches is taken; without a definition only ``*`` takes it.
 
@@ -203,7 +203,7 @@ cdef class Handler(PacketSink):
         o.recovery_entries, o.max_orders = recovery_entries, max_orders
         o.depth, o.orders, o.natural_refresh, o.feed_index = depth, orders, natural_refresh, feed_index
         o.max_wait_ns, o.silence_ns = max_wait_ns, silence_ns
-        self.h = <mdp_handler *>PyMem_RawMalloc(sizeof(mdp_handler))
+        self.h = <mdp_handler *>aligned_alloc(64, sizeof(mdp_handler))  # a cache line, as its stage needs
         if self.h == NULL or mdp_open(self.h, &o):
             raise MemoryError()
         self._writers = ()
@@ -216,7 +216,7 @@ cdef class Handler(PacketSink):
     def __dealloc__(self):
         if self.h != NULL:
             mdp_close(self.h)
-            PyMem_RawFree(self.h)
+            free(self.h)
 
     cdef int _filter(self, int kind, patterns) except -1:
         if len(patterns) > MDP_MAX_FILTERS:
@@ -301,7 +301,7 @@ cdef class Handler(PacketSink):
         return 0
 
     def define(self, channel_id, definition, action="A"):
-        """An instrument known from elsewhere (secdef.dat, a cache): see `Definition` of `mdfeedd.feeds.cme`."""
+        """An instrument known from elsewhere (secdef.dat, a cache): see `Definition`."""
         cdef mdp_definition d
         memset(&d, 0, sizeof(d))
         d.security_id, d.action, d.total_reports = definition.security_id, ord(action), MDP_NULL_U32
@@ -444,7 +444,8 @@ cdef class Handler(PacketSink):
         cdef mdp_instrument *b = self._instrument(channel_id, security_id)
         cdef mdp_channel *ch = self.h.channels[b.channel]
         return _events.Book(
-            _levels(b, MDP_BIDS), _levels(b, MDP_ASKS), _levels(b, MDP_IMPLIED_BIDS), _levels(b, MDP_IMPLIED_ASKS),
+            _levels(b, MDP_BIDS), _levels(b, MDP_ASKS),
+            _levels(b, MDP_IMPLIED_BIDS), _levels(b, MDP_IMPLIED_ASKS),
             b.rpt, _STATES[b.state], not mdp_is_proven(ch, b), b.instrument_id, b.trading_status)
 
     def order_book(self, channel_id, security_id):

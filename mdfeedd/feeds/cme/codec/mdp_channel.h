@@ -81,7 +81,7 @@ static inline void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel
     ch->sending = mdp_u64(p + MDP_PACKET_SENDING);
     h->packet = mdp_u32(p);
     ch->next = (uint64_t)h->packet + 1;
-    if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = h->ts_recv - (int64_t)ch->sending;
+    if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = (int64_t)((uint64_t)h->ts_recv - ch->sending);
     for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
         uint64_t time;
         at = mdp_message_at(at, &m);
@@ -157,7 +157,9 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     if (later || silent || reset) {
         h->count.epochs++;
         mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
-        mdp_restart_sequence(h, ch, seq, sending);
+        /* Behind a reset the sequence begins at 1, and 1 may be missing: that is a hole like any other. */
+        int behind = reset && ch->after_reset && seq < h->o.reorder_packets;
+        mdp_restart_sequence(h, ch, behind ? 1 : seq, behind ? ch->sending + 1 : sending);
         if (!reset) mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
@@ -200,6 +202,12 @@ static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) 
     h->ts_flags = ts_flags;
 }
 
+/* No room for one more hole: the last one shall be told healed together with it. */
+static inline void mdp_widen_gap(mdp_gap *gap, uint64_t first, uint64_t last) {
+    if (first < gap->first) gap->first = first; /* the sequence has begun again */
+    if (last > gap->last) gap->last = last;
+}
+
 /* Packets next to `to` - 1 are lost on both lines. */
 static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t to) {
     uint64_t first = ch->next, last = (uint64_t)to - 1;
@@ -212,7 +220,7 @@ static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, u
     ch->event_ticks = 0;
     mdp_tell(h, MDP_TOLD_GAP, channel, 0, first, last);
     if (ch->open_gaps < MDP_MAX_OPEN_GAPS) ch->gap[ch->open_gaps++] = (mdp_gap){first, last};
-    else ch->gap[MDP_MAX_OPEN_GAPS - 1].last = last;
+    else mdp_widen_gap(&ch->gap[MDP_MAX_OPEN_GAPS - 1], first, last);
     mdp_doubt_all(ch, (uint32_t)last);
     ch->next = to;
 }
@@ -302,6 +310,7 @@ static inline int mdp_is_misplaced(const uint8_t *p, size_t n) {
 static inline void mdp_alive(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
     if (ch->silent) {
         ch->silent = 0;
+        ch->alive_ns = h->now_ns;
         mdp_tell(h, MDP_TOLD_ALIVE, channel, 0, (uint64_t)(h->now_ns - ch->last_ns), 0);
     }
 }
@@ -335,12 +344,11 @@ static inline int mdp_is_behind(mdp_handler *h, mdp_channel *ch, mdp_line *line,
     return 1;
 }
 
-/* A packet of line A or B; `fault` says that it cannot be read: its place in the sequence counts all the same. */
-static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n, int fault) {
+/* A packet of line A or B that can be read. */
+static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
     uint32_t seq = mdp_u32(p), channel = line->channel;
     mdp_alive(h, ch, channel);
     if (!ch->started) {
-        if (fault) return;
         ch->started = 1;
         ch->next = ch->first = seq;
         ch->from_start = seq == 1;
@@ -357,22 +365,21 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
         mdp_tell(h, MDP_TOLD_STARTED, channel, 0, seq, 0);
     }
     if (line->behind && mdp_is_behind(h, ch, line, p)) return;
-    if (fault && seq >= ch->next + h->o.reorder_packets) return; /* nobody knows whether that is a sequence number */
     mdp_line_step(line, seq);
     if (seq < ch->next) {
-        if (fault || !mdp_passed_packet(h, ch, channel, line, p, n)) {
+        if (!mdp_passed_packet(h, ch, channel, line, p, n)) {
             ch->last_ns = h->now_ns;
             return;
         }
         mdp_line_step(line, seq);
     }
     ch->last_ns = h->now_ns;
-    if (!fault && seq == ch->next) {
+    if (seq == ch->next) {
         ch->after_reset = 0;
         mdp_remember(ch, p, n);
         mdp_process(h, ch, channel, p, n);
         if (ch->buffered) mdp_drain(h, ch, channel);
-    } else if (!fault) {
+    } else {
         mdp_wait(h, ch, channel, p, n);
     }
     if (ch->buffered) mdp_give_up(h, ch, channel);
@@ -380,6 +387,8 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
 
 /* ------------------------------------------------------------------------------------------------ entry points */
 
+/* A packet that cannot be read is as good as lost: not even its sequence number is believed, and it is no sign of
+ * life. The packets around it show the hole. */
 static inline void mdp_reject(mdp_handler *h, mdp_line *line, const uint8_t *p, size_t n) {
     line->malformed++;
     h->count.malformed++;
@@ -397,8 +406,9 @@ static inline void mdp_on_packet(mdp_handler *h, const mdf_packet *k) {
     h->ts_recv = k->ts_recv;
     h->ts_flags = k->ts_flags;
     if (k->now_ns > h->now_ns) h->now_ns = k->now_ns;
-    if (k->now_ns - line->last_ns > h->o.silence_ns && line->packets && !ch->silent && line->feed == MDP_INCREMENTAL)
-        mdp_tell(h, MDP_TOLD_LINE_BACK, line->channel, 0, (uint64_t)(k->now_ns - line->last_ns), 0);
+    int64_t silent_since = line->last_ns > ch->alive_ns ? line->last_ns : ch->alive_ns; /* and the channel was not */
+    if (h->now_ns - silent_since > h->o.silence_ns && line->packets && !ch->silent && line->feed == MDP_INCREMENTAL)
+        mdp_tell(h, MDP_TOLD_LINE_BACK, line->channel, 0, (uint64_t)(h->now_ns - line->last_ns), 0);
     line->packets++;
     line->bytes += n;
     line->last_ns = h->now_ns;
@@ -410,20 +420,17 @@ static inline void mdp_on_packet(mdp_handler *h, const mdf_packet *k) {
         ch->last_ns = h->now_ns;
         return;
     }
-    int fault = mdp_check(h->shapes, p, n);
-    if (fault) mdp_reject(h, line, p, n);
-    if (n >= MDP_PACKET_HEADER) {
-        if (line->feed != MDP_INCREMENTAL) {
-            uint32_t before = ch->event_ticks;
-            if (!fault) mdp_loop_packet(h, ch, line, p, n);
-            else line->broken = 1;
-            ch->event_ticks = before;
-        } else if (mdp_is_misplaced(p, n)) {
-            h->count.misplaced++;
-            mdp_tell_once(h, MDP_TOLD_MISPLACED, line->channel, 0, mdp_u32(p));
-        } else {
-            mdp_incremental(h, ch, line, p, n, fault);
-        }
+    if (mdp_check(h->shapes, p, n)) {
+        mdp_reject(h, line, p, n);
+    } else if (line->feed != MDP_INCREMENTAL) {
+        uint32_t before = ch->event_ticks;
+        mdp_loop_packet(h, ch, line, p, n);
+        ch->event_ticks = before;
+    } else if (mdp_is_misplaced(p, n)) {
+        h->count.misplaced++;
+        mdp_tell_once(h, MDP_TOLD_MISPLACED, line->channel, 0, mdp_u32(p));
+    } else {
+        mdp_incremental(h, ch, line, p, n);
     }
     if (h->staged) mdp_send(h, 0);
 }

@@ -94,8 +94,12 @@ static inline void mdp_end_event(mdp_handler *h, mdp_channel *ch, uint64_t time)
 static inline void mdp_cut_event(mdp_handler *h, mdp_channel *ch) {
     if (!ch->in_event) return;
     h->count.incomplete_events++;
-    for (uint32_t i = ch->event_first; i != MDP_NONE; i = h->instruments[i].next_in_event)
-        mdp_flags_of(ch, &h->instruments[i]);
+    for (uint32_t i = ch->event_first; i != MDP_NONE; i = h->instruments[i].next_in_event) {
+        mdp_instrument *b = &h->instruments[i];
+        mdp_touch now = mdp_touch_of(b, MDP_BIDS), implied = mdp_touch_of(b, MDP_IMPLIED_BIDS);
+        int quoted = !mdp_same_touch(&now, &b->told) || (b->flags & MDP_HAS_IMPLIED && !mdp_same_touch(&implied, &b->told_implied));
+        if (quoted) b->flags |= MDP_TOLD;
+    }
     mdp_tell_changes(h, ch, MDF_STALE);
     mdp_fills_forget(h, h->lines[h->line].channel);
     ch->in_event = 0;

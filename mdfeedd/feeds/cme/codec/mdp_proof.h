@@ -149,6 +149,8 @@ static inline void mdp_disprove(mdp_handler *h, mdp_channel *ch, mdp_instrument 
 
 /* The entry's RptSeq is not that of a book that is right and goes on. */
 MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
+    /* A snapshot has told of it. Its RptSeq may look like the next one all the same, with a reset between the two. */
+    if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= b->rpt)) return 0;
     if (rpt == b->rpt + 1) {
         b->rpt = rpt;
         if (b->state == MDP_SYNC || rpt == 1) mdp_prove(h, ch, b); /* the loss did not touch it, or it begins here */
@@ -156,7 +158,6 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
         else b->generation = ch->generation; /* stale as before; the later loss did not touch it */
         return 1;
     }
-    if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= b->rpt)) return 0; /* a snapshot has told of it */
     int lost = b->generation != ch->generation;
     uint32_t since = lost || b->state == MDP_UNKNOWN ? mdp_needed(ch, b) : h->packet;
     if (!lost && b->state != MDP_UNKNOWN) {
@@ -172,7 +173,8 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
 /* An entry of the instrument with this RptSeq has come. Whether it is to be applied: not if a snapshot has told
  * of it already. */
 MDP_HOT int mdp_advance(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
-    if (MDP_LIKELY(rpt == b->rpt + 1 && b->generation == ch->generation && b->state != MDP_UNKNOWN)) {
+    if (MDP_LIKELY(rpt == b->rpt + 1 && b->generation == ch->generation && b->state != MDP_UNKNOWN &&
+                   h->packet >= b->ahead)) {
         b->rpt = rpt;
         return 1;
     }

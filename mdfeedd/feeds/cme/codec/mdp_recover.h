@@ -54,7 +54,8 @@ static inline uint64_t mdp_hash_definition(const mdp_definition *d) {
 }
 
 static inline void mdp_tick_definition(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_definition *d) {
-    mdf_tick *t = mdp_tick_of(h, ch, b->instrument_id, d->last_update, mdp_flags_of(ch, b), MDF_DEFINITION);
+    /* Never STALE: that is said of books, and this is true whatever the book is. */
+    mdf_tick *t = mdp_tick_of(h, ch, b->instrument_id, d->last_update, 0, MDF_DEFINITION);
     t->payload.definition.tick_size = d->tick_size;
     t->payload.definition.expiration = (int64_t)d->expiration;
     t->payload.definition.action = d->action;
@@ -91,7 +92,9 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
         h->instruments[index].since = ch->started ? ch->next - 1 : 0;
     }
     mdp_instrument *b = &h->instruments[index];
+    if (d->last_update && d->last_update < b->last_update) return; /* from a loop that lags behind what we know */
     if (d->action == MDP_REMOVE) {
+        b->last_update = d->last_update;
         if (b->flags & MDP_SELECTED) mdp_tick_definition(h, ch, b, d);
         if (!(b->flags & MDP_DELETED)) mdp_forget_instrument(h, ch, b);
         b->flags |= MDP_DELETED;

@@ -189,6 +189,7 @@ typedef struct mdp_channel {
     uint32_t lines_n, lines[8]; /* the incremental ones */
     uint32_t snapshot_lines;    /* without any, no update needs to wait for a snapshot */
     uint64_t sending; /* SendingTime of the last packet processed */
+    int64_t alive_ns; /* when the last silence ended */
     uint64_t began;   /* SendingTime of the packet with which the sequence began again */
     int64_t last_ns;
     uint32_t first_instrument, instruments, unproven, unproven_mbo;

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import collections
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from mdfeedd.feeds.cme.codec import EventCode, Feed, Handler
-from mdfeedd.sim.cme import Venue
 from mdfeedd.sim.cme.checks import book_difference, expected_trades, order_book_difference
 from mdfeedd.sim.cme.loops import LOOPING
 from mdfeedd.sim.cme.network import Delivered, Network, lossy
 from mdfeedd.tick import GAP, PRICE_UNDEF, QUOTE, TICK, TRADE, Flag, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mdfeedd.sim.cme import Venue
 
 TIMES = int(os.environ.get("MDFEEDD_SEEDS", "1"))
 ALONE = os.environ.get("MDFEEDD_SEED")
@@ -220,9 +223,7 @@ class Play:
                     assert not wrong, f"{sid}, right after packet {seq} it says: {wrong}"
 
     @staticmethod
-    def _wrong(
-        side: Side, seq: int, proven: bool, differs: Callable[[Any], str], sid: int
-    ) -> str:
+    def _wrong(side: Side, seq: int, proven: bool, differs: Callable[[Any], str], sid: int) -> str:
         """How a book differs from the truth after a packet, and from any later one: a snapshot may be ahead."""
         truth = side.venue.truth
         wrong = differs(truth.state(sid, seq, side.epoch))
@@ -281,7 +282,9 @@ class Play:
                 right = side.right_touches(epoch, seq, sid, implied=implied)
                 if flags & Flag.SNAPSHOT and seq >= 1:  # one cut inside the packet that it names
                     right |= side.right_touches(epoch, seq - 1, sid, implied=implied)
-                assert touch in right, f"{sid} in packet {epoch}.{seq} ({flags:#x}) shows {touch}, right: {right}"
+                assert touch in right, (
+                    f"{sid} in packet {epoch}.{seq} ({flags:#x}) shows {touch}, right: {right}"
+                )
                 checked += 1
         return checked
 

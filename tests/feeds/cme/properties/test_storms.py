@@ -153,7 +153,7 @@ TINY = (
 )
 
 
-@pytest.mark.parametrize("limits", TINY, ids=lambda limits: ",".join(limits))
+@pytest.mark.parametrize("limits", TINY, ids=",".join)
 def test_limits_that_are_reached_are_told_and_mended(seeds, play, limits):
     """Too small a buffer gives up packets that were still to come; nothing else goes wrong."""
 
@@ -163,7 +163,9 @@ def test_limits_that_are_reached_are_told_and_mended(seeds, play, limits):
         habits = Habits(cut=0.2, late=0.2, long_event=5)
         venue = Venue(seed, instruments=rng.randrange(1, 6), orders=orders, habits=habits)
         network = both(seed)
-        game = play(venue, orders=orders, natural_refresh=seed % 2 == 0, max_wait_ns=200 * MS, **limits)
+        game = play(
+            venue, orders=orders, natural_refresh=seed % 2 == 0, max_wait_ns=200 * MS, **limits
+        )
         game.run(venue.run(80), network)
         buffered = game.handler.state(venue.channel_id).buffered
         assert buffered < limits.get("reorder_packets", 1024)
@@ -221,7 +223,10 @@ def test_counts_are_what_happened(seeds, play):
         missing = game.one.missing(network)[0]
         assert counts["lost"] == len(missing)
         begin = game.one.firsts[0]
-        twice = sum(len([seq for seq in seen[side] if seq >= begin]) for side in (0, 1)) + network.doubled
+        twice = (
+            sum(len([seq for seq in seen[side] if seq >= begin]) for side in (0, 1))
+            + network.doubled
+        )
         processed = game.one.lasts[0] - begin + 1 - len(missing)
         waiting = game.handler.state(venue.channel_id).buffered
         assert counts["duplicates"] + counts["late"] + processed + waiting == twice
@@ -238,7 +243,11 @@ def test_the_same_seed_gives_the_same_ticks(seeds, play):
         game.run(venue.run(100), network)
         game.recover(network)
         handler = game.handler
-        return game.ticks().tobytes(), handler.take_depth().tobytes(), handler.take_orders().tobytes()
+        return (
+            game.ticks().tobytes(),
+            handler.take_depth().tobytes(),
+            handler.take_orders().tobytes(),
+        )
 
     def check(seed):
         assert once(seed) == once(seed)

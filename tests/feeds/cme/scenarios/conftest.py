@@ -1,12 +1,15 @@
-"""A rig for scenarios: packets by name, lines by letter, virtual time, and what came out as lines of text.
+"""A rig for scenarios: packets by name, lines by letter, virtual time, and what came out as lines
+of text.
 
-    rig.put(5, book("31.1 +b1 100x5/2"))           packet 5 of the incremental feed, by the simulator's encoder
-    rig.play("A:1-4 B:5 +10ms SA:s1")              which line brings what, when
-    rig.told() == ["5@5 QUOTE 31 100x5/2 - END"]   every field of every tick but ts_recv
+    rig.put(5, m.book("31.1 +b1 100x5/2"))        packet 5 of I, by the simulator's encoder
+    rig.play("A:1-4 B:5 +10ms SA:s1")             which line brings what, when
+    rig.told()                                    every field of every tick but ts_recv:
+        ["5@5 QUOTE 31 100x5 -x0 bid/2 END"]      seq@time kind security, touch, side/count, flags
 
-Times are told in steps: packet n's TransactTime is n, its SendingTime n + 0.5. Prices are plain numbers.
-Entries are written ``security.rpt action side level price x size / orders`` with the actions ``+`` new,
-``=`` change, ``-`` delete, ``!`` delete thru, ``~`` delete from, ``^`` overlay, and the sides b, o, E, F.
+Times are told in steps: packet n's TransactTime is n, its SendingTime n + 0.5. Prices are plain
+numbers. Entries are written ``security.rpt action side level price x size / orders`` with the
+actions ``+`` new, ``=`` change, ``-`` delete, ``!`` delete thru, ``~`` delete from, ``^`` overlay,
+and the sides b, o, E, F.
 """
 
 from __future__ import annotations
@@ -30,11 +33,15 @@ T0 = 1_790_000_000 * E9
 STEP_NS = 1_000
 CHANNEL = 310
 LINES = {
-    "A": (Feed.INCREMENTAL, 0), "B": (Feed.INCREMENTAL, 1),
-    "NA": (Feed.DEFINITION, 0), "NB": (Feed.DEFINITION, 1),
-    "SA": (Feed.SNAPSHOT, 0), "SB": (Feed.SNAPSHOT, 1),
-    "OA": (Feed.ORDERS, 0), "OB": (Feed.ORDERS, 1),
-}  # fmt: skip
+    "A": (Feed.INCREMENTAL, 0),
+    "B": (Feed.INCREMENTAL, 1),
+    "NA": (Feed.DEFINITION, 0),
+    "NB": (Feed.DEFINITION, 1),
+    "SA": (Feed.SNAPSHOT, 0),
+    "SB": (Feed.SNAPSHOT, 1),
+    "OA": (Feed.ORDERS, 0),
+    "OB": (Feed.ORDERS, 1),
+}
 ACTIONS = {"+": 0, "=": 1, "-": 2, "!": 3, "~": 4, "^": 5}
 SIDES = {"b": b"0", "o": b"1", "E": b"E", "F": b"F"}
 ENTRY = re.compile(
@@ -82,9 +89,15 @@ def _entry(text: str) -> tuple[Any, ...]:
     if reset:
         return int(security_id), int(rpt), 0, b"J", 1, None, None
     return (
-        int(security_id), int(rpt), ACTIONS[action], SIDES[side], int(level), price(px), number(size),
+        int(security_id),
+        int(rpt),
+        ACTIONS[action],
+        SIDES[side],
+        int(level),
+        price(px),
+        number(size),
         number(orders),
-    )  # fmt: skip
+    )
 
 
 def _trade(text: str) -> tuple[Any, ...]:
@@ -92,9 +105,15 @@ def _trade(text: str) -> tuple[Any, ...]:
     assert found, text
     security_id, rpt, px, size, side, orders, trade_id, action = found.groups()
     return (
-        int(security_id), int(rpt), price(px), int(size), int(orders), ("none", "buy", "sell").index(side),
-        number(trade_id), {None: 0, "corrected": 1, "busted": 2}[action],
-    )  # fmt: skip
+        int(security_id),
+        int(rpt),
+        price(px),
+        int(size),
+        int(orders),
+        ("none", "buy", "sell").index(side),
+        number(trade_id),
+        {None: 0, "corrected": 1, "busted": 2}[action],
+    )
 
 
 def _level(text: str) -> tuple[Any, ...]:
@@ -130,8 +149,12 @@ class Rig:
         self.wire.now_ns = self.at(step)
         return getattr(self.wire, name)(*values, **options)
 
-    def packet(self, seq: int, *messages: Any, step: float | None = None, sent: float | None = None) -> bytes:
-        """A payload. `step`: of TransactTime, the sequence number where not given; `sent` half a step later."""
+    def packet(
+        self, seq: int, *messages: Any, step: float | None = None, sent: float | None = None
+    ) -> bytes:
+        """A payload. `step`: of TransactTime, the sequence number where not given; `sent` half a
+        step later.
+        """
         step = seq if step is None else step
         sent = step + 0.5 if sent is None else sent
         encoded = [self.encode(message, step) for message in messages]
@@ -147,14 +170,18 @@ class Rig:
         self.handler.packet(self.lines[line], payload, self.now_ns, self.now_ns)
 
     def wait(self, ns: int) -> None:
-        """Time passes in steps of a millisecond, as the receive loop's timer does; in one step beyond a second."""
+        """Time passes in steps of a millisecond, as the receive loop's timer does; in one step
+        beyond a second.
+        """
         end_ns, step_ns = self.now_ns + ns, 1_000_000 if ns <= E9 else ns
         while self.now_ns < end_ns:
             self.now_ns = min(end_ns, self.now_ns + step_ns)
             self.handler.timer(self.now_ns)
 
     def play(self, script: str) -> Rig:
-        """``A:1-4,7 +10ms SB:s1``: packets by name on a line, ranges of numbers, and time that passes."""
+        """``A:1-4,7 +10ms SB:s1``: packets by name on a line, ranges of numbers, and time that
+        passes.
+        """
         for token in script.split():
             if token[0] == "+":
                 value, unit = re.fullmatch(r"\+(\d+)(\w+)", token).groups()  # type: ignore[union-attr]
@@ -171,10 +198,14 @@ class Rig:
         other.packets = self.packets
         return other
 
-    def interleavings(self, rounds: int = 40, before: str = "", after: str = "", **lines: str) -> Any:
-        """Rigs that were given these packets of each line, in order by line and in any order between lines.
+    def interleavings(
+        self, rounds: int = 40, before: str = "", after: str = "", **lines: str
+    ) -> Any:
+        """Rigs that were given these packets of each line, in order by line and in any order
+        between lines.
 
-        Runs of one line are long or short by chance, so that either side leads by much or by little.
+        Runs of one line are long or short by chance, so that either side leads by much or by
+        little.
         """
         for seed in range(rounds):
             rng = random.Random(seed)
@@ -213,7 +244,11 @@ class Rig:
         who = self.names.get(int(tick["instrument_id"]), "-") if tick["instrument_id"] else "-"
         named = tick.reshape(1).view(_DTYPES.get(kind, TICK))[0]
         flags = Flag(int(tick["flags"]))
-        words = [name for name in ("SNAPSHOT", "STALE", "IMPLIED", "SIZE_SATURATED") if Flag[name] in flags]
+        words = [
+            name
+            for name in ("SNAPSHOT", "STALE", "IMPLIED", "SIZE_SATURATED")
+            if Flag[name] in flags
+        ]
         words += ["END"] if Flag.EVENT_END in flags else []
         payload = _PAYLOADS.get(kind, lambda _: "")(named)
         parts = (f"{tick['venue_seq']}@{at:g}", kind.name, who, payload, *words)
@@ -230,7 +265,8 @@ class Rig:
         """Orders of a book, as id priority price x size."""
         book = self.handler.order_book(CHANNEL, security_id)
         sides = [
-            " ".join(f"{oid}:{priority}:{plain(px)}x{size}" for oid, priority, px, size in side) or "-"
+            " ".join(f"{oid}:{priority}:{plain(px)}x{size}" for oid, priority, px, size in side)
+            or "-"
             for side in book[:2]
         ]
         return f"{'?' * book.stale}{sides[0]} | {sides[1]}"
@@ -247,7 +283,11 @@ class Rig:
     def events(self) -> list[str]:
         """Events since the last call, as code first last."""
         return [
-            " ".join(str(part) for part in (e.code.name, e.security_id or "", e.first, e.last or "") if part != "")
+            " ".join(
+                str(part)
+                for part in (e.code.name, e.security_id or "", e.first, e.last or "")
+                if part != ""
+            )
             for e in self.handler.take_events()
         ]
 
@@ -290,9 +330,7 @@ def _quote(q: Any) -> str:
     side = Side(int(q["side"]))
     changed = "both" if side == Side.NONE else side.name.lower()
     count = f"/{q['count']}" if q["count"] else ""
-    return (
-        f"{plain(q['bid_price'])}x{q['bid_size']} {plain(q['ask_price'])}x{q['ask_size']} {changed}{count}"
-    )
+    return f"{plain(q['bid_price'])}x{q['bid_size']} {plain(q['ask_price'])}x{q['ask_size']} {changed}{count}"
 
 
 def _traded(t: Any) -> str:
@@ -321,22 +359,36 @@ def _definition(d: Any) -> str:
 
 
 _PAYLOADS = {
-    Kind.QUOTE: _quote, Kind.TRADE: _traded, Kind.TRADE_CANCEL: _traded, Kind.TRADE_CORRECTION: _traded,
-    Kind.STATISTIC: _statistic, Kind.STATUS: _status, Kind.GAP: _gap, Kind.RECOVERED: _gap,
+    Kind.QUOTE: _quote,
+    Kind.TRADE: _traded,
+    Kind.TRADE_CANCEL: _traded,
+    Kind.TRADE_CORRECTION: _traded,
+    Kind.STATISTIC: _statistic,
+    Kind.STATUS: _status,
+    Kind.GAP: _gap,
+    Kind.RECOVERED: _gap,
     Kind.DEFINITION: _definition,
-}  # fmt: skip
+}
 _DTYPES = {
-    Kind.QUOTE: QUOTE, Kind.TRADE: TRADE, Kind.TRADE_CANCEL: TRADE, Kind.TRADE_CORRECTION: TRADE,
-    Kind.STATISTIC: STATISTIC, Kind.STATUS: STATUS, Kind.GAP: GAP_DTYPE, Kind.RECOVERED: GAP_DTYPE,
+    Kind.QUOTE: QUOTE,
+    Kind.TRADE: TRADE,
+    Kind.TRADE_CANCEL: TRADE,
+    Kind.TRADE_CORRECTION: TRADE,
+    Kind.STATISTIC: STATISTIC,
+    Kind.STATUS: STATUS,
+    Kind.GAP: GAP_DTYPE,
+    Kind.RECOVERED: GAP_DTYPE,
     Kind.DEFINITION: DEFINITION_DTYPE,
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def make() -> Any:
     """Makes rigs: `lines` "A B SA ...", header `version`, and options of `Handler`."""
 
-    def made(lines: str = "A B", *, version: int = 13, old: bool | None = None, **options: Any) -> Rig:
+    def made(
+        lines: str = "A B", *, version: int = 13, old: bool | None = None, **options: Any
+    ) -> Rig:
         options.setdefault("max_instruments", 64)
         options.setdefault("recovery_entries", 4096)
         options.setdefault("max_orders", 4096)
@@ -353,7 +405,9 @@ def m() -> Messages:
 
 @pytest.fixture
 def run(make: Any, m: Messages) -> Any:
-    """A rig with a small market in packets 1 to n: two instruments whose touches change packet by packet."""
+    """A rig with a small market in packets 1 to n: two instruments whose touches change packet by
+    packet.
+    """
 
     def made(n: int = 12, lines: str = "A B", **options: Any) -> Rig:
         rig = make(lines, **options)
@@ -370,7 +424,9 @@ def run(make: Any, m: Messages) -> Any:
 
 @pytest.fixture
 def quote() -> Any:
-    """What `run`'s packet `seq` makes of a handler that has seen all of its instrument, by arithmetic alone."""
+    """What `run`'s packet `seq` makes of a handler that has seen all of its instrument, by
+    arithmetic alone.
+    """
 
     def text(seq: int) -> str:
         sid, rpt = (31, (seq + 1) // 2) if seq % 2 else (32, seq // 2)

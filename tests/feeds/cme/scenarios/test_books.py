@@ -29,7 +29,10 @@ def test_26_new_pushes_the_tenth_level_out(make: Any, m: Any) -> None:
     rig = full(make(), m)
     rig.put(2, m.book("31.21 +b1 100.5x7/2"))
     rig.play("A:1-2")
-    assert bids(rig.book(31)) == "100.5x7/2 100x1/1 99x2/1 98x3/1 97x4/1 96x5/1 95x6/1 94x7/1 93x8/1 92x9/1"
+    assert (
+        bids(rig.book(31))
+        == "100.5x7/2 100x1/1 99x2/1 98x3/1 97x4/1 96x5/1 95x6/1 94x7/1 93x8/1 92x9/1"
+    )
     assert rig.told()[1:] == ["2@2 QUOTE 31 100.5x7 101x1 bid/2 END"]
     assert rig.book(31).startswith("SYNC 21: ")
 
@@ -41,7 +44,10 @@ def test_26_delete_leaves_the_tenth_level_empty_until_a_new(make: Any, m: Any) -
     rig.play("A:1-2")
     assert bids(rig.book(31)) == "99x2/1 98x3/1 97x4/1 96x5/1 95x6/1 94x7/1 93x8/1 92x9/1 91x10/1"
     rig.play("A:3")
-    assert bids(rig.book(31)) == "99x2/1 98x3/1 97x4/1 96x5/1 95x6/1 94x7/1 93x8/1 92x9/1 91x10/1 90x4/1"
+    assert (
+        bids(rig.book(31))
+        == "99x2/1 98x3/1 97x4/1 96x5/1 95x6/1 94x7/1 93x8/1 92x9/1 91x10/1 90x4/1"
+    )
     assert rig.counts.get("entry_faults", 0) == 0
 
 
@@ -53,7 +59,12 @@ def test_26_change_below_the_touch_makes_depth_but_no_quote(make: Any, m: Any) -
     rig.play("A:2")
     assert len(rig.told()) == 1
     (depth,) = rig.handler.take_depth()
-    assert (int(depth["bids"]), int(depth["asks"]), int(depth["venue_seq"]), int(depth["flags"])) == (10, 10, 2, 0)
+    assert (
+        int(depth["bids"]),
+        int(depth["asks"]),
+        int(depth["venue_seq"]),
+        int(depth["flags"]),
+    ) == (10, 10, 2, 0)
     assert depth["ask_price"].tolist() == [(101 + i) * E9 for i in range(10)]
     assert depth["ask_size"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 99]
     assert depth["ask_orders"].tolist() == [1] * 9 + [3]
@@ -61,7 +72,9 @@ def test_26_change_below_the_touch_makes_depth_but_no_quote(make: Any, m: Any) -
 
 
 def test_26_in_any_interleaving(make: Any, m: Any) -> None:
-    """Levels come and go at both ends; the book is that of a list that knows only insert and delete."""
+    """Levels come and go at both ends; the book is that of a list that knows only insert and
+    delete.
+    """
     rig = full(make(), m)
     levels = [(100 - i, i + 1) for i in range(10)]
     for i in range(60):
@@ -89,13 +102,18 @@ def test_27_delete_thru_clears_the_side(make: Any, m: Any) -> None:
     rig = full(make(), m)
     rig.put(2, m.book("31.21 !b1 100x1/1"))
     rig.play("A:1-2")
-    assert rig.book(31) == "SYNC 21: - | 101x1/1 102x2/1 103x3/1 104x4/1 105x5/1 106x6/1 107x7/1 108x8/1 109x9/1 110x10/1"
+    assert (
+        rig.book(31)
+        == "SYNC 21: - | 101x1/1 102x2/1 103x3/1 104x4/1 105x5/1 106x6/1 107x7/1 108x8/1 109x9/1 110x10/1"
+    )
     assert rig.told()[1:] == ["2@2 QUOTE 31 -x0 101x1 bid END"]
     assert rig.counts.get("entry_faults", 0) == 0
 
 
 def test_27_delete_from_is_done_and_doubted(make: Any, m: Any) -> None:
-    """Levels 1 to n go and the rest moves up; since nobody has confirmed that reading, the book is STALE."""
+    """Levels 1 to n go and the rest moves up; since nobody has confirmed that reading, the book is
+    STALE.
+    """
     rig = full(make(), m)
     rig.put(2, m.book("31.21 ~o3 103x3/1"))
     rig.play("A:1-2")
@@ -119,10 +137,18 @@ def test_27_overlay_replaces_price_and_size(make: Any, m: Any) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["31.21 =b1 100.5x3/1", "31.21 +b0 100x3/1", "31.21 +b11 90x3/1", "31.21 =o12 90x3/1", "31.21 -b255 90x3/1"],
+    [
+        "31.21 =b1 100.5x3/1",
+        "31.21 +b0 100x3/1",
+        "31.21 +b11 90x3/1",
+        "31.21 =o12 90x3/1",
+        "31.21 -b255 90x3/1",
+    ],
 )
 def test_27_entries_that_contradict_the_book(make: Any, m: Any, entry: str) -> None:
-    """A change of another price, levels that do not exist: the book is held for wrong until a snapshot."""
+    """A change of another price, levels that do not exist: the book is held for wrong until a
+    snapshot.
+    """
     rig = full(make("A SA"), m)
     rig.put(2, m.book(entry))
     rig.play("A:1-2")
@@ -171,7 +197,9 @@ def test_28_implied_below_level_two_is_no_level(make: Any, m: Any) -> None:
 
 @pytest.mark.parametrize(("status", "alarm"), [(21, False), (15, False), (24, False), (17, True)])
 def test_29_crossed_books(make: Any, m: Any, status: int, alarm: bool) -> None:
-    """Before the open a book may be crossed; while the instrument trades it may not, when an event has ended."""
+    """Before the open a book may be crossed; while the instrument trades it may not, when an event
+    has ended.
+    """
     rig = make()
     rig.put(1, m.status(status, security_id=31, group="ES"))
     rig.put(2, m.book("31.1 +o1 100x5/2", mei=0))
@@ -193,7 +221,12 @@ def test_29_crossed_books(make: Any, m: Any, status: int, alarm: bool) -> None:
 def test_29_crossed_inside_an_event_is_nothing(make: Any, m: Any) -> None:
     rig = make()
     rig.put(1, m.status(17, security_id=31, group="ES"))
-    rig.put(2, m.book("31.1 +o1 100x5/2", mei=4), m.book("31.2 +b1 101x5/2", mei=4), m.book("31.3 -o1 100x5/2"))
+    rig.put(
+        2,
+        m.book("31.1 +o1 100x5/2", mei=4),
+        m.book("31.2 +b1 101x5/2", mei=4),
+        m.book("31.3 -o1 100x5/2"),
+    )
     rig.play("A:1-2")
     assert rig.counts.get("crossed", 0) == 0
 
@@ -226,10 +259,16 @@ def test_30_sizes_beyond_32_bits_are_saturated(make: Any, m: Any) -> None:
 
 
 def test_31_reset_of_one_book(make: Any, m: Any) -> None:
-    """J empties this instrument's book, outright, implied and by order, and says CLEAR; the others stay."""
+    """J empties this instrument's book, outright, implied and by order, and says CLEAR; the others
+    stay.
+    """
     rig = make(orders=True)
     orders = [(1, 1, 5, 1, 0), (2, 2, 7, 2, 0)]
-    rig.put(1, m.book("31.1 +b1 100x5/2", "32.1 +b1 50x7/1", orders=orders), m.book("31.2 +E1 99x1", mei=0x90))
+    rig.put(
+        1,
+        m.book("31.1 +b1 100x5/2", "32.1 +b1 50x7/1", orders=orders),
+        m.book("31.2 +E1 99x1", mei=0x90),
+    )
     rig.put(2, m.book("31.3 J", "31.4 +b1 90x1/1"))
     rig.put(3, m.book("32.2 J"))
     rig.play("A:1-2")
@@ -237,7 +276,11 @@ def test_31_reset_of_one_book(make: Any, m: Any) -> None:
     assert rig.book(31) == "SYNC 4: 90x1/1 | -"
     assert rig.book(32) == "SYNC 1: 50x7/1 | -"
     assert (rig.orders(31), rig.orders(32)) == ("- | -", "2:2:50x7 | -")
-    assert rig.told_orders() == ["1 NEW 1:1:100x5 bid", "1 NEW 2:2:50x7 bid", "2 CLEAR 0:0:0x0 none"]
+    assert rig.told_orders() == [
+        "1 NEW 1:1:100x5 bid",
+        "1 NEW 2:2:50x7 bid",
+        "2 CLEAR 0:0:0x0 none",
+    ]
     rig.play("A:3")
     assert rig.told()[5:] == ["3@3 CLEAR 32 END"]
 
@@ -261,7 +304,9 @@ def test_31_reset_makes_a_stale_book_right(make: Any, m: Any) -> None:
 
 
 def test_31_reset_that_a_snapshot_is_beyond(make: Any, m: Any) -> None:
-    """The snapshot came before the packet with J: its book, made after J, must not be emptied again."""
+    """The snapshot came before the packet with J: its book, made after J, must not be emptied
+    again.
+    """
     rig = make("A B SA")
     rig.put(1, m.book("31.1 +b1 100x5/2"))
     rig.put(3, m.heartbeat())  # 2 is lost
@@ -276,7 +321,9 @@ def test_31_reset_that_a_snapshot_is_beyond(make: Any, m: Any) -> None:
 
 def known(rig: Any, *instruments: tuple[int, str, str]) -> None:
     for security_id, symbol, group in instruments:
-        rig.handler.define(310, Definition(310, security_id, symbol, group=group, trading_status=21))
+        rig.handler.define(
+            310, Definition(310, security_id, symbol, group=group, trading_status=21)
+        )
     rig.told()
     rig.ticks = rig.ticks[:0]
 

@@ -11,11 +11,17 @@ from mdfeedd.feeds.cme.definitions import Definition
 
 @pytest.mark.parametrize("packets", [2, 8, 64])
 def test_21_one_event_over_many_packets(make: Any, m: Any, packets: int) -> None:
-    """No quote before MatchEventIndicator's bit 7, then one for the touch that is left, and one boundary."""
+    """No quote before MatchEventIndicator's bit 7, then one for the touch that is left, and one
+    boundary.
+    """
     rig = make()
     for seq in range(1, packets + 1):
         action = "+" if seq == 1 else "="
-        rig.put(seq, m.book(f"31.{seq} {action}b1 100x{seq}/1", mei=0x80 if seq == packets else 0), step=7)
+        rig.put(
+            seq,
+            m.book(f"31.{seq} {action}b1 100x{seq}/1", mei=0x80 if seq == packets else 0),
+            step=7,
+        )
         rig.play(f"B:{seq}")
         assert len(rig.told()) == (seq == packets)
     assert rig.told() == [f"{packets}@7 QUOTE 31 100x{packets} -x0 bid/1 END"]
@@ -92,8 +98,10 @@ def test_22_a_status_between_events_owes_no_end(make: Any, m: Any) -> None:
 
 @pytest.mark.parametrize("mei", [0x04, 0x00])
 def test_23_hole_inside_an_event(make: Any, m: Any, mei: int) -> None:
-    """What the event had changed is told, flagged and without a boundary; the end that comes later ends what is
-    left of it. Whether the first message said "last of its kind" or nothing makes no difference."""
+    """What the event had changed is told, flagged and without a boundary; the end that comes later
+    ends what is left of it. Whether the first message said "last of its kind" or nothing makes no
+    difference.
+    """
     rig = make()
     rig.put(1, m.book("31.1 +b1 100x5/2", "31.2 +o1 101x5/2", "32.1 +b1 50x1/1"))
     rig.put(2, m.book("31.3 =b1 100x9/3", mei=mei))
@@ -126,7 +134,10 @@ def test_23_in_any_interleaving(make: Any, m: Any) -> None:
     for seq in range(1, 61):
         side, px, rpt = ("b", 100, seq) if seq % 2 else ("o", 101, seq)
         action = "+" if seq <= 2 else "="
-        rig.put(seq, m.book(f"31.{rpt} {action}{side}1 {px}x{seq}/1", mei=0x84 if seq % 3 == 0 else 0x04))
+        rig.put(
+            seq,
+            m.book(f"31.{rpt} {action}{side}1 {px}x{seq}/1", mei=0x84 if seq % 3 == 0 else 0x04),
+        )
     expected = rig.again().play("A:1-7,9-20,22-60 B:1-7,9-20,22-60").told()
     assert [text for text in expected if "GAP" in text or "STALE" in text][:3] == [
         "7@7 QUOTE 31 100x7 101x6 bid/1 STALE",
@@ -139,14 +150,19 @@ def test_23_in_any_interleaving(make: Any, m: Any) -> None:
 
 
 def split(rig: Any, m: Any) -> Any:
-    """A trade of three entries whose order ids come in two packets, then another round of the same event."""
+    """A trade of three entries whose order ids come in two packets, then another round of the same
+    event.
+    """
     rig.put(
         1,
         m.trades(
-            "31.1 101x3 buy 3 #900", "32.1 50x2 sell 2 #901", "31.2 102x1 none 2 #902",
-            fills=[(1, 3), (2, 1), (3, 2), (4, 2)], mei=0,
+            "31.1 101x3 buy 3 #900",
+            "32.1 50x2 sell 2 #901",
+            "31.2 102x1 none 2 #902",
+            fills=[(1, 3), (2, 1), (3, 2), (4, 2)],
+            mei=0,
         ),
-    )  # fmt: skip
+    )
     rig.put(2, m.trades(fills=[(5, 2), (6, 1), (7, 1)], mei=0), step=1)
     rig.put(3, m.trades("31.3 102x4 buy 2 #903", fills=[(8, 4), (9, 4)], mei=1), step=1)
     rig.put(4, m.book("31.4 +b1 100x5/2"), step=1)
@@ -200,30 +216,51 @@ def test_24_order_ids_do_not_cross_a_hole(make: Any, m: Any) -> None:
 
 
 def test_25_reference_id_counts_from_one(make: Any, m: Any) -> None:
-    """An order belongs to the entry of its own message; 255 and numbers beyond the entries belong to none."""
+    """An order belongs to the entry of its own message; 255 and numbers beyond the entries belong
+    to none.
+    """
     rig = make(orders=True)
     rig.put(
         1,
         m.book(
-            "31.1 +b1 100x5/2", "32.1 +o1 50x7/1",
-            orders=[(1, 10, 2, 1, 0), (2, 11, 3, 1, 0), (3, 12, 7, 2, 0), (4, 13, 7, None, 0), (5, 14, 7, 3, 0), (6, 15, 1, 0, 0)],
+            "31.1 +b1 100x5/2",
+            "32.1 +o1 50x7/1",
+            orders=[
+                (1, 10, 2, 1, 0),
+                (2, 11, 3, 1, 0),
+                (3, 12, 7, 2, 0),
+                (4, 13, 7, None, 0),
+                (5, 14, 7, 3, 0),
+                (6, 15, 1, 0, 0),
+            ],
         ),
-    )  # fmt: skip
+    )
     rig.play("A:1")
-    assert rig.told_orders() == ["1 NEW 1:10:100x2 bid", "1 NEW 2:11:100x3 bid", "1 NEW 3:12:50x7 ask"]
+    assert rig.told_orders() == [
+        "1 NEW 1:10:100x2 bid",
+        "1 NEW 2:11:100x3 bid",
+        "1 NEW 3:12:50x7 ask",
+    ]
     assert rig.orders(31) == "1:10:100x2 2:11:100x3 | -"
     assert rig.orders(32) == "- | 3:12:50x7"
     assert rig.counts["order_faults"] == 3
 
 
 def test_25_reference_id_with_filtered_instruments(make: Any, m: Any) -> None:
-    """Entries of instruments that nobody wants count all the same when an order refers by number."""
+    """Entries of instruments that nobody wants count all the same when an order refers by
+    number.
+    """
     rig = make(orders=True, symbols=("ESH6",))
     rig.handler.define(310, Definition(310, 32, "ESH6"))
     rig.put(
         1,
-        m.book("31.1 +b1 100x5/2", "32.1 +o1 50x7/1", "33.1 +b1 9x9/1", orders=[(1, 1, 5, 1, 0), (2, 2, 7, 2, 0), (3, 3, 9, 3, 0)]),
-    )  # fmt: skip
+        m.book(
+            "31.1 +b1 100x5/2",
+            "32.1 +o1 50x7/1",
+            "33.1 +b1 9x9/1",
+            orders=[(1, 1, 5, 1, 0), (2, 2, 7, 2, 0), (3, 3, 9, 3, 0)],
+        ),
+    )
     rig.play("A:1")
     assert rig.told_orders() == ["1 NEW 2:2:50x7 ask"]
     assert rig.orders(32) == "- | 2:2:50x7"

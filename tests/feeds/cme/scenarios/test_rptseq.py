@@ -8,10 +8,17 @@ E9 = 10**9
 
 
 def test_33_one_sequence_over_all_templates(make: Any, m: Any) -> None:
-    """Trade, volume, book, statistics, limits, settlement of one event: contiguous, so no false gap."""
+    """Trade, volume, book, statistics, limits, settlement of one event: contiguous, so no false
+    gap.
+    """
     rig = make()
     rig.put(1, m.book("31.1 +b1 100x5/2"))
-    rig.put(2, m.trades("31.2 100x1 sell 2 #1", mei=1), m.volume([(31, 3, 1)], mei=2), m.book("31.4 =b1 100x4/2", mei=4))
+    rig.put(
+        2,
+        m.trades("31.2 100x1 sell 2 #1", mei=1),
+        m.volume([(31, 3, 1)], mei=2),
+        m.book("31.4 =b1 100x4/2", mei=4),
+    )
     rig.put(
         3,
         m.session_statistics([(31, 5, "4", 100 * E9, 1, 0), (31, 6, "7", 100 * E9)], mei=8),
@@ -40,15 +47,25 @@ def test_33_one_sequence_over_all_templates(make: Any, m: Any) -> None:
 def test_33_large_quantities_share_the_sequence(make: Any, m: Any) -> None:
     rig = make(version=13)
     rig.put(1, m.book("31.1 +b1 1.1x5/1", long=True))
-    rig.put(2, m.trades("31.2 1.1x1 sell 2 #1", mei=1, long=True), m.volume([(31, 3, 1)], mei=2, long=True))
-    rig.put(3, m.session_statistics([(31, 4, "4", E9, 1, 0)], long=True), m.book("31.5 =b1 1.1x4/1", long=True))
+    rig.put(
+        2,
+        m.trades("31.2 1.1x1 sell 2 #1", mei=1, long=True),
+        m.volume([(31, 3, 1)], mei=2, long=True),
+    )
+    rig.put(
+        3,
+        m.session_statistics([(31, 4, "4", E9, 1, 0)], long=True),
+        m.book("31.5 =b1 1.1x4/1", long=True),
+    )
     rig.play("A:1-3")
     assert rig.book(31) == "SYNC 5: 1.1x4/1 | -"
     assert rig.counts.get("rpt_faults", 0) == 0
 
 
 def test_34_loss_that_touched_x_only(make: Any, m: Any) -> None:
-    """Y's next RptSeq is contiguous: SYNC at once, and its ticks are never flagged. X jumps: STALE."""
+    """Y's next RptSeq is contiguous: SYNC at once, and its ticks are never flagged. X jumps:
+    STALE.
+    """
     rig = make()
     rig.put(1, m.book("31.1 +b1 100x5/2", "32.1 +b1 50x1/1"))
     rig.put(3, m.book("32.2 =b1 50x2/1"))
@@ -88,7 +105,9 @@ def test_34_in_any_interleaving(make: Any, m: Any) -> None:
         rig.put(seq, m.book(f"{sid}.{rpt} {'+' if rpt == 1 else '='}b1 100x{seq}/1"))
     expected = rig.again().play("A:1-11,13-40 B:1-11,13-40").told()  # 12 is of 31
     assert not any("QUOTE 32" in text and "STALE" in text for text in expected)
-    assert [text for text in expected if "QUOTE 31" in text and "STALE" in text][0].startswith("16@16 ")
+    assert next(text for text in expected if "QUOTE 31" in text and "STALE" in text).startswith(
+        "16@16 "
+    )
     for other in rig.interleavings(40, A="1-11 13-25 28-40", B="1-8 10-11 13-40"):
         assert other.told() == expected, other.seed
 
@@ -125,7 +144,9 @@ def test_35_healed_by_a_snapshot(make: Any, m: Any) -> None:
 
 
 def test_36_first_seen_in_mid_week(make: Any, m: Any) -> None:
-    """A high RptSeq at our first sight of it is no gap and no fault: it needs a snapshot, that is all."""
+    """A high RptSeq at our first sight of it is no gap and no fault: it needs a snapshot, that is
+    all.
+    """
     rig = make("A B SA")
     rig.put(500, m.book("31.7001 =b1 100x5/2"))
     rig.put(501, m.book("31.7002 =o1 101x5/2"))
@@ -150,7 +171,9 @@ def test_36_without_natural_refresh_nothing_is_unflagged(make: Any, m: Any) -> N
 
 
 def test_36_updates_alone_rebuild_the_whole_book(make: Any, m: Any) -> None:
-    """Every level of both sides told, and the implied ones: the book is right without any snapshot."""
+    """Every level of both sides told, and the implied ones: the book is right without any
+    snapshot.
+    """
     rig = make()
     rpt, entries = 7000, []
     for side, start, step in (("b", 100, -1), ("o", 101, 1)):
@@ -193,7 +216,9 @@ def test_37_restart_at_one_after_a_channel_reset(make: Any, m: Any) -> None:
 
 
 def test_37_restart_at_one_that_nobody_announced(make: Any, m: Any) -> None:
-    """The sequence begins again without a reset: what the book held before is not believed any more."""
+    """The sequence begins again without a reset: what the book held before is not believed any
+    more.
+    """
     rig = make()
     rig.put(1, m.book("31.1 +b1 100x5/2", "31.2 +o1 101x5/2"))
     rig.put(2, m.book("31.1 +b1 90x1/1"))

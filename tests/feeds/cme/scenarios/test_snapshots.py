@@ -12,7 +12,9 @@ E9 = 10**9
 
 
 def holed(make: Any, m: Any, lines: str = "A B SA SB", **options: Any) -> Any:
-    """A market whose packet 2, lost on both lines, was of 31; afterwards 31 is STALE and 32 is not."""
+    """A market whose packet 2, lost on both lines, was of 31; afterwards 31 is STALE and 32 is
+    not.
+    """
     rig = make(lines, **options)
     rig.put(1, m.book("31.1 +b1 100x5/2", "31.2 +o1 101x5/2", "32.1 +b1 50x1/1"))
     rig.put(2, m.book("31.3 =b1 100x6/2"))
@@ -27,7 +29,9 @@ RIGHT = "SYNC 6: 100x8/2 | 101x9/2"
 
 
 def test_38_snapshot_from_before_the_loss_is_of_no_use(make: Any, m: Any) -> None:
-    """L is below the last lost packet: it waits for the next loop. One that knows of the loss mends the book."""
+    """L is below the last lost packet: it waits for the next loop. One that knows of the loss mends
+    the book.
+    """
     rig = holed(make, m)
     rig.put("old", m.snapshot(31, 1, 2, "b1 100x5/2", "o1 101x5/2"), seq=1)
     rig.put("new", m.snapshot(31, 2, 3, "b1 100x6/2", "o1 101x5/2"), seq=1)
@@ -47,11 +51,17 @@ def test_38_snapshot_from_before_the_loss_is_of_no_use(make: Any, m: Any) -> Non
     rig.play("A:5-6")
     assert rig.book(31) == RIGHT
     assert "STALE" not in "".join(rig.told()[-2:])
-    assert (rig.state.name, rig.state.open_gaps, rig.handler.needs_recovery(310)) == ("SYNC", 0, False)
+    assert (rig.state.name, rig.state.open_gaps, rig.handler.needs_recovery(310)) == (
+        "SYNC",
+        0,
+        False,
+    )
 
 
 def test_38_a_touch_told_flagged_is_told_again_without_the_flag(make: Any, m: Any) -> None:
-    """The snapshot shows that what was told under STALE was right: the reader needs it unflagged."""
+    """The snapshot shows that what was told under STALE was right: the reader needs it
+    unflagged.
+    """
     rig = holed(make, m)
     rig.put("s", m.snapshot(31, 3, 4, "b1 100x5/2", "o1 101x7/2"), seq=1)
     rig.play("A:1,3 B:1,3 SA:s")
@@ -79,8 +89,9 @@ def test_38_snapshots_of_proven_books_change_nothing(make: Any, m: Any) -> None:
 
 
 def test_38_equal_snapshot_proves_an_untouched_book(make: Any, m: Any) -> None:
-    """Nothing has come of 32 since the loss; its snapshot has the RptSeq we have: no tick of it was ever flagged,
-    and none is told."""
+    """Nothing has come of 32 since the loss; its snapshot has the RptSeq we have: no tick of it was
+    ever flagged, and none is told.
+    """
     rig = holed(make, m)
     rig.put("s", m.snapshot(32, 3, 1, "b1 50x1/1"), seq=1)
     rig.play("A:1,3 B:1,3")
@@ -92,7 +103,9 @@ def test_38_equal_snapshot_proves_an_untouched_book(make: Any, m: Any) -> None:
 
 
 def test_39_each_instrument_has_its_own_watermark(make: Any, m: Any) -> None:
-    """In one loop 31's snapshot is as of 5 and 32's as of 3: of each, exactly the later updates are applied."""
+    """In one loop 31's snapshot is as of 5 and 32's as of 3: of each, exactly the later updates are
+    applied.
+    """
     rig = make("A B SA")
     rig.put(1, m.book("31.1 +b1 100x1/1", "32.1 +b1 50x1/1"))
     for seq in range(2, 11):
@@ -102,7 +115,9 @@ def test_39_each_instrument_has_its_own_watermark(make: Any, m: Any) -> None:
     at5, at3 = rig.again().play("A:1-5"), rig.again().play("A:1-4")
     assert at5.book(31) == "SYNC 3: 104x4/1 102x2/1 100x1/1 | -"
     assert at3.book(32) == "SYNC 2: 53x3/1 50x1/1 | -"
-    rig.put("x", m.snapshot(31, 5, 3, "b1 104x4/1", "b2 102x2/1", "b3 100x1/1", total=2, time=4), seq=1)
+    rig.put(
+        "x", m.snapshot(31, 5, 3, "b1 104x4/1", "b2 102x2/1", "b3 100x1/1", total=2, time=4), seq=1
+    )
     rig.put("y", m.snapshot(32, 3, 2, "b1 53x3/1", "b2 50x1/1", total=2), seq=2)
     rig.play("A:1,4-10 B:1,4-10 SA:x,y")
     for sid in (31, 32):
@@ -112,7 +127,9 @@ def test_39_each_instrument_has_its_own_watermark(make: Any, m: Any) -> None:
 
 
 def loops(m: Any, rig: Any, upto: int, every: int = 4) -> list[str]:
-    """Loops of snapshots as of each `every`-th packet, from a handler that saw everything. Names in order."""
+    """Loops of snapshots as of each `every`-th packet, from a handler that saw everything. Names in
+    order.
+    """
     names = []
     seen = rig.again()
     for seq in range(1, upto + 1):
@@ -130,9 +147,11 @@ def loops(m: Any, rig: Any, upto: int, every: int = 4) -> list[str]:
             last_of_it = max(s for s in range(1, seq + 1) if (s % 2 == 1) == (sid == 31))
             name = f"s{seq}.{sid}"
             rig.put(
-                name, m.snapshot(sid, seq, book.rpt_seq, *levels, total=len(active), time=last_of_it),
-                seq=place + 1, step=seq,
-            )  # fmt: skip
+                name,
+                m.snapshot(sid, seq, book.rpt_seq, *levels, total=len(active), time=last_of_it),
+                seq=place + 1,
+                step=seq,
+            )
             names.append(name)
     return names
 
@@ -143,14 +162,21 @@ def truths(rig: Any, upto: int) -> set[tuple[str, ...]]:
 
 
 def test_39_recovery_in_any_interleaving(run: Any, m: Any) -> None:
-    """However loops and lines arrive: no unflagged touch that never was, each hole told once, books right."""
+    """However loops and lines arrive: no unflagged touch that never was, each hole told once, books
+    right.
+    """
     rig = run(40, "A B SA SB")
     names = loops(m, rig, 40)
     real = truths(rig, 40)
     final = rig.again().play("A:1-40")
     for other in rig.interleavings(
-        120, A="1-9 12-20 24-40", B="1-10 13-22 24-40", SA=" ".join(names), SB=" ".join(names), after="SA:" + ",".join(names[-2:])
-    ):  # fmt: skip
+        120,
+        A="1-9 12-20 24-40",
+        B="1-10 13-22 24-40",
+        SA=" ".join(names),
+        SB=" ".join(names),
+        after="SA:" + ",".join(names[-2:]),
+    ):
         for text in other.told("QUOTE"):
             if "STALE" not in text:
                 assert tuple(text.split()[2:5]) in real, (other.seed, text)
@@ -171,8 +197,9 @@ def span(gap: str) -> range:
 
 
 def test_40_snapshot_cut_inside_an_event(make: Any, m: Any) -> None:
-    """L names a packet that we have with the instrument in it, but T is older: the packet's changes are not in
-    the snapshot. It waits a loop; with the right T it is taken."""
+    """L names a packet that we have with the instrument in it, but T is older: the packet's changes
+    are not in the snapshot. It waits a loop; with the right T it is taken.
+    """
     rig = holed(make, m)
     rig.put("cut", m.snapshot(31, 3, 3, "b1 100x6/2", "o1 101x5/2", time=2), seq=1)
     rig.put("whole", m.snapshot(31, 3, 4, "b1 100x6/2", "o1 101x7/2", time=3), seq=1)
@@ -184,7 +211,9 @@ def test_40_snapshot_cut_inside_an_event(make: Any, m: Any) -> None:
 
 
 def test_40_snapshot_cut_inside_a_packet_that_is_still_to_come(make: Any, m: Any) -> None:
-    """It claims packet 5, has its own T, and misses half of what 5 says: RptSeq decides what 5 adds."""
+    """It claims packet 5, has its own T, and misses half of what 5 says: RptSeq decides what 5
+    adds.
+    """
     rig = holed(make, m)
     rig.put(5, m.book("31.5 =b1 100x8/2", "31.6 =o1 101x9/2"))
     rig.put("s", m.snapshot(31, 5, 5, "b1 100x8/2", "o1 101x7/2", time=5), seq=1)
@@ -195,15 +224,49 @@ def test_40_snapshot_cut_inside_a_packet_that_is_still_to_come(make: Any, m: Any
     assert rig.count("entry_faults", "rpt_faults") == (0, 0)
 
 
+def test_40_snapshot_from_behind_a_reset_that_is_still_to_come(make: Any, m: Any) -> None:
+    """Its RptSeq counts from the reset; the update before the reset, which looks like the next one, is not."""
+    rig = make("A B SA")
+    rig.put(1, m.book("31.1 +b1 100x1/1"))
+    rig.put(3, m.heartbeat())  # 2 is lost
+    rig.put(4, m.book("31.3 =b1 100x3/1"))
+    rig.put(5, m.channel_reset(310))
+    rig.put(6, m.book("31.1 +b1 90x1/1", "31.2 +o1 91x1/1", mei=0xA4))
+    rig.put("s", m.snapshot(31, 6, 2, "b1 90x1/1", "o1 91x1/1"), seq=1)
+    rig.play("A:1,3 B:1,3 SA:s A:4")
+    assert rig.book(31) == "SYNC 2: 90x1/1 | 91x1/1"
+    rig.play("A:5-6")
+    assert rig.book(31) == "SYNC 2: 90x1/1 | 91x1/1"
+    assert rig.told("QUOTE", "CLEAR")[1:] == [
+        "6@6 QUOTE 31 90x1 91x1 both SNAPSHOT",
+        "5@5 CLEAR 31 END",
+        "6@6 QUOTE 31 90x1 91x1 both END",
+    ]
+
+
 def test_40_orders_of_a_packet_that_is_still_to_come(make: Any, m: Any) -> None:
-    """Orders have no RptSeq: the packet that the snapshot names is applied once more, and nothing is missing."""
+    """Orders have no RptSeq: the packet that the snapshot names is applied once more, and nothing
+    is missing.
+    """
     rig = make("A B OA", orders=True)
     rig.put(1, m.book("31.1 +b1 100x5/1", orders=[(1, 1, 5, 1, 0)]))
     rig.put(3, m.heartbeat())
     orders = [(2, 2, 3, 1, 0), (3, 3, 4, 1, 0)]
-    rig.put(4, m.book("31.2 =b1 100x12/3", orders=orders), m.book("31.3 =b1 100x7/2", orders=[(1, 1, 5, 1, 2)]))
-    rig.put("cut", m.order_snapshot(31, last_seq=4, entries=[(1, 1, 100 * E9, 5, "0"), (2, 2, 100 * E9, 3, "0")],
-                                    transact_ns=rig.at(4)), seq=1)  # fmt: skip
+    rig.put(
+        4,
+        m.book("31.2 =b1 100x12/3", orders=orders),
+        m.book("31.3 =b1 100x7/2", orders=[(1, 1, 5, 1, 2)]),
+    )
+    rig.put(
+        "cut",
+        m.order_snapshot(
+            31,
+            last_seq=4,
+            entries=[(1, 1, 100 * E9, 5, "0"), (2, 2, 100 * E9, 3, "0")],
+            transact_ns=rig.at(4),
+        ),
+        seq=1,
+    )
     rig.play("A:1,3 B:1,3 OA:cut")
     assert rig.orders(31) == "1:1:100x5 2:2:100x3 | -"
     rig.play("A:4")
@@ -212,7 +275,9 @@ def test_40_orders_of_a_packet_that_is_still_to_come(make: Any, m: Any) -> None:
 
 
 def test_41_another_gap_during_recovery(make: Any, m: Any) -> None:
-    """31 was mended and the second hole touched it: STALE again. 32 was not touched and stays right."""
+    """31 was mended and the second hole touched it: STALE again. 32 was not touched and stays
+    right.
+    """
     rig = holed(make, m)
     rig.put(7, m.book("31.7 =b1 100x1/1"))
     rig.put(8, m.book("32.3 =b1 50x3/1"))
@@ -238,7 +303,9 @@ def test_41_another_gap_during_recovery(make: Any, m: Any) -> None:
 
 
 def test_41_second_hole_before_the_first_was_healed(make: Any, m: Any) -> None:
-    """Both holes are healed at once, each told for itself; a snapshot from between them is of no use."""
+    """Both holes are healed at once, each told for itself; a snapshot from between them is of no
+    use.
+    """
     rig = holed(make, m)
     rig.put("s3", m.snapshot(31, 3, 4, "b1 100x6/2", "o1 101x7/2"), seq=1)
     rig.put("s6", m.snapshot(31, 6, 6, "b1 100x8/2", "o1 101x9/2"), seq=1)
@@ -257,7 +324,9 @@ def three(make: Any, m: Any, **options: Any) -> Any:
     rig.put(1, m.book(*[f"{sid}.1 +b1 {sid}x1/1" for sid in (31, 32, 33)]))
     rig.put(3, m.book(*[f"{sid}.3 =b1 {sid}x3/1" for sid in (31, 32, 33)]))
     for place, sid in enumerate((31, 32, 33)):
-        rig.put(f"s{sid}", m.snapshot(sid, 3, 3, f"b1 {sid}x3/1", "o1 99x1/1", total=3), seq=place + 1)
+        rig.put(
+            f"s{sid}", m.snapshot(sid, 3, 3, f"b1 {sid}x3/1", "o1 99x1/1", total=3), seq=place + 1
+        )
     return rig.play("A:1,3 B:1,3")
 
 
@@ -295,7 +364,9 @@ def chunk(m: Any, rig: Any, name: str, number: int, last: int, *orders: int, seq
 
 
 def orders_lost(make: Any, m: Any) -> Any:
-    """Order 2's New is lost in packet 2; then come chunks of a snapshot as of 3, and of one as of 4."""
+    """Order 2's New is lost in packet 2; then come chunks of a snapshot as of 3, and of one as of
+    4.
+    """
     rig = make("A B OA OB", orders=True)
     rig.put(1, m.book("31.1 +b1 99x1/1", orders=[(1, 1, 1, 1, 0)]))
     rig.put(3, m.orders([(31, 3, 3, 97 * E9, 3, "0", 0)]))
@@ -360,15 +431,22 @@ def test_43_levels_do_not_prove_orders(make: Any, m: Any) -> None:
 def test_43_in_any_interleaving(make: Any, m: Any) -> None:
     rig = orders_lost(make, m)
     for other in rig.interleavings(
-        60, before="A:1 B:1", A="3 4", B="3 4", OA="c3.1 c3.2 c3.3 c4.1 c4.2 c4.3", OB="c3.1 c3.3 c4.1 c4.3",
+        60,
+        before="A:1 B:1",
+        A="3 4",
+        B="3 4",
+        OA="c3.1 c3.2 c3.3 c4.1 c4.2 c4.3",
+        OB="c3.1 c3.3 c4.1 c4.3",
         after="OA:c4.1,c4.2,c4.3",
-    ):  # fmt: skip
+    ):
         assert other.orders(31) == "1:1:99x1 2:2:98x2 3:3:97x3 4:4:96x4 | -", other.seed
         assert other.state.stale_order_books == 0
 
 
 def test_44_snapshot_without_entries(make: Any, m: Any) -> None:
-    """An instrument that was emptied: its book is empty and right, and the old touch is taken back."""
+    """An instrument that was emptied: its book is empty and right, and the old touch is taken
+    back.
+    """
     rig = holed(make, m)
     rig.put("s", m.snapshot(31, 3, 4), seq=1)
     rig.play("A:1,3 B:1,3 SA:s")
@@ -395,11 +473,17 @@ def joined_late(make: Any, m: Any, lines: str = "A B SA SB NA") -> Any:
 
 
 def test_45_absent_from_a_whole_loop(make: Any, m: Any) -> None:
-    """One snapshot, and TotNumReports says that it is all: the others have had no activity, empty and SYNC."""
+    """One snapshot, and TotNumReports says that it is all: the others have had no activity, empty
+    and SYNC.
+    """
     rig = joined_late(make, m).play("A:500 B:500")
     assert rig.state.stale_instruments == 3
     rig.play("SA:s31,s31")
-    assert [rig.book(sid) for sid in (31, 32, 33)] == ["SYNC 70: 100x5/2 | -", "SYNC 0: - | -", "SYNC 0: - | -"]
+    assert [rig.book(sid) for sid in (31, 32, 33)] == [
+        "SYNC 70: 100x5/2 | -",
+        "SYNC 0: - | -",
+        "SYNC 0: - | -",
+    ]
     assert rig.state.name == "SYNC"
 
 
@@ -435,7 +519,9 @@ def test_45_a_loop_with_a_hole_is_not_whole(make: Any, m: Any) -> None:
 
 
 def test_46_heartbeats_are_liveness_only(make: Any, m: Any) -> None:
-    """On S amid snapshots, on N, on I: they move no book and define nothing; on I the venue is told alive."""
+    """On S amid snapshots, on N, on I: they move no book and define nothing; on I the venue is told
+    alive.
+    """
     rig = joined_late(make, m)
     rig.put("h", m.heartbeat(), seq=1, step=500)
     rig.put("s", m.snapshot(31, 500, 70, "b1 100x5/2", total=3), seq=1)
@@ -446,7 +532,9 @@ def test_46_heartbeats_are_liveness_only(make: Any, m: Any) -> None:
 
 
 def test_46_snapshot_feed_of_heartbeats_alone(make: Any, m: Any) -> None:
-    """Sunday: nothing has traded, S says so by silence. All are empty and right; the handler does not die of it."""
+    """Sunday: nothing has traded, S says so by silence. All are empty and right; the handler does
+    not die of it.
+    """
     rig = make("A B SA SB")
     for sid in (31, 32):
         rig.handler.define(310, Definition(310, sid, f"S{sid}"))
@@ -459,7 +547,9 @@ def test_46_snapshot_feed_of_heartbeats_alone(make: Any, m: Any) -> None:
 
 
 def test_46_one_heartbeat_may_be_older_than_the_loss(make: Any, m: Any) -> None:
-    """31's first update is in the hole; a heartbeat of S from before its first snapshot proves nothing."""
+    """31's first update is in the hole; a heartbeat of S from before its first snapshot proves
+    nothing.
+    """
     rig = make("A B SA")
     rig.handler.define(310, Definition(310, 31, "S31"))
     rig.put(1, m.heartbeat())
@@ -475,10 +565,16 @@ def test_46_one_heartbeat_may_be_older_than_the_loss(make: Any, m: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["snapshot", "order_snapshot"])
 def test_47_snapshots_on_an_incremental_line(run: Any, quote: Any, m: Any, kind: str) -> None:
-    """They must not come there; if they do they take part in nothing, whatever their sequence number."""
+    """They must not come there; if they do they take part in nothing, whatever their sequence
+    number.
+    """
     rig = run(6)
     for seq in (1, 4, 5, 1000):
-        message = m.snapshot(31, 3, 99, "b1 1x1/1") if kind == "snapshot" else m.order_snapshot(31, last_seq=3)
+        message = (
+            m.snapshot(31, 3, 99, "b1 1x1/1")
+            if kind == "snapshot"
+            else m.order_snapshot(31, last_seq=3)
+        )
         rig.put(f"s{seq}", message, seq=seq, step=seq)
     rig.play("A:1-3,s4 B:1-3,s1,s1000 A:s5,4-6 B:4-6")
     assert rig.told() == [quote(seq) for seq in range(1, 7)]
@@ -487,15 +583,19 @@ def test_47_snapshots_on_an_incremental_line(run: Any, quote: Any, m: Any, kind:
 
 
 def test_48_queue_of_updates_is_full(make: Any, m: Any) -> None:
-    """Two instruments wait for snapshots and 40 updates come: the queue of 16 is thrown away and begins again, so
-    only a snapshot that knows of that packet helps. Told, and no growth."""
+    """Two instruments wait for snapshots and 40 updates come: the queue of 16 is thrown away and
+    begins again, so only a snapshot that knows of that packet helps. Told, and no growth.
+    """
     rig = make("A B SA", recovery_entries=16)
     rig.put(1, m.book("31.1 +b1 100x1/1"))
     for seq in range(3, 43):
         rig.put(seq, m.book(f"31.{seq} =b1 100x{seq}/1"))
     rig.play("A:1,3-42 B:1,3-42")
     assert rig.counts["queue_overflows"] == 2
-    assert [text for text in rig.events() if "QUEUE" in text] == ["QUEUE_OVERFLOW 16", "QUEUE_OVERFLOW 16"]
+    assert [text for text in rig.events() if "QUEUE" in text] == [
+        "QUEUE_OVERFLOW 16",
+        "QUEUE_OVERFLOW 16",
+    ]
     rig.put("early", m.snapshot(31, 20, 20, "b1 100x20/1"), seq=1)
     rig.put("late", m.snapshot(31, 40, 40, "b1 100x40/1"), seq=1)
     rig.play("SA:early")
