@@ -381,7 +381,7 @@ def _text_at(node: Node, *path: str) -> str | None:
 
 def _declared(items: list[Node]) -> set[str]:
     """Rings that a child promises, even one with other mistakes: one mistake is told once."""
-    rings = set()
+    rings: set[str] = set()
     for item in items:
         if (name := _text_at(item, "name")) is not None and _text_at(item, "vendor") is not None:
             rings.update(rings_of_feed(name))

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The handler of mdp.h for Python: packets in from anywhere, ticks into rings or arrays."""
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport aligned_alloc, free
-from libc.string cimport memcpy, memset, strlen, strncpy
+from libc.string cimport memcpy, memset, strncpy
 
 from mdfeedd.feeds._packet cimport PacketSink, mdf_packet
 from mdfeedd.ring._ring cimport WriterCore, mdf_flush, mdf_writer
