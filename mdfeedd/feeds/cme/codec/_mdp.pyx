@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The handler of mdp.h for Python: packets in from anywhere, ticks into rings or arrays."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport aligned_alloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset, strncpy
 
 from mdfeedd.feeds._packet cimport PacketSink, mdf_packet
@@ -16,8 +16,8 @@ from mdfeedd.tick import ORDER as _ORDER
 from mdfeedd.tick import TICK as _TICK
 from mdfeedd.tick import TIME_UNDEF as _TIME_UNDEF
 
-cdef extern from "mdfeedd.h" nogil:
-    pass
+cdef extern from "stdlib.h" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
 
 cdef extern from "mdp.h" nogil:
     enum:
