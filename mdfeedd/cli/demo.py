@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import importlib.util
 import os
@@ -217,6 +216,8 @@ def _view(
     channel: Channel | None,
 ) -> View:
     """What is shown beside the running supervisor, until the time is over. It lets the venue begin."""
+    import asyncio
+
     from mdfeedd.cli.demo_plan import readers
     from mdfeedd.cli.demo_view import Watch, show_lines, show_table
 
