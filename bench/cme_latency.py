@@ -3,7 +3,7 @@
     python bench/cme_latency.py [--rates 1000,10000] [--packets 5000] [--modes blocking,busy]
 
 The whole way: UDP on 127.0.0.1, the CME feed in a process of its own (arbitrate, decode, book, publish), the
-ring, a Python reader that spins in this process. Packets are those of a real capture, line A, sent evenly. The
+ring, a Python reader in this process. Packets are those of a real capture, line A, sent evenly. The
 figures go into ``bench/results/cme_latency.json``; one line of the table has p50, p99 and the worst. Sender, feed
 and reader want a processor each: with fewer, the scheduler is part of what is measured, and the table says so.
 """
@@ -70,7 +70,7 @@ def latencies_ns(mode: str, rate: float, payloads: list[bytes], directory: str) 
     process = SPAWN.Process(target=feed, args=(port, mode, directory, stop))
     process.start()
     try:
-        with Reader("cme", wait=PATIENCE_S, spin=1.0, directory=directory) as reader:
+        with Reader("cme", wait=PATIENCE_S, directory=directory) as reader:
             time.sleep(
                 0.5
             )  # the feed has its socket before it has its ring; this is for its first beat
