@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +12,8 @@ from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
+    import threading
+
     from mdfeedd.feeds.capture.recorder import Recorder
     from mdfeedd.feeds.multicast import LineSpec
 
@@ -80,6 +80,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Record, and say what was recorded."""
+    from mdfeedd.cli.stopping import until_signalled
     from mdfeedd.daemon import log
     from mdfeedd.daemon.plan import LogPlan
     from mdfeedd.feeds.capture import CaptureError
@@ -93,21 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
         recorder = Recorder(arguments.out, lines, mode=arguments.mode, max_file_bytes=limit)
     except (ReceiverError, CaptureError, ValueError) as error:
         raise Trouble(str(error)) from None
-    stop = threading.Event()
-    previous = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     began_s = time.monotonic()
-    print(f"recording {units.of(len(lines), 'line')} into {arguments.out}", flush=True)
     try:
-        with recorder:
+        with until_signalled() as stop, recorder:
+            print(f"recording {units.of(len(lines), 'line')} into {arguments.out}", flush=True)
             _record(recorder, stop, arguments.seconds, began_s)
     except CaptureError as error:
         raise Trouble(str(error)) from None
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     return _tell_end(recorder, time.monotonic() - began_s)
 
 

@@ -111,13 +111,12 @@ def _speed(text: str) -> str | float:
 
 def _feed(text: str) -> str:
     """A name that the ring of the feed, and those of its bars, can have."""
-    from mdfeedd.daemon.plan import BARS_SUFFIX
     from mdfeedd.ring.segment import check_name
 
     if len(text) > MAX_NAME:
         raise argparse.ArgumentTypeError(f"{text!r} is longer than {MAX_NAME} characters")
     try:
-        for name in (text, text + BARS_SUFFIX, f"{text}-bars", f"{text}.depth", f"{text}.orders"):
+        for name in _rings(text):
             check_name(name)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
@@ -135,7 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = _vendor_options(arguments)
     out = _out(arguments)
     planned = _plan(arguments, options, shm_dir, out and out.absolute())
-    rings = _rings(arguments)
+    rings = _rings(arguments.feed)
     _clear(rings, shm_dir)
     before = Before.look(rings, shm_dir)
     log.setup(planned.log, "replay")
@@ -159,12 +158,12 @@ def run(arguments: argparse.Namespace) -> int:
     return supervised.status_of(stopped, result.tell(arguments))
 
 
-def _rings(arguments: argparse.Namespace) -> tuple[str, ...]:
+def _rings(feed: str) -> tuple[str, ...]:
     """The ring of the feed, that of its own bars, that of the bars we make; those of depth and orders."""
-    from mdfeedd.daemon.plan import BARS_SUFFIX
+    from mdfeedd.feeds.protocol import rings_of_feed
 
-    name = arguments.feed
-    return (name, name + BARS_SUFFIX, f"{name}-bars", f"{name}.depth", f"{name}.orders")
+    ticks, bars, *others = rings_of_feed(feed)
+    return (ticks, bars, f"{feed}-bars", *others)
 
 
 def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -226,7 +225,7 @@ def _plan(
 ) -> Plan:
     from mdfeedd.daemon import config
 
-    ring, vendor_bars, own_bars = _rings(arguments)[:3]
+    ring, vendor_bars, own_bars = _rings(arguments.feed)[:3]
     readers = arguments.wait_consumers + (out is not None) + (arguments.bars is not None)
     feed = {
         "name": ring,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -130,7 +129,7 @@ def _add_faults(cme: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Play, and say what was sent."""
-    from mdfeedd.sim.cme.child import setter
+    from mdfeedd.cli.stopping import until_signalled
     from mdfeedd.sim.cme.publisher import Publisher, PublisherError
 
     options = _options(arguments)
@@ -138,21 +137,16 @@ def run(arguments: argparse.Namespace) -> int:
         publisher = Publisher(options)
     except PublisherError as error:
         raise Trouble(error.strerror or str(error)) from None
-    stop = threading.Event()
-    previous = {
-        number: signal.signal(number, setter(stop)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
     began_s = time.monotonic()
-    teller = threading.Thread(target=_tell_on, args=(publisher, stop, began_s), daemon=True)
-    try:
-        _tell_lines(publisher)
-        teller.start()
-        publisher.run(stop, arguments.seconds)
-    finally:
-        stop.set()
-        publisher.close()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with until_signalled() as stop:
+        teller = threading.Thread(target=_tell_on, args=(publisher, stop, began_s), daemon=True)
+        try:
+            _tell_lines(publisher)
+            teller.start()
+            publisher.run(stop, arguments.seconds)
+        finally:
+            stop.set()
+            publisher.close()
     _tell_end(publisher, time.monotonic() - began_s)
     return 0
 

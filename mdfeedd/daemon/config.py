@@ -18,7 +18,6 @@ from pydantic import AfterValidator, Field
 
 from mdfeedd.daemon import plugins, yaml12
 from mdfeedd.daemon.plan import (
-    FEED_SUFFIXES,
     ChildPlan,
     CycleError,
     LogPlan,
@@ -26,11 +25,11 @@ from mdfeedd.daemon.plan import (
     Plan,
     instance,
     jsonable,
-    rings_of_feed,
 )
 from mdfeedd.daemon.problems import ConfigError, Mark, Problem, Problems, suggest
 from mdfeedd.daemon.schema import blame, fill
 from mdfeedd.daemon.yaml12 import Node
+from mdfeedd.feeds.protocol import FEED_SUFFIXES, rings_of_feed
 from mdfeedd.ring.segment import check_name
 
 if TYPE_CHECKING:

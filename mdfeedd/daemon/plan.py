@@ -19,22 +19,13 @@ import typing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from mdfeedd.feeds.protocol import RingPlan
+from mdfeedd.feeds.protocol import RingPlan, rings_of_feed
 
 MAX_PLAN_BYTES: Final = 16 << 20
 """The plan of one child as JSON."""
 
 Kind = Literal["feed", "consumer"]
 KINDS: Final[tuple[Kind, ...]] = typing.get_args(Kind)
-BARS_SUFFIX: Final = ".bars"
-"""A feed's second ring, made when the vendor's first bar comes: its name is the feed's plus this."""
-FEED_SUFFIXES: Final = (BARS_SUFFIX, ".depth", ".orders")
-"""Of all rings that a feed may make besides its own: bars of the vendor, books, orders."""
-
-
-def rings_of_feed(name: str) -> tuple[str, ...]:
-    """All rings that a feed of this name may make, its own first."""
-    return (name, *(name + suffix for suffix in FEED_SUFFIXES))
 
 
 class Exit(enum.IntEnum):

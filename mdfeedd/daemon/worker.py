@@ -30,7 +30,7 @@ from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Ex
 from mdfeedd.sinks.protocol import SinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from mdfeedd.consumers.protocol import Consumer
@@ -87,16 +87,22 @@ def run(child: ChildPlan, stop: threading.Event) -> int:
     return Exit.DONE
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Set the event at SIGTERM and SIGINT, from whatever the main thread is doing.
+def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+    """A signal's handler that sets the event, from whatever the main thread is doing.
 
-    The handler runs between two instructions of the main thread, maybe inside ``stop.wait`` with the event's
-    own lock held: setting the event here could wait for ever, so a thread does it.
+    It runs between two instructions of the main thread, maybe inside ``stop.wait`` with the event's own lock
+    held: setting the event here could wait for ever, so a thread does it.
     """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         _thread.start_new_thread(stop.set, ())
 
+    return handle
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Set the event at SIGTERM and SIGINT."""
+    handle = setter(stop)
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

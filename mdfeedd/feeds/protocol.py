@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+
+from mdfeedd.ring import Writer
 
 if TYPE_CHECKING:
     import threading
+
+    import numpy as np
+
+BARS_SUFFIX: Final = ".bars"
+"""Bars that the vendor made: a ring that comes with the first of them."""
+DEPTH_SUFFIX: Final = ".depth"
+ORDERS_SUFFIX: Final = ".orders"
+FEED_SUFFIXES: Final = (BARS_SUFFIX, DEPTH_SUFFIX, ORDERS_SUFFIX)
+"""Of all rings that a feed may make besides its own."""
+
+
+def rings_of_feed(name: str) -> tuple[str, ...]:
+    """All rings that a feed of this name may make, its own first."""
+    return (name, *(name + suffix for suffix in FEED_SUFFIXES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +34,18 @@ class RingPlan:
     feed_index: int = 0
     instruments_capacity: int = 65_536
     directory: str = "/dev/shm"  # noqa: S108 - the POSIX shared-memory file system
+
+    def writer(self, feed: str, dtype: np.dtype[Any], suffix: str = "") -> Writer:
+        """The ring itself, or one of `FEED_SUFFIXES` beside it. Raises `RingError`."""
+        return Writer(
+            self.name + suffix,
+            self.capacity,
+            dtype,
+            feed=feed,
+            feed_index=self.feed_index,
+            instruments_capacity=self.instruments_capacity,
+            directory=self.directory,
+        )
 
 
 class Feed(Protocol):

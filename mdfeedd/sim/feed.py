@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 
-from mdfeedd.ring import RingError, Writer
-from mdfeedd.ring.inspect import inspect
+from mdfeedd.ring.restart import last_beat_ns, tell_restart
 from mdfeedd.sim.listings import Listing, listings
 from mdfeedd.sim.market import MAX_RATE, Market
-from mdfeedd.tick import GAP, TICK, GapReason, Kind
+from mdfeedd.tick import TICK, Kind
 
 if TYPE_CHECKING:
     import threading
 
     import numpy.typing as npt
+
+    from mdfeedd.ring import Writer
 
 __all__ = ["SyntheticFeed", "SyntheticOptions"]
 
@@ -82,13 +83,8 @@ class _RingPlan(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def capacity(self) -> int: ...
-    @property
-    def feed_index(self) -> int: ...
-    @property
-    def instruments_capacity(self) -> int: ...
-    @property
     def directory(self) -> str: ...
+    def writer(self, feed: str, dtype: np.dtype[Any]) -> Writer: ...
 
 
 class SyntheticFeed:
@@ -109,16 +105,8 @@ class SyntheticFeed:
     def run(self, stop: threading.Event) -> None:
         """Trade until `stop` is set. Raises `RingError` if the ring cannot be made."""
         plan, options = self.ring, self.options
-        left_ns = _last_beat_ns(plan.name, plan.directory)
-        with Writer(
-            plan.name,
-            plan.capacity,
-            TICK,
-            feed=self.name,
-            feed_index=plan.feed_index,
-            instruments_capacity=plan.instruments_capacity,
-            directory=plan.directory,
-        ) as writer:
+        left_ns = last_beat_ns(plan.name, plan.directory)
+        with plan.writer(self.name, TICK) as writer:
             listed = listings(options.market, options.instruments)
             seed = int.from_bytes(os.urandom(8)) >> 1 if options.seed is None else options.seed
             logger.info("%d instruments at %g ticks/s, seed %d", len(listed), options.rate, seed)
@@ -128,7 +116,7 @@ class SyntheticFeed:
                 self._wait_for_consumers(writer, stop)
             start_ns = time.time_ns()
             if writer.epoch > 1:
-                self._tell_restart(writer, left_ns or start_ns, start_ns)
+                tell_restart(writer, left_ns, start_ns)
             market = Market(
                 listed,
                 options.rate,
@@ -181,27 +169,6 @@ class SyntheticFeed:
         writer.counters.add("received_records", len(ticks))
         writer.counters.add("published_quotes", quotes)
         writer.counters.add("published_trades", trades)
-
-    def _tell_restart(self, writer: Writer, left_ns: int, now_ns: int) -> None:
-        """The first tick of a second life: what fell into the time in between is missing."""
-        gap = np.zeros(1, GAP)
-        gap["ts_event"] = gap["ts_recv"] = now_ns
-        gap["kind"] = Kind.GAP
-        gap["reason"] = GapReason.RESTART
-        gap["first_missing"] = min(left_ns, now_ns)
-        gap["last_missing"] = now_ns
-        writer.publish(gap.view(TICK))
-        writer.counters.add("gaps")
-        writer.counters.add("published_others")
-
-
-def _last_beat_ns(name: str, directory: str) -> int | None:
-    """When the ring's last writer was last seen alive (UNIX ns), if there was one."""
-    try:
-        age_ns = inspect(name, directory).heartbeat_age_ns
-    except RingError:
-        return None  # no ring yet; one that cannot be used is for the writer to complain about
-    return time.time_ns() - max(0, age_ns)
 
 
 def _add(writer: Writer, item: Listing) -> int:

@@ -16,8 +16,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from mdfeedd.feeds.cme.codec import Event, EventCode, Feed, Handler
+from mdfeedd.feeds.cme.codec import Event, EventCode, Handler
 from mdfeedd.feeds.cme.counting import Counting
+from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
 from mdfeedd.feeds.cme.options import CmeOptions
@@ -198,12 +199,7 @@ class _Session:
 
     def _name(self, channel: int, security_id: int) -> str:
         """An instrument as people know it."""
-        try:
-            entry = self._handler.book(channel, security_id).instrument_id
-        except KeyError:
-            entry = 0
-        symbol = self._rings.symbol(entry)
-        return f"{symbol} ({security_id})" if symbol else f"instrument {security_id}"
+        return self._rings.name(self._handler, channel, security_id)
 
     def _join(self, channel: ChannelLines, now_s: float) -> None:
         recovering = self._handler.needs_recovery(channel.channel)
@@ -264,13 +260,7 @@ def _handler(
         feed_index=feed_index,
         **options.patterns,
     )
-    for channel in plan.channels:
-        handler.add_channel(channel)
-    lines = {}
-    for line in plan.lines:
-        side = 0 if line.side == "A" else 1
-        lines[handler.add_line(line.channel, Feed[line.feed.upper()], side)] = line
-    return handler, lines
+    return handler, add_lines(handler, plan.lines)
 
 
 def _receiver(options: CmeOptions, lines: Mapping[int, Line], handler: Handler) -> Receiver:

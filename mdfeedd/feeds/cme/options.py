@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 from mdfeedd.feeds.cme.config_xml import Channel, ConfigXmlError, read
 from mdfeedd.feeds.cme.lines import Line, check_channel, check_interface
 
-__all__ = ["MAX_CHANNELS", "MAX_LINES", "MAX_PATTERNS", "CmeOptions", "Line", "LinePlan"]
+__all__ = [
+    "MAX_CHANNELS",
+    "MAX_LINES",
+    "MAX_PATTERNS",
+    "CmeOptions",
+    "Line",
+    "LinePlan",
+    "Patterns",
+    "patterns_of",
+]
 
 MAX_CHANNELS: Final = 64
 MAX_LINES: Final = 512
@@ -31,6 +40,14 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "busy_poll_us": (0, 1_000_000),
     "cache_interval_s": (1, 86_400),
 }
+
+
+class Patterns(TypedDict):
+    """Which instruments a `Handler` takes: an instrument that any of the patterns matches."""
+
+    symbols: tuple[str, ...]
+    groups: tuple[str, ...]
+    assets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +138,9 @@ class CmeOptions:
         self.plan()
 
     @property
-    def patterns(self) -> dict[str, tuple[str, ...]]:
+    def patterns(self) -> Patterns:
         """What to select: all, if nothing is said."""
-        chosen = self.symbols or self.groups or self.assets
-        symbols = self.symbols if chosen else ("*",)
-        return {"symbols": symbols, "groups": self.groups, "assets": self.assets}
+        return patterns_of(self.symbols, self.groups, self.assets)
 
     def plan(self) -> LinePlan:
         """All lines, interfaces filled in. Raises `ValueError` ("key: reason")."""
@@ -199,6 +214,14 @@ class CmeOptions:
             other = places.setdefault((line.address, line.port), line)
             if other is not line:
                 raise ValueError(f"lines: two of them are one: {other} and {line}")
+
+
+def patterns_of(
+    symbols: tuple[str, ...], groups: tuple[str, ...], assets: tuple[str, ...]
+) -> Patterns:
+    """What a `Handler` selects: all, if nothing is said."""
+    chosen = symbols or groups or assets
+    return {"symbols": symbols if chosen else ("*",), "groups": groups, "assets": assets}
 
 
 def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-import numpy as np
-
-from mdfeedd.ring import RingError, Writer
-from mdfeedd.ring.inspect import inspect
+from mdfeedd.feeds.protocol import DEPTH_SUFFIX, ORDERS_SUFFIX
 from mdfeedd.ring.instruments import INDEX_BITS, Instrument
-from mdfeedd.tick import DEPTH, GAP, ORDER, TICK, GapReason, Kind
+from mdfeedd.ring.restart import last_beat_ns, tell_restart
+from mdfeedd.tick import DEPTH, ORDER, TICK
 
 if TYPE_CHECKING:
+    from mdfeedd.feeds.cme.codec import Handler
     from mdfeedd.feeds.protocol import RingPlan
+    from mdfeedd.ring import Writer
 
-__all__ = ["COMPARED_AT_ONCE", "DEPTH_SUFFIX", "NEW_AT_ONCE", "ORDERS_SUFFIX", "Rings"]
+__all__ = ["COMPARED_AT_ONCE", "NEW_AT_ONCE", "Rings"]
 
-DEPTH_SUFFIX: Final = ".depth"
-ORDERS_SUFFIX: Final = ".orders"
 NEW_AT_ONCE: Final = 4096
 COMPARED_AT_ONCE: Final = 512
 
@@ -33,34 +31,20 @@ class Rings:
     def __init__(
         self, feed: str, plan: RingPlan, *, depth: bool, orders: bool, replay: bool = False
     ) -> None:
-        self._feed = feed
-        self._plan = plan
-        left_ns = _last_beat_ns(plan)
+        left_ns = last_beat_ns(plan.name, plan.directory)
         self.depth: Writer | None = None
         self.orders: Writer | None = None
-        self.ticks = self._writer("", TICK)
+        self.ticks = plan.writer(feed, TICK)
         try:
-            self.depth = self._writer(DEPTH_SUFFIX, DEPTH) if depth else None
-            self.orders = self._writer(ORDERS_SUFFIX, ORDER) if orders else None
+            self.depth = plan.writer(feed, DEPTH, DEPTH_SUFFIX) if depth else None
+            self.orders = plan.writer(feed, ORDER, ORDERS_SUFFIX) if orders else None
         except BaseException:
             self.close()
             raise
         self._mirrored: list[tuple[object, ...] | None] = []
         self._compared = 0
         if self.ticks.epoch > 1 and not replay:
-            self._tell_restart(left_ns)
-
-    def _writer(self, suffix: str, dtype: np.dtype[Any]) -> Writer:
-        plan = self._plan
-        return Writer(
-            plan.name + suffix,
-            plan.capacity,
-            dtype,
-            feed=self._feed,
-            feed_index=plan.feed_index,
-            instruments_capacity=plan.instruments_capacity,
-            directory=plan.directory,
-        )
+            tell_restart(self.ticks, left_ns, time.time_ns())
 
     def __enter__(self) -> Self:
         return self
@@ -108,24 +92,10 @@ class Rings:
         entry = self.ticks.instrument_get(place)
         return "" if entry is None else Instrument(*entry).symbol  # type: ignore[arg-type]
 
-    def _tell_restart(self, left_ns: int | None) -> None:
-        """What fell into the time in between is missing."""
-        now_ns = time.time_ns()
-        gap = np.zeros(1, GAP)
-        gap["ts_event"] = gap["ts_recv"] = now_ns
-        gap["kind"] = Kind.GAP
-        gap["reason"] = GapReason.RESTART
-        gap["first_missing"] = min(now_ns if left_ns is None else left_ns, now_ns)
-        gap["last_missing"] = now_ns
-        self.ticks.publish(gap.view(TICK))
-        self.ticks.counters.add("gaps")
-        self.ticks.counters.add("published_others")
-
-
-def _last_beat_ns(plan: RingPlan) -> int | None:
-    """When the ring's last writer was last seen alive (UNIX ns), if there was one."""
-    try:
-        age_ns = inspect(plan.name, plan.directory).heartbeat_age_ns
-    except RingError:
-        return None  # no ring yet; one that cannot be used is for the writer to complain about
-    return time.time_ns() - max(0, age_ns)
+    def name(self, handler: Handler, channel: int, security_id: int) -> str:
+        """An instrument of the handler's as people know it."""
+        try:
+            symbol = self.symbol(handler.book(channel, security_id).instrument_id)
+        except KeyError:
+            symbol = ""
+        return f"{symbol} ({security_id})" if symbol else f"instrument {security_id}"

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.feeds.capture import CaptureError, CaptureReader, Stop
-from mdfeedd.feeds.cme.codec import Feed, Handler
+from mdfeedd.feeds.cme.codec import Handler
 from mdfeedd.feeds.cme.config_xml import ConfigXmlError, read
 from mdfeedd.feeds.cme.counting import Counting
+from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer, rank
-from mdfeedd.feeds.cme.rings import DEPTH_SUFFIX, ORDERS_SUFFIX, Rings
+from mdfeedd.feeds.cme.options import patterns_of
+from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.secdef import Secdef, SecdefError
 from mdfeedd.feeds.cme.telling import Teller
 from mdfeedd.feeds.replay.gate import Gate
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.replay.options import ReplayOptions
     from mdfeedd.feeds.replay.progress import Progress
 
-__all__ = ["DEPTH_SUFFIX", "ORDERS_SUFFIX", "CaptureReplay", "lines_of", "scan"]
+__all__ = ["CaptureReplay", "lines_of", "scan"]
 
 logger = logging.getLogger("mdfeedd.replay")
 
@@ -177,23 +179,14 @@ class _Session:
     ) -> None:
         self._options = options
         self._reader = reader
-        chosen = options.symbols or options.groups or options.assets
         self._handler = Handler(
             depth=options.depth,
             orders=options.orders,
-            symbols=options.symbols if chosen else ("*",),
-            groups=options.groups,
-            assets=options.assets,
             feed_index=feed_index,
+            **patterns_of(options.symbols, options.groups, options.assets),
         )
         self._channels = tuple(dict.fromkeys(line.channel for line in lines))
-        for channel in self._channels:
-            self._handler.add_channel(channel)
-        self._lines: dict[int, Line] = {}
-        for line in lines:
-            side = 0 if line.side == "A" else 1
-            number = self._handler.add_line(line.channel, Feed[line.feed.upper()], side)
-            self._lines[number] = line
+        self._lines = add_lines(self._handler, lines)
         self._teller = Teller({}, self._lines, self._name, logger)
         self._gates: list[Gate] = []
 
@@ -218,11 +211,7 @@ class _Session:
 
     def _name(self, channel: int, security_id: int) -> str:
         """An instrument as people know it."""
-        try:
-            symbol = self._rings.symbol(self._handler.book(channel, security_id).instrument_id)
-        except KeyError:
-            symbol = ""
-        return f"{symbol} ({security_id})" if symbol else f"instrument {security_id}"
+        return self._rings.name(self._handler, channel, security_id)
 
     def play(self, stop: threading.Event) -> None:
         """All packets, as they are due and there is room; then what was still waited for."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
+from mdfeedd.feeds.protocol import BARS_SUFFIX
 from mdfeedd.feeds.replay.gate import Gate
-from mdfeedd.ring import Writer
 from mdfeedd.tick import BAR, TICK, Kind
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from mdfeedd.feeds.protocol import RingPlan
     from mdfeedd.feeds.replay.options import ReplayOptions
+    from mdfeedd.ring import Writer
 
-__all__ = ["BARS_SUFFIX", "Rings"]
+__all__ = ["Rings"]
 
-BARS_SUFFIX: Final = ".bars"
 _BARS_AT_ONCE: Final = 64  # that the decoder publishes, at most
 
 
@@ -40,7 +40,7 @@ class Rings:
         self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
         self._bars: Writer | None = None
         self._bars_gate: Gate | None = None
-        self.ticks = self._writer(plan.name, TICK)
+        self.ticks = plan.writer(feed, TICK)
         self.gate = Gate(self.ticks, stop, options.stall_limit_s)
 
     def __enter__(self) -> Self:
@@ -50,18 +50,6 @@ class Rings:
         self.ticks.close()
         if self._bars is not None:
             self._bars.close()
-
-    def _writer(self, name: str, dtype: np.dtype[Any]) -> Writer:
-        plan = self._plan
-        return Writer(
-            name,
-            plan.capacity,
-            dtype,
-            feed=self._feed,
-            feed_index=plan.feed_index,
-            instruments_capacity=plan.instruments_capacity,
-            directory=plan.directory,
-        )
 
     def add(self, symbol: str, **attributes: Any) -> int:
         """Enter an instrument (see `InstrumentTable`)."""
@@ -73,7 +61,7 @@ class Rings:
 
     def _bar_ring(self) -> tuple[Writer, Gate]:
         if self._bars is None or self._bars_gate is None:
-            bars = self._writer(self._plan.name + BARS_SUFFIX, BAR)
+            bars = self._plan.writer(self._feed, BAR, BARS_SUFFIX)
             for own_id, (symbol, attributes) in self._entries.items():
                 bars.instruments.add(symbol, instrument_id=own_id, **attributes)
             options = self._options

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import IO
 
-__all__ = ["VenueProcess", "setter"]
+__all__ = ["VenueProcess"]
 
 READY: Final = "ready"
 BEGIN: Final = "begin"
@@ -191,7 +191,7 @@ def main(text: str, parent: int) -> int:
         if sys.stdin.readline().strip() != BEGIN:
             return 0
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, setter(stop))
+            signal.signal(number, _setter(stop))
         reporter = threading.Thread(target=_report_on, args=(publisher, stop), daemon=True)
         reporter.start()
         publisher.run(stop)
@@ -200,7 +200,7 @@ def main(text: str, parent: int) -> int:
     return 0
 
 
-def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
+def _setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
     """A signal's handler that sets the event, in a thread.
 
     Not in the handler itself: it interrupts the main thread, maybe inside ``stop.wait`` with the lock of the event held.
