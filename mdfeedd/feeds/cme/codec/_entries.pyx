@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """For Python: the flat decoder of mdp_entries.h, mdp_define.h's definitions, mdp_layout.h's table."""
 from libc.stddef cimport size_t
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t
+
+from mdfeedd.feeds.cme.codec._define cimport mdp_definition
 
 cdef extern from "mdp_entries.h" nogil:
     enum:
@@ -48,21 +50,6 @@ cdef extern from "mdp_entries.h" nogil:
         const uint8_t *groups
         const uint8_t *end
         uint16_t template_id, version, block
-    ctypedef struct mdp_definition:
-        uint64_t last_update, activation, expiration
-        int64_t tick_size, display_factor, multiplier, high_limit, low_limit, max_variation
-        int32_t security_id
-        uint32_t total_reports
-        int16_t channel
-        uint16_t template_id, version
-        uint8_t mei, action, trading_status, depth, implied_depth, user_defined
-        char symbol[21]
-        char group[7]
-        char asset[7]
-        char exchange[5]
-        char currency[4]
-        char security_type[7]
-        char cfi[7]
     const mdp_column mdp_columns[]
     const mdp_field_row mdp_field_rows[]
     const mdp_group_row mdp_define_groups[]

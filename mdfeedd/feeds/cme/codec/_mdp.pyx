@@ -5,6 +5,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset, strncpy
 
 from mdfeedd.feeds._packet cimport PacketSink, mdf_packet
+from mdfeedd.feeds.cme.codec._define cimport mdp_definition
 from mdfeedd.ring._ring cimport WriterCore, mdf_flush, mdf_writer
 
 import numpy as np
@@ -79,20 +80,6 @@ cdef extern from "mdp.h" nogil:
         uint8_t side
     ctypedef struct mdp_orders:
         mdp_order *pool
-    ctypedef struct mdp_definition:
-        uint64_t last_update, activation, expiration
-        int64_t tick_size, display_factor, multiplier, high_limit, low_limit, max_variation
-        int32_t security_id
-        uint32_t total_reports
-        int channel
-        uint8_t action, trading_status, depth, implied_depth, user_defined
-        char symbol[21]
-        char group[7]
-        char asset[7]
-        char exchange[5]
-        char currency[4]
-        char security_type[7]
-        char cfi[7]
     ctypedef struct mdp_handler:
         mdp_options o
         mdp_channel **channels

@@ -60,6 +60,16 @@ static inline void mdp_advance_only(mdp_handler *h, mdp_channel *ch, mdp_instrum
         mdp_note_update(h, b, (mdp_note){time, 0, 0, h->packet, rpt, 0, 0, MDP_NOTE_ONLY, 0, 0, 0});
 }
 
+/* The instrument of such an entry; NULL if nobody wants it. */
+static inline mdp_instrument *mdp_other_entry_of(mdp_handler *h, mdp_channel *ch, uint32_t channel, int32_t security_id,
+                                                 uint32_t rpt, uint64_t time) {
+    mdp_instrument *b = mdp_instrument_of(h, channel, security_id);
+    if (!b) return NULL;
+    h->count.entries++;
+    mdp_advance_only(h, ch, b, rpt, time);
+    return b;
+}
+
 /* ----------------------------------------------------------------------------------------------------- book */
 
 typedef struct mdp_entry {
@@ -116,19 +126,10 @@ static inline void mdp_book_orders(mdp_handler *h, mdp_channel *ch, uint32_t cha
         int32_t security_id = mdp_i32(e + (longqty ? MDP_BookLongQty_SecurityID : MDP_Book_SecurityID));
         mdp_instrument *b = mdp_instrument_of(h, channel, security_id);
         if (!b || (type != MDP_BID && type != MDP_OFFER)) continue;
-        mdp_order n;
-        memset(&n, 0, sizeof n);
-        n.id = mdp_u64(o + MDP_Book_OrderID);
-        n.priority = mdp_u64(o + MDP_Book_MDOrderPriority);
-        n.price = mdp_price(e + MDP_Book_MDEntryPx, old);
-        n.size = mdp_u32(o + MDP_Book_MDDisplayQty);
-        n.size = n.size == (uint32_t)MDP_NULL_I32 ? 0 : n.size;
-        n.side = type == MDP_BID ? MDF_SIDE_BID : MDF_SIDE_ASK;
+        mdp_order n = mdp_order_of(mdp_u64(o + MDP_Book_OrderID), mdp_u64(o + MDP_Book_MDOrderPriority),
+                                   mdp_price(e + MDP_Book_MDEntryPx, old), mdp_known(mdp_u32(o + MDP_Book_MDDisplayQty)), type);
         n.action = o[MDP_Book_OrderUpdateAction];
-        n.time = time;
-        n.instrument = (uint32_t)(b - h->instruments);
-        n.packet = h->packet;
-        mdp_order_entry(h, ch, b, &n);
+        mdp_order_entry(h, ch, b, &n, time);
     }
 }
 
@@ -136,8 +137,7 @@ MDP_HOT mdp_entry mdp_entry_of(const uint8_t *e, int old, int longqty) {
     mdp_entry x;
     uint32_t size, orders;
     if (longqty) {
-        uint64_t wide = mdp_u64(e + MDP_BookLongQty_MDEntrySize);
-        size = wide == MDP_NULL_U64 ? 0 : wide < UINT32_MAX ? (uint32_t)wide : UINT32_MAX;
+        size = mdp_known_long(mdp_u64(e + MDP_BookLongQty_MDEntrySize));
         x.security_id = mdp_i32(e + MDP_BookLongQty_SecurityID);
         x.rpt = mdp_u32(e + MDP_BookLongQty_RptSeq);
         orders = mdp_u32(e + MDP_BookLongQty_NumberOfOrders);
@@ -145,8 +145,7 @@ MDP_HOT mdp_entry mdp_entry_of(const uint8_t *e, int old, int longqty) {
         x.action = e[MDP_BookLongQty_MDUpdateAction];
         x.type = e[MDP_BookLongQty_MDEntryType];
     } else {
-        size = mdp_u32(e + MDP_Book_MDEntrySize);
-        size = size == (uint32_t)MDP_NULL_I32 ? 0 : size;
+        size = mdp_known(mdp_u32(e + MDP_Book_MDEntrySize));
         x.security_id = mdp_i32(e + MDP_Book_SecurityID);
         x.rpt = mdp_u32(e + MDP_Book_RptSeq);
         orders = mdp_u32(e + MDP_Book_NumberOfOrders);
@@ -154,7 +153,7 @@ MDP_HOT mdp_entry mdp_entry_of(const uint8_t *e, int old, int longqty) {
         x.action = e[MDP_Book_MDUpdateAction];
         x.type = e[MDP_Book_MDEntryType];
     }
-    x.to = mdp_level_of(mdp_price(e + MDP_Book_MDEntryPx, old), size, orders == (uint32_t)MDP_NULL_I32 ? 0 : orders);
+    x.to = mdp_level_of(mdp_price(e + MDP_Book_MDEntryPx, old), size, mdp_known(orders));
     return x;
 }
 
@@ -201,19 +200,11 @@ static inline void mdp_on_order_book(mdp_handler *h, mdp_channel *ch, uint32_t c
             h->count.order_faults++;
             continue;
         }
-        mdp_order n;
-        memset(&n, 0, sizeof n);
-        n.id = mdp_u64(e + MDP_OrderBook_OrderID);
-        n.priority = mdp_u64(e + MDP_OrderBook_MDOrderPriority);
-        n.price = mdp_price(e + MDP_OrderBook_MDEntryPx, old);
-        n.size = mdp_u32(e + MDP_OrderBook_MDDisplayQty);
-        n.size = n.size == (uint32_t)MDP_NULL_I32 ? 0 : n.size;
-        n.side = type == MDP_BID ? MDF_SIDE_BID : MDF_SIDE_ASK;
+        mdp_order n = mdp_order_of(mdp_u64(e + MDP_OrderBook_OrderID), mdp_u64(e + MDP_OrderBook_MDOrderPriority),
+                                   mdp_price(e + MDP_OrderBook_MDEntryPx, old), mdp_known(mdp_u32(e + MDP_OrderBook_MDDisplayQty)),
+                                   type);
         n.action = e[MDP_OrderBook_MDUpdateAction];
-        n.time = time;
-        n.instrument = (uint32_t)(b - h->instruments);
-        n.packet = h->packet;
-        mdp_order_entry(h, ch, b, &n);
+        mdp_order_entry(h, ch, b, &n, time);
     }
 }
 
@@ -257,8 +248,12 @@ static inline mdp_trade mdp_trade_of(const uint8_t *e, const mdp_message *m, uns
         t.action = e[MDP_TradeSummary_MDUpdateAction];
     }
     if (t.trade_id == MDP_NULL_U32) t.trade_id = 0;
-    if (t.orders == (uint32_t)MDP_NULL_I32) t.orders = 0;
+    t.orders = mdp_known(t.orders);
     return t;
+}
+
+static inline uint8_t mdp_aggressor_side(uint8_t aggressor) {
+    return aggressor == MDP_BUY ? MDF_SIDE_BID : aggressor == MDP_SELL ? MDF_SIDE_ASK : MDF_SIDE_NONE;
 }
 
 static inline void mdp_tick_trade(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_trade *t, uint64_t time) {
@@ -270,7 +265,7 @@ static inline void mdp_tick_trade(mdp_handler *h, mdp_channel *ch, mdp_instrumen
     unsigned flags = mdp_flags_of(ch, b);
     uint32_t size = mdp_saturate(t->size, &flags);
     mdf_tick *k = mdp_tick_of(h, ch, b->instrument_id, time, flags, kinds[t->action]);
-    k->side = t->aggressor == MDP_BUY ? MDF_SIDE_BID : t->aggressor == MDP_SELL ? MDF_SIDE_ASK : MDF_SIDE_NONE;
+    k->side = mdp_aggressor_side(t->aggressor);
     k->count = t->orders;
     k->payload.trade.price = t->price;
     k->payload.trade.trade_id = t->trade_id;
@@ -284,17 +279,11 @@ static inline void mdp_on_trades(mdp_handler *h, mdp_channel *ch, uint32_t chann
     const uint8_t *at = mdp_group_at(m->groups, m->end, MDP_TradeSummary_NoMDEntries_DIMENSION, &g);
     for (uint32_t i = 0; i < g.count; i++) {
         mdp_trade t = mdp_trade_of(g.entry + (size_t)i * g.length, m, g.length, old, longqty);
-        mdp_instrument *b = mdp_instrument_of(h, channel, t.security_id);
-        if (b) {
-            h->count.entries++;
-            mdp_advance_only(h, ch, b, t.rpt, time);
-            mdp_tick_trade(h, ch, b, &t, time);
-        }
-        if (h->orders) {
-            uint8_t side = t.aggressor == MDP_BUY ? MDF_SIDE_BID : t.aggressor == MDP_SELL ? MDF_SIDE_ASK : MDF_SIDE_NONE;
+        mdp_instrument *b = mdp_other_entry_of(h, ch, channel, t.security_id, t.rpt, time);
+        if (b) mdp_tick_trade(h, ch, b, &t, time);
+        if (h->orders)
             mdp_fill_expect(h, channel, (mdp_fill){b ? (uint32_t)(b - h->instruments) : MDP_NONE, t.orders, t.trade_id,
-                                                   side, 0, {0}, t.price});
-        }
+                                                   mdp_aggressor_side(t.aggressor), 0, {0}, t.price});
     }
     if (!h->orders || at >= m->end || m->template_id == MDP_T_Trade) return;
     mdp_group_at(at, m->end, MDP_TradeSummary_NoOrderIDEntries_DIMENSION, &g);

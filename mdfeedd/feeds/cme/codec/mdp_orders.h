@@ -127,12 +127,16 @@ static inline void mdp_put_order(mdp_handler *h, const mdp_channel *ch, const md
     mdp_put(&h->orders_out, &r, 1);
 }
 
-/* All orders of an instrument are void: CLEAR, if any was told. */
-static inline void mdp_orders_void(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b, uint64_t time) {
+static inline void mdp_put_clear(mdp_handler *h, const mdp_channel *ch, const mdp_instrument *b, uint64_t time, unsigned flags) {
     mdp_order clear;
     memset(&clear, 0, sizeof clear);
     clear.time = time;
-    if (b->first_order != MDP_NONE) mdp_put_order(h, ch, b, &clear, MDF_ORDER_CLEAR, 0);
+    mdp_put_order(h, ch, b, &clear, MDF_ORDER_CLEAR, flags);
+}
+
+/* All orders of an instrument are void: CLEAR, if any was told. */
+static inline void mdp_orders_void(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b, uint64_t time) {
+    if (b->first_order != MDP_NONE) mdp_put_clear(h, ch, b, time, 0);
     mdp_orders_clear(h->orders, b);
     mdp_orders_drop_waiting(h->orders, b);
 }
@@ -203,8 +207,22 @@ static inline void mdp_orders_reset(mdp_handler *h, mdp_channel *ch, mdp_instrum
     mdp_orders_void(h, ch, b, time);
 }
 
+static inline mdp_order mdp_order_of(uint64_t id, uint64_t priority, int64_t price, uint32_t size, uint8_t entry_type) {
+    mdp_order n;
+    memset(&n, 0, sizeof n);
+    n.id = id;
+    n.priority = priority;
+    n.price = price;
+    n.size = size;
+    n.side = entry_type == MDP_BID ? MDF_SIDE_BID : MDF_SIDE_ASK;
+    return n;
+}
+
 /* One order entry of an accepted packet. */
-static inline void mdp_order_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_order *n) {
+static inline void mdp_order_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, mdp_order *n, uint64_t time) {
+    n->time = time;
+    n->instrument = (uint32_t)(b - h->instruments);
+    n->packet = h->packet;
     if (h->packet < b->mbo_ahead) return; /* a snapshot has told of it */
     int again = h->packet == b->mbo_ahead; /* of all or of part of it: to apply it once more leads to the same book */
     if (b->mbo_generation != ch->generation || b->mbo_state == MDP_UNKNOWN) {
@@ -224,13 +242,10 @@ static inline void mdp_order_entry(mdp_handler *h, mdp_channel *ch, mdp_instrume
 /* The book is what the chunks said, and what came since. */
 static inline void mdp_orders_adopt(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t last) {
     mdp_orders *o = h->orders;
-    mdp_order clear;
-    memset(&clear, 0, sizeof clear);
-    clear.time = ch->sending;
     mdp_orders_clear(o, b);
     mdp_mbo_prove(ch, b);
     b->mbo_ahead = ch->started && last >= ch->next ? last : 0;
-    mdp_put_order(h, ch, b, &clear, MDF_ORDER_CLEAR, MDF_SNAPSHOT);
+    mdp_put_clear(h, ch, b, ch->sending, MDF_SNAPSHOT);
     while (b->chunk_first != MDP_NONE) {
         uint32_t i = b->chunk_first;
         b->chunk_first = o->pool[i].next;
@@ -295,12 +310,9 @@ static inline void mdp_orders_chunk(mdp_handler *h, mdp_channel *ch, uint32_t in
             return;
         }
         mdp_order *n = &o->pool[i];
-        memset(n, 0, sizeof *n);
-        n->id = mdp_u64(e + MDP_SnapshotOrderBook_OrderID);
-        n->priority = mdp_u64(e + MDP_SnapshotOrderBook_MDOrderPriority);
-        n->price = mdp_price(e + MDP_SnapshotOrderBook_MDEntryPx, c->old);
-        n->size = mdp_u32(e + MDP_SnapshotOrderBook_MDDisplayQty);
-        n->side = e[MDP_SnapshotOrderBook_MDEntryType] == MDP_BID ? MDF_SIDE_BID : MDF_SIDE_ASK;
+        *n = mdp_order_of(mdp_u64(e + MDP_SnapshotOrderBook_OrderID), mdp_u64(e + MDP_SnapshotOrderBook_MDOrderPriority),
+                          mdp_price(e + MDP_SnapshotOrderBook_MDEntryPx, c->old),
+                          mdp_u32(e + MDP_SnapshotOrderBook_MDDisplayQty), e[MDP_SnapshotOrderBook_MDEntryType]);
         n->instrument = index;
         n->packet = c->last;
         n->time = c->time;

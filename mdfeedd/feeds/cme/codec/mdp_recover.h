@@ -110,7 +110,6 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
     h->definitions[index] = *d;
     b->definition_hash = hash;
     b->last_update = d->last_update;
-    b->tick_size = d->tick_size;
     mdp_set_depth(b, d->depth && d->depth < MDP_LEVELS ? d->depth : MDP_LEVELS);
     b->group = mdp_six((const uint8_t *)d->group);
     b->asset = mdp_six((const uint8_t *)d->asset);
@@ -141,8 +140,6 @@ static inline int mdp_on_definition(mdp_handler *h, uint32_t channel, mdp_line *
 
 /* -------------------------------------------------------------------------------------------- book snapshots */
 
-static inline int mdp_snapshot_side(uint8_t type) { return mdp_side_of(type); }
-
 static inline void mdp_snapshot_statistic(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const uint8_t *e,
                                           uint64_t time, int old, int longqty) {
     uint8_t type = e[longqty ? MDP_SnapshotLongQty_MDEntryType : MDP_Snapshot_MDEntryType];
@@ -166,16 +163,13 @@ static inline void mdp_snapshot_level(mdp_instrument *b, const uint8_t *e, int o
     if (!level || level > b->side[side].depth) return;
     uint32_t size, orders;
     if (longqty) {
-        uint64_t wide = mdp_u64(e + MDP_SnapshotLongQty_MDEntrySize);
-        size = wide == MDP_NULL_U64 ? 0 : wide < UINT32_MAX ? (uint32_t)wide : UINT32_MAX;
+        size = mdp_known_long(mdp_u64(e + MDP_SnapshotLongQty_MDEntrySize));
         orders = mdp_u32(e + MDP_SnapshotLongQty_NumberOfOrders);
     } else {
-        size = mdp_u32(e + MDP_Snapshot_MDEntrySize);
-        size = size == (uint32_t)MDP_NULL_I32 ? 0 : size;
+        size = mdp_known(mdp_u32(e + MDP_Snapshot_MDEntrySize));
         orders = mdp_u32(e + MDP_Snapshot_NumberOfOrders);
     }
-    mdp_level to = mdp_level_of(mdp_price(e, old), size, orders == (uint32_t)MDP_NULL_I32 ? 0 : orders);
-    *mdp_level_at(b, (unsigned)side, level - 1) = to;
+    *mdp_level_at(b, (unsigned)side, level - 1) = mdp_level_of(mdp_price(e, old), size, mdp_known(orders));
     if (side >= MDP_IMPLIED_BIDS) b->flags |= MDP_HAS_IMPLIED;
 }
 
@@ -205,8 +199,6 @@ static inline void mdp_apply_snapshot(mdp_handler *h, mdp_channel *ch, mdp_instr
     }
     mdp_tell_book(h, ch, b, MDF_SNAPSHOT);
 }
-
-
 
 /* The packet as of which a book is right once it was mended: what came since the snapshot is in it, too. */
 static inline uint32_t mdp_as_of(const mdp_channel *ch, uint32_t last) {
@@ -276,7 +268,6 @@ static inline void mdp_absent_orders(mdp_handler *h, mdp_channel *ch, mdp_instru
 
 /* A whole loop: what it says of those that are not in it. */
 static inline void mdp_loop_whole(mdp_handler *h, mdp_channel *ch, mdp_line *line) {
-    line->whole = 1;
     if (line->feed == MDP_DEFINITIONS && !ch->definitions_whole) {
         ch->definitions_whole = 1;
         mdp_tell(h, MDP_TOLD_DEFINITIONS, line->channel, 0, line->reports, 0);

@@ -119,7 +119,6 @@ enum mdp_instrument_flag {
     MDP_TOLD = 16,     /* a tick of it was flagged STALE: it will get a RECOVERED */
     MDP_HAS_IMPLIED = 32,
     MDP_CROSSED = 64,  /* told, until it is no more */
-    MDP_TOUCHED_DEPTH = 128,
 };
 
 typedef struct mdp_instrument {
@@ -146,7 +145,6 @@ typedef struct mdp_instrument {
     uint8_t mbo_seen_a, mbo_seen_b;    /* the same on SMBO, be it with levels or with orders */
     uint8_t chunk_seen_a, chunk_seen_b, defined_a, defined_b, reserved[3]; /* with orders; and on N */
     /* definition */
-    int64_t tick_size;
     uint64_t last_update, definition_hash;
 } __attribute__((aligned(64))) mdp_instrument; /* whole cache lines: the first three are all that most updates need */
 
@@ -166,7 +164,7 @@ typedef struct mdp_line {
     uint32_t last;    /* highest sequence (incremental), or the last one of the loop */
     uint32_t joined;  /* sequence at which we joined the loop */
     uint32_t reports, total, least; /* of the running loop: instruments told, TotNumReports, lowest LastMsgSeqNumProcessed */
-    uint8_t loop, whole, wrapped, behind; /* number of the loop; a whole one was seen; behind: see mdp_is_behind() */
+    uint8_t loop, wrapped, behind; /* loop: its number; behind: see mdp_is_behind() */
     int32_t reported; /* SecurityID that the running loop told last */
     int64_t last_ns;
     uint64_t recent; /* a bit for each of the packets up to `last`: it has come */
@@ -181,7 +179,7 @@ typedef struct mdp_channel {
     uint32_t first;     /* the first one processed in this epoch */
     uint32_t generation, last_lost;
     uint8_t started, from_start, after_reset, silent; /* from_start: nothing can have happened before what we saw */
-    uint8_t in_event, event_cut, definitions_whole, reserved;
+    uint8_t in_event, definitions_whole, reserved[2];
     uint32_t event_ticks; /* published since the event began */
     uint32_t buffered;    /* packets in `slots` ... */
     uint32_t highest;     /* ... and the last of them, while there are some */

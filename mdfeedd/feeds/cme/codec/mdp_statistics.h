@@ -10,11 +10,10 @@ static inline void mdp_on_volume(mdp_handler *h, mdp_channel *ch, uint32_t chann
     mdp_group_at(m->groups, m->end, MDP_Volume_NoMDEntries_DIMENSION, &g);
     for (uint32_t i = 0; i < g.count; i++) {
         const uint8_t *e = g.entry + (size_t)i * g.length;
-        mdp_instrument *b = mdp_instrument_of(
-            h, channel, mdp_i32(e + (longqty ? MDP_VolumeLongQty_SecurityID : MDP_Volume_SecurityID)));
+        mdp_instrument *b = mdp_other_entry_of(
+            h, ch, channel, mdp_i32(e + (longqty ? MDP_VolumeLongQty_SecurityID : MDP_Volume_SecurityID)),
+            mdp_u32(e + (longqty ? MDP_VolumeLongQty_RptSeq : MDP_Volume_RptSeq)), time);
         if (!b) continue;
-        h->count.entries++;
-        mdp_advance_only(h, ch, b, mdp_u32(e + (longqty ? MDP_VolumeLongQty_RptSeq : MDP_Volume_RptSeq)), time);
         int64_t volume = longqty ? mdp_quantity_u64(mdp_u64(e)) : mdp_quantity_i32(mdp_u32(e));
         uint8_t action = e[longqty ? MDP_VolumeLongQty_MDUpdateAction : MDP_Volume_MDUpdateAction];
         mdp_tick_statistic(h, ch, b, time, 0, (mdp_statistic){MDF_PRICE_UNDEF, volume, MDP_NULL_U16,
@@ -28,10 +27,9 @@ static inline void mdp_on_daily(mdp_handler *h, mdp_channel *ch, uint32_t channe
     mdp_group_at(m->groups, m->end, MDP_DailyStatistics_NoMDEntries_DIMENSION, &g);
     for (uint32_t i = 0; i < g.count; i++) {
         const uint8_t *e = g.entry + (size_t)i * g.length;
-        mdp_instrument *b = mdp_instrument_of(h, channel, mdp_i32(e + MDP_DailyStatistics_SecurityID));
+        mdp_instrument *b = mdp_other_entry_of(h, ch, channel, mdp_i32(e + MDP_DailyStatistics_SecurityID),
+                                               mdp_u32(e + MDP_DailyStatistics_RptSeq), time);
         if (!b) continue;
-        h->count.entries++;
-        mdp_advance_only(h, ch, b, mdp_u32(e + MDP_DailyStatistics_RptSeq), time);
         uint16_t type = mdp_statistic_type(e[MDP_DailyStatistics_MDEntryType], 0);
         if (!type) {
             h->count.skipped++;
@@ -61,10 +59,9 @@ static inline void mdp_on_limits(mdp_handler *h, mdp_channel *ch, uint32_t chann
     mdp_group_at(m->groups, m->end, MDP_LimitsBanding_NoMDEntries_DIMENSION, &g);
     for (uint32_t i = 0; i < g.count; i++) {
         const uint8_t *e = g.entry + (size_t)i * g.length;
-        mdp_instrument *b = mdp_instrument_of(h, channel, mdp_i32(e + MDP_LimitsBanding_SecurityID));
+        mdp_instrument *b = mdp_other_entry_of(h, ch, channel, mdp_i32(e + MDP_LimitsBanding_SecurityID),
+                                               mdp_u32(e + MDP_LimitsBanding_RptSeq), time);
         if (!b) continue;
-        h->count.entries++;
-        mdp_advance_only(h, ch, b, mdp_u32(e + MDP_LimitsBanding_RptSeq), time);
         mdp_tick_limits(h, ch, b, time, 0, mdp_price(e + MDP_LimitsBanding_HighLimitPrice, old),
                         mdp_price(e + MDP_LimitsBanding_LowLimitPrice, old),
                         mdp_price(e + MDP_LimitsBanding_MaxPriceVariation, old));
@@ -77,12 +74,11 @@ static inline void mdp_on_session(mdp_handler *h, mdp_channel *ch, uint32_t chan
     mdp_group_at(m->groups, m->end, MDP_SessionStatistics_NoMDEntries_DIMENSION, &g);
     for (uint32_t i = 0; i < g.count; i++) {
         const uint8_t *e = g.entry + (size_t)i * g.length;
-        mdp_instrument *b = mdp_instrument_of(
-            h, channel, mdp_i32(e + (longqty ? MDP_SessionStatisticsLongQty_SecurityID : MDP_SessionStatistics_SecurityID)));
+        mdp_instrument *b = mdp_other_entry_of(
+            h, ch, channel,
+            mdp_i32(e + (longqty ? MDP_SessionStatisticsLongQty_SecurityID : MDP_SessionStatistics_SecurityID)),
+            mdp_u32(e + (longqty ? MDP_SessionStatisticsLongQty_RptSeq : MDP_SessionStatistics_RptSeq)), time);
         if (!b) continue;
-        h->count.entries++;
-        mdp_advance_only(h, ch, b,
-                         mdp_u32(e + (longqty ? MDP_SessionStatisticsLongQty_RptSeq : MDP_SessionStatistics_RptSeq)), time);
         uint8_t flag = e[longqty ? MDP_SessionStatisticsLongQty_OpenCloseSettlFlag : MDP_SessionStatistics_OpenCloseSettlFlag];
         uint8_t action = e[longqty ? MDP_SessionStatisticsLongQty_MDUpdateAction : MDP_SessionStatistics_MDUpdateAction];
         uint8_t entry_type = e[longqty ? MDP_SessionStatisticsLongQty_MDEntryType : MDP_SessionStatistics_MDEntryType];

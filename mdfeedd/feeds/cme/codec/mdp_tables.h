@@ -111,7 +111,6 @@ static inline uint32_t mdp_create(mdp_handler *h, uint32_t channel, int32_t secu
     b->security_id = security_id;
     b->channel = (uint8_t)channel;
     mdp_set_depth(b, MDP_LEVELS);
-    b->tick_size = MDF_PRICE_UNDEF;
     b->trading_status = MDP_NULL_U8;
     b->first_note = b->last_note = b->first_mbo_note = b->last_mbo_note = MDP_NONE;
     b->first_order = b->chunk_first = b->next_in_event = MDP_NONE;

@@ -134,6 +134,12 @@ static inline const uint8_t *mdp_group_at(const uint8_t *at, const uint8_t *end,
     return g->entry + (size_t)g->length * g->count;
 }
 
+/* A size or a number of orders as we keep it: 0 for none given; what does not fit 32 bits is UINT32_MAX. */
+MDP_HOT uint32_t mdp_known(uint32_t raw) { return raw == (uint32_t)MDP_NULL_I32 ? 0 : raw; }
+MDP_HOT uint32_t mdp_known_long(uint64_t raw) {
+    return raw == MDP_NULL_U64 ? 0 : raw < UINT32_MAX ? (uint32_t)raw : UINT32_MAX;
+}
+
 /* Price to units of 1e-9. The old templates count in 1e-7. Null stays null, overflow becomes null. */
 static inline int64_t mdp_price(const uint8_t *p, int old) {
     int64_t raw = mdp_i64(p), scaled;
