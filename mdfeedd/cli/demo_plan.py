@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon import config
+from mdfeedd.feeds.protocol import ORDERS_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ class Venue:
 
 VENUES: Final = (Venue("futures", 8, 0.5), Venue("equities", 8, 0.35), Venue("fx", 4, 0.15))
 WIRED: Final = VENUES[0].feed  # the feed that reads packets, where that is possible
-ORDERS_RING: Final = f"{WIRED}.orders"
+ORDERS_RING: Final = WIRED + ORDERS_SUFFIX
 TICK_RINGS: Final = tuple(venue.feed for venue in VENUES)
 READ_RINGS: Final = (*TICK_RINGS, BARS_RING)
 RINGS: Final = (*READ_RINGS, ORDERS_RING)

@@ -9,27 +9,13 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[3]
 SECONDS = float(os.environ.get("MDFEEDD_FUZZ_SECONDS", "3"))
 SEED = int(os.environ.get("MDFEEDD_FUZZ_SEED", "1"))
 
 
 @pytest.fixture(scope="module")
-def fuzzer(tmp_path_factory):
-    program = tmp_path_factory.mktemp("fuzz") / "fuzz_capture"
-    build = subprocess.run(
-        [
-            "gcc", "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-            *(f"-I{REPOSITORY / 'mdfeedd' / part}" for part in ("ring", "feeds", "feeds/capture")),
-            Path(__file__).with_name("fuzz_capture.c"), "-o", program,
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "cannot find -lasan" in build.stderr or "cannot find -lubsan" in build.stderr:
-        pytest.skip("no sanitizers here")
-    assert build.returncode == 0, build.stderr
-    return program
+def fuzzer(sanitized):
+    return sanitized(Path(__file__).with_name("fuzz_capture.c"), "ring", "feeds", "feeds/capture")
 
 
 def frames(build, link):

@@ -12,27 +12,14 @@ import pytest
 
 from mdfeedd.feeds.cme.codec import _entries, layout
 
-CODEC = Path(layout.__file__).parent
 SECONDS = float(os.environ.get("MDFEEDD_FUZZ_SECONDS", "3"))
 SEED = int(os.environ.get("MDFEEDD_FUZZ_SEED", "1"))
 VERSIONS = (5, 8, 9, 13, 99)
 
 
 @pytest.fixture(scope="module")
-def fuzzer(tmp_path_factory):
-    program = tmp_path_factory.mktemp("fuzz") / "fuzz_entries"
-    build = subprocess.run(
-        [
-            "gcc", "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{CODEC}",
-            Path(__file__).parent / "c/fuzz_entries.c", "-o", program,
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "cannot find -lasan" in build.stderr or "cannot find -lubsan" in build.stderr:
-        pytest.skip("no sanitizers here")
-    assert build.returncode == 0, build.stderr
-    return program
+def fuzzer(sanitized):
+    return sanitized(Path(__file__).parent / "c/fuzz_entries.c", "feeds/cme/codec")
 
 
 def message(template, version, rng):

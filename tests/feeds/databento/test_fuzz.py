@@ -13,7 +13,6 @@ import pytest
 
 from mdfeedd.feeds.databento.codec.records import record_dtype
 
-REPOSITORY = Path(__file__).parents[3]
 SECONDS = float(os.environ.get("MDFEEDD_FUZZ_SECONDS", "3"))
 SEED = int(os.environ.get("MDFEEDD_FUZZ_SEED", "1"))
 TYPES = [
@@ -23,21 +22,8 @@ TYPES = [
 
 
 @pytest.fixture(scope="module")
-def fuzzer(tmp_path_factory):
-    program = tmp_path_factory.mktemp("fuzz") / "fuzz_dbn"
-    build = subprocess.run(
-        [
-            "gcc", "-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-            f"-I{REPOSITORY / 'mdfeedd/ring'}", f"-I{REPOSITORY / 'mdfeedd/feeds/databento/codec'}",
-            Path(__file__).with_name("fuzz_dbn.c"), "-o", program,
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "cannot find -lasan" in build.stderr or "cannot find -lubsan" in build.stderr:
-        pytest.skip("no sanitizers here")
-    assert build.returncode == 0, build.stderr
-    return program
+def fuzzer(sanitized):
+    return sanitized(Path(__file__).with_name("fuzz_dbn.c"), "ring", "feeds/databento/codec")
 
 
 def stream(version):

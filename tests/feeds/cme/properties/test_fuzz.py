@@ -13,37 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from mdfeedd.feeds.cme.codec import layout
 from mdfeedd.sim.cme import Habits, Venue
 from mdfeedd.sim.cme.network import Network, lossy
 
-CODEC = Path(layout.__file__).parent
-PACKAGE = CODEC.parents[2]
 SECONDS = float(os.environ.get("MDFEEDD_FUZZ_SECONDS", "3"))
 SEED = int(os.environ.get("MDFEEDD_FUZZ_SEED", "1"))
 HEAD = struct.Struct("<qHHI")
-NO_SANITIZER = ("cannot find -lasan", "cannot find -lubsan", "libclang_rt")
 MAX_PAYLOAD = 4096
 
 
 @pytest.fixture(scope="module", params=("gcc", "clang"))
-def fuzzer(request, tmp_path_factory):
+def fuzzer(request, sanitized):
     if shutil.which(request.param) is None:
         pytest.skip(f"no {request.param} here")
-    program = tmp_path_factory.mktemp("fuzz") / "fuzz_mdp"
-    includes = [f"-I{folder}" for folder in (PACKAGE / "ring", PACKAGE / "feeds", CODEC)]
-    build = subprocess.run(
-        [
-            request.param, "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Wno-unused-function",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *includes,
-            Path(__file__).parents[1] / "c/fuzz_mdp.c", "-o", program,
-        ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if any(text in build.stderr for text in NO_SANITIZER):
-        pytest.skip("no sanitizers here")
-    assert build.returncode == 0, build.stderr
-    return program
+    source = Path(__file__).parents[1] / "c/fuzz_mdp.c"
+    folders = ("ring", "feeds", "feeds/cme/codec")
+    return sanitized(source, *folders, compiler=request.param, flags=("-std=gnu11",))
 
 
 def played(version, old):
