@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -9,6 +10,7 @@ from mdfeedd.ring import Writer
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterable
 
     import numpy as np
 
@@ -62,3 +64,55 @@ class Feed(Protocol):
 
     def run(self, stop: threading.Event) -> None:
         """Write the ring until `stop` is set or the source has ended; returning means exit status 0."""
+
+
+class LiveFeed(Feed, Protocol):
+    """A feed that takes some changes of its options while it runs. Both members are optional for a feed."""
+
+    @classmethod
+    def live(cls, old: Any, new: Any) -> bool:
+        """Can a running feed go from the one options to the other? Asked in the supervisor; opens nothing."""
+
+    def reconfigure(self, options: Any) -> None:
+        """Take new options, for which `live` was true.
+
+        Called in a thread of its own while `run` runs, maybe just before: it hands over and returns, within
+        a second or so. One that raises is restarted with the new options.
+        """
+
+
+class ProbedFeed(Feed, Protocol):
+    """A feed that can try its source for ``mdfeedd check --connect``. The member is optional for a feed."""
+
+    @classmethod
+    def probe(cls, name: str, options: Any) -> Iterable[ProbeLine]:
+        """Try what a start would need, writing no ring; a line as soon as it is known, an end within a minute.
+
+        `OSError` counts as unavailable.
+        """
+
+
+class Severity(enum.IntEnum):
+    """How bad a line of a probe is; the worst of all lines decides the exit status."""
+
+    OK = 0
+    WARNING = 1
+    UNAVAILABLE = 2
+    """Something outside is missing; it may come back (69)."""
+    CREDENTIALS = 3
+    """Refused, or not entitled (77)."""
+    CONFIG = 4
+    """The configuration asks for what there is not (78)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeLine:
+    """One thing that a probe found out. `ok`: a start would get past it."""
+
+    ok: bool
+    text: str
+    severity: Severity = Severity.OK
+
+    def __post_init__(self) -> None:
+        if self.ok != (self.severity <= Severity.WARNING):
+            raise ValueError(f"ok={self.ok} does not go with the severity {self.severity.name}")

@@ -90,7 +90,7 @@ enum mdf_kind {
     MDF_STATUS = 5,
     MDF_STATISTIC = 6,
     MDF_GAP = 7,       /* before the first tick after a hole; instrument_id 0 means the whole feed */
-    MDF_RECOVERED = 8, /* the hole is healed: same payload as its GAP */
+    MDF_RECOVERED = 8, /* the hole is healed: bounds that hold those of its GAP, or of several of its line */
     MDF_CLEAR = 9,     /* the book of the instrument is void */
     MDF_DEFINITION = 10,
     MDF_HEARTBEAT = 11, /* the venue is alive up to ts_event */
@@ -109,7 +109,7 @@ enum mdf_flag {
     MDF_BAD_TS = 1 << 6,          /* a time stamp is known to be wrong */
     MDF_DELAYED = 1 << 7,         /* delayed stream */
     MDF_SIZE_SATURATED = 1 << 8,  /* a size did not fit 32 bits and is UINT32_MAX */
-    MDF_REPLAYED = 1 << 9,        /* from a recording or a replay: ts_recv is the recorder's */
+    MDF_REPLAYED = 1 << 9,        /* from a recording (ts_recv is its) or a vendor's replay (ts_recv is ours) */
 };
 
 enum mdf_gap_reason {
@@ -125,7 +125,7 @@ enum mdf_gap_reason {
 typedef struct mdf_tick {
     uint64_t seq;           /*  0 ring sequence number, from 1; the slot's commit word */
     int64_t ts_event;       /*  8 venue time */
-    int64_t ts_recv;        /* 16 when the bytes reached this host (or the recorder: MDF_REPLAYED) */
+    int64_t ts_recv;        /* 16 when the bytes reached this host (from a recording: the recorder) */
     uint32_t instrument_id; /* 24 feed index << 24 | index in the feed's instruments table; 0: whole feed */
     uint8_t kind;           /* 28 enum mdf_kind */
     uint8_t side;           /* 29 enum mdf_side */
@@ -401,7 +401,13 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(recovered_books, "books put right again, by a snapshot or by their own updates")                  \
     X(unproven_books, "books that may be wrong now")                                                    \
     X(silences, "times that all lines of a channel were mute")                                          \
-    X(latency_ns, "arrival less the venue's sending time, of the latest packet: two clocks, in ns")
+    X(latency_ns, "arrival less the venue's sending time, of the latest packet: two clocks, in ns")     \
+    X(sessions, "sessions with the vendor that began to deliver")                                       \
+    X(disconnects, "sessions with the vendor that ended without being asked to")                        \
+    X(known_records, "records of replays left out because they had been published")                     \
+    X(replayed_records, "records of replays that filled a hole")                                        \
+    X(refused_symbols, "symbols that the vendor did not resolve")                                       \
+    X(recorded_bytes, "bytes of the vendor's stream recorded into files, before compression")
 
 /* Counters of a consumer: the same, in mdf_consumer.app. */
 #define MDF_CONSUMER_COUNTERS(X)                                                                        \

@@ -1,7 +1,8 @@
 """Where rings lie: names, paths, removal, and what a forked child must let go of.
 
 A ring NAME is the file ``mdfeedd.NAME`` and its registry ``mdfeedd.NAME.readers`` in one flat folder,
-``/dev/shm`` unless told otherwise: POSIX shared-memory objects by another door, made by `mdfeedd.h`.
+``/dev/shm`` unless told otherwise: POSIX shared-memory objects by another door, made by `mdfeedd.h`. A feed may
+keep ``mdfeedd.NAME.resume`` beside them, which only it writes and reads.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ DEFAULT_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - the POSIX shared-memory fi
 PREFIX: Final = "mdfeedd."
 REGISTRY_SUFFIX: Final = ".readers"
 TEMPORARY_SUFFIX: Final = ".new"
+RESUME_SUFFIX: Final = ".resume"
+"""What a feed remembers beside its ring, for the process after it."""
+_NO_RINGS: Final = (REGISTRY_SUFFIX, TEMPORARY_SUFFIX, RESUME_SUFFIX)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FLOCK: Final = struct.Struct("hhqqi4x")  # type, whence, start, length, pid: struct flock on Linux
 
 
 def check_name(name: str) -> str:
     """`name`, if it can name a ring; raises `ValueError`."""
-    if not _NAME.fullmatch(name) or name.endswith((REGISTRY_SUFFIX, TEMPORARY_SUFFIX)):
+    if not _NAME.fullmatch(name) or name.endswith(_NO_RINGS):
         raise ValueError(
             f"{name!r} cannot name a ring: 1 to 64 of A-Z a-z 0-9 . _ - "
-            f"and not ending in {REGISTRY_SUFFIX} or {TEMPORARY_SUFFIX}"
+            f"and not ending in {', '.join(_NO_RINGS[:-1])} or {_NO_RINGS[-1]}"
         )
     return name
 
@@ -46,6 +50,12 @@ def registry_path(name: str, directory: str = DEFAULT_DIRECTORY) -> Path:
     return path.with_name(path.name + REGISTRY_SUFFIX)
 
 
+def resume_path(name: str, directory: str = DEFAULT_DIRECTORY) -> Path:
+    """The file that the ring's feed may keep for the process after it."""
+    path = ring_path(name, directory)
+    return path.with_name(path.name + RESUME_SUFFIX)
+
+
 def list_rings(directory: str = DEFAULT_DIRECTORY) -> list[str]:
     """Names of the rings in a folder, sorted. Raises `RingMissing` if there is no such folder."""
     try:
@@ -53,7 +63,7 @@ def list_rings(directory: str = DEFAULT_DIRECTORY) -> list[str]:
     except OSError as error:
         raise RingMissing(f"cannot list {directory}: {error.strerror}") from error
     names = (e.removeprefix(PREFIX) for e in entries if e.startswith(PREFIX))
-    return sorted(n for n in names if not n.endswith((REGISTRY_SUFFIX, TEMPORARY_SUFFIX)))
+    return sorted(n for n in names if not n.endswith(_NO_RINGS))
 
 
 def remove(name: str, directory: str = DEFAULT_DIRECTORY) -> None:
@@ -80,6 +90,7 @@ def remove(name: str, directory: str = DEFAULT_DIRECTORY) -> None:
             path,
             registry_path(name, directory),
             path.with_name(path.name + TEMPORARY_SUFFIX),
+            resume_path(name, directory),
         ):
             victim.unlink(missing_ok=True)
     finally:

@@ -22,6 +22,7 @@ from mdfeedd.feeds.databento.codec import (
     SystemMessage,
     UnknownRecord,
 )
+from mdfeedd.feeds.databento.codec._dbn import TICKS_PER_RECORD
 from mdfeedd.feeds.databento.codec.records import record_dtype
 from mdfeedd.ring import Reader, RingSpace, Writer
 from mdfeedd.tick import QUOTE, STATISTIC, TIME_UNDEF, TRADE
@@ -475,14 +476,14 @@ def test_decode_into_stops_at_max_ticks_and_goes_on(shm_dir):
         decoder = DbnDecoder(Symbology(writer.instruments))
         left, rng = memoryview(raw), random.Random(1)
         while left:
-            limit = rng.randrange(3, 700)
+            limit = rng.randrange(TICKS_PER_RECORD, 700)
             before = writer.next_seq
             used = decoder.decode_into(writer, left[:50_000], max_ticks=limit)
             assert writer.next_seq - before <= limit
             left = left[used:]
         decoder.finish()
-        with pytest.raises(ValueError, match="at least 3"):
-            decoder.decode_into(writer, b"", max_ticks=2)
+        with pytest.raises(ValueError, match=f"at least {TICKS_PER_RECORD}"):
+            decoder.decode_into(writer, b"", max_ticks=TICKS_PER_RECORD - 1)
         assert writer.counters.get("published_quotes") == 5_000
         with Reader("r", start="oldest", directory=shm_dir) as reader:
             got = reader.read(10_000, timeout=0).records

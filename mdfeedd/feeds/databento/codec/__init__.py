@@ -23,12 +23,13 @@ before is delivered first. Unknown types and records shorter than their struct a
 
 from __future__ import annotations
 
-from mdfeedd.feeds.databento.codec._dbn import DbnDecoder, Decoded
+from mdfeedd.feeds.databento.codec._dbn import DbnDecoder, Decoded, Positions
 from mdfeedd.feeds.databento.codec.events import (
     BookOverflow,
     DbnError,
     ErrorMessage,
     Event,
+    ReplayReachedPresent,
     ShortRecord,
     SystemMessage,
     UnknownRecord,
@@ -47,6 +48,8 @@ __all__ = [
     "JsonLines",
     "LocalInstruments",
     "Metadata",
+    "Positions",
+    "ReplayReachedPresent",
     "ShortRecord",
     "Symbology",
     "SystemMessage",

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The decoder of dbn.h for Python: bytes into arrays, or without the GIL straight into a ring."""
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 from mdfeedd.ring._ring cimport (
     WriterCore, mdf_bar, mdf_count, mdf_flush, mdf_publish_batch, mdf_tick,
@@ -26,75 +26,12 @@ cdef extern from "mdfeedd.h" nogil:
         MDF_FEED_unknown_records
         MDF_FEED_malformed_records
         MDF_FEED_unmapped_records
+        MDF_FEED_known_records
         MDF_FEED_published_quotes
         MDF_FEED_published_trades
         MDF_FEED_published_others
         MDF_FEED_published_bars
     int64_t MDF_TIME_UNDEF
-
-cdef extern from "dbn.h" nogil:
-    enum:
-        DBN_NEED_INPUT
-        DBN_OUTPUT_FULL
-        DBN_NEED_INSTRUMENT
-        DBN_METADATA
-        DBN_COLD
-        DBN_E_MAGIC
-        DBN_E_DBZ
-        DBN_E_ZSTD
-        DBN_E_VERSION
-        DBN_E_METADATA_SHORT
-        DBN_E_METADATA_LIMIT
-        DBN_E_LENGTH
-        DBN_E_MEMORY
-        DBN_COLD_DEFINITION
-        DBN_COLD_MAPPING
-        DBN_COLD_SYSTEM
-        DBN_COLD_ERROR
-        DBN_COLD_UNKNOWN
-        DBN_COLD_SHORT
-        DBN_COLD_BOOK
-        DBN_PREFIX
-        DBN_MAX_VERSION
-        DBN_TICKS_PER_RECORD
-        DBN_RUN_TICKS
-        DBN_MAX_RECORD_BYTES
-        DBN_MAX_METADATA_BYTES
-    ctypedef struct dbn_counters:
-        uint64_t records, skipped, unknown, malformed, unmapped, quotes, trades, others, bars
-    ctypedef struct dbn_books:
-        uint32_t max_orders
-        uint64_t overflows
-    ctypedef struct dbn_decoder:
-        int64_t arrival_ns
-        uint16_t schema
-        uint8_t version, ts_out
-        uint64_t offset
-        dbn_counters count
-        int stage, error
-        uint32_t need_instrument
-        uint16_t need_publisher
-        int64_t need_time
-        int cold
-        const uint8_t *cold_record
-        uint32_t cold_length
-        uint8_t *metadata
-        uint32_t metadata_length, carried
-        dbn_books books
-    ctypedef struct dbn_output:
-        mdf_tick *ticks
-        size_t ticks_capacity, ticks_n
-        mdf_bar *bars
-        size_t bars_capacity, bars_n
-    int dbn_open(dbn_decoder *s, unsigned version, int ts_out)
-    void dbn_close(dbn_decoder *s)
-    int dbn_map(dbn_decoder *s, uint16_t publisher, uint32_t vendor, uint32_t instrument_id,
-                int64_t from_ns, int64_t until_ns, int unmapped)
-    void dbn_forget(dbn_decoder *s, uint32_t vendor)
-    int dbn_decode(dbn_decoder *s, const uint8_t *data, size_t n, size_t *consumed, dbn_output *out)
-    int dbn_at_boundary(const dbn_decoder *s)
-    size_t dbn_run_ring(dbn_decoder *s, const uint8_t *data, size_t n, size_t *pos, mdf_writer *w,
-                        size_t most)
 
 cdef enum:
     STAGED_TICKS = 512           # 32 KiB: they stay in the first-level cache on their way into the ring
@@ -141,25 +78,123 @@ cdef int _point(dbn_output *out, ticks, bars) except -1:
     return 0
 
 
+cdef class Positions:
+    """How far each stream of records has come: see dbn_resume.h. `memory` outlives the process; one writer.
+
+    `dataset`: positions of another one are thrown away, and so is all if `fresh`. Raises `ValueError` for
+    memory that is too small.
+    """
+
+    def __cinit__(self):
+        memset(&self.r, 0, sizeof(self.r))
+
+    def __init__(self, uint8_t[::1] memory not None, str dataset, *, bint fresh=False):
+        cdef uint64_t slots = 1
+        if <size_t>memory.shape[0] < DBN_RESUME_HEAD_BYTES + 2 * sizeof(dbn_position):
+            raise ValueError(f"positions need more than {memory.shape[0]} bytes")
+        while 2 * slots <= min((<size_t>memory.shape[0] - DBN_RESUME_HEAD_BYTES) / sizeof(dbn_position),
+                               <size_t>DBN_RESUME_MAX_SLOTS):
+            slots *= 2
+        self._memory = memory
+        self.r.head = <dbn_resume_head *>&memory[0]
+        self.r.position = <dbn_position *>(&memory[0] + DBN_RESUME_HEAD_BYTES)
+        self.r.last = self.r.position
+        name = dataset.encode()[:31]
+        if (fresh or self.r.head.magic != DBN_RESUME_MAGIC or self.r.head.slots != slots
+                or <bytes>(<char *>self.r.head.dataset) != name):
+            memset(&memory[0], 0, DBN_RESUME_HEAD_BYTES + slots * sizeof(dbn_position))
+            self.r.head.slots = <uint32_t>slots
+            memcpy(self.r.head.dataset, <char *>name, len(name))
+            for rtype in range(256):
+                self.r.head.begun_ns[rtype] = DBN_NOT_TRACKED
+            self.r.head.magic = DBN_RESUME_MAGIC
+
+    @property
+    def known_ns(self):
+        """All that was sent until then (UNIX ns) has been published; 0 before anything was."""
+        return self.r.head.known_ns
+
+    @known_ns.setter
+    def known_ns(self, int64_t value):
+        self.r.head.known_ns = value
+
+    @property
+    def known(self):
+        """Records left out because they had been published."""
+        return self.r.known
+
+    @property
+    def disagreed(self):
+        """Records of replays that were not what had been published, or were missing."""
+        return self.r.disagreed
+
+    @property
+    def replayed(self):
+        """Records of replays that were new."""
+        return self.r.replayed
+
+    @property
+    def full(self):
+        """Records of streams for which there was no room: they would come twice."""
+        return self.r.head.full
+
+    def settle(self, uint64_t next_seq, uint64_t next_bar_seq):
+        """First in a new process: decide about the record within which the last one ended."""
+        dbn_resume_settle(&self.r, next_seq, next_bar_seq)
+
+    def begin(self, uint8_t rtype, int64_t begun_ns):
+        """Keep positions of a type, which was first asked for from `begun_ns` on. Nothing if it is kept."""
+        if self.r.head.begun_ns[rtype] == DBN_NOT_TRACKED:
+            self.r.head.begun_ns[rtype] = begun_ns
+
+    def tracks(self, uint8_t rtype):
+        """Positions of this type are kept."""
+        return self.r.head.begun_ns[rtype] != DBN_NOT_TRACKED
+
+    def forget(self, uint8_t rtype):
+        """Keep no positions of a type."""
+        self.r.head.begun_ns[rtype] = DBN_NOT_TRACKED
+
+    def earliest_ns(self, rtypes, int64_t since_ns):
+        """Earliest venue time among last records of these types, of streams that moved since; or None."""
+        cdef uint8_t[256] types
+        memset(types, 0, sizeof(types))
+        for rtype in rtypes:
+            types[<uint8_t>rtype] = 1
+        found = dbn_resume_earliest(&self.r, types, since_ns)
+        return None if found == INT64_MAX else found
+
+    def begin_replay(self, rtypes, int64_t start_ns, int64_t live_from_ns):
+        """What comes of these types may be known, until `end_replay` or a record from `live_from_ns` on."""
+        self.r.head.replay += 1
+        self.r.start_ns = start_ns
+        self.r.live_from_ns = live_from_ns
+        memset(self.r.replaying, 0, sizeof(self.r.replaying))
+        for rtype in rtypes:
+            self.r.replaying[<uint8_t>rtype] = 1
+
+    def end_replay(self, uint8_t rtype):
+        """The replay of a type is over; returns how many streams should have come again and did not."""
+        self.r.replaying[rtype] = 0
+        return dbn_resume_unmet(&self.r, rtype)
+
+
 cdef class DbnDecoder:
     """Decode one DBN stream, given in pieces cut anywhere.
 
     `symbology` resolves instruments (see `Symbology`). `version` (1 to 3) is for fragments, records without
-    metadata; `schema` and `ts_out` say then what metadata would have said.
+    metadata; `schema` and `ts_out` say then what metadata would have said. With `positions`, which a decoder
+    of one ring may have, records of a replay that are known are left out. `accept_newer`: records of a
+    version above 3 are read as those of version 3.
     """
-
-    cdef dbn_decoder s
-    cdef dbn_output out
-    cdef dbn_counters counted      # what the ring's counters have
-    cdef object _symbology, _told, _fault
-    cdef readonly object metadata
 
     def __cinit__(self):
         memset(&self.s, 0, sizeof(self.s))
         memset(&self.out, 0, sizeof(self.out))
         memset(&self.counted, 0, sizeof(self.counted))
 
-    def __init__(self, symbology, *, version=None, schema=None, bint ts_out=False, max_orders=None):
+    def __init__(self, symbology, *, version=None, schema=None, bint ts_out=False, max_orders=None,
+                 Positions positions=None, bint accept_newer=False):
         if version is not None and not 1 <= version <= DBN_MAX_VERSION:
             raise ValueError(f"DBN version must be 1 to {DBN_MAX_VERSION}, not {version}")
         if self.out.ticks != NULL:
@@ -171,6 +206,10 @@ cdef class DbnDecoder:
         self.out.ticks_capacity = STAGED_TICKS
         self.out.bars_capacity = STAGED_BARS
         self.s.schema = NO_SCHEMA if schema is None else schema
+        self.s.accept_newer = accept_newer
+        if positions is not None:
+            self._positions = positions
+            self.s.resume = &positions.r
         if max_orders is not None:
             self.s.books.max_orders = max_orders
         self._symbology = symbology
@@ -192,6 +231,23 @@ cdef class DbnDecoder:
     def version(self):
         """DBN version of the stream; 0 while unknown."""
         return self.s.version
+
+    @property
+    def clock_ns(self):
+        """Time of capture of the latest record, UNIX ns; `TIME_UNDEF` before the first."""
+        return self.s.clock_ns
+
+    def read_as(self, uint16_t schema):
+        """Say what records of type 1 are, where the metadata leave it open: mbp-1 (1) or tbbo (3)."""
+        self.s.schema = schema
+
+    def recover_books(self, uint64_t first_missing, uint64_t last_missing, uint32_t reason, uint32_t line):
+        """Tell RECOVERED, with these bounds, of each mbo book when it is right again."""
+        self.s.hole.first_missing = first_missing
+        self.s.hole.last_missing = last_missing
+        self.s.hole.reason = reason
+        self.s.hole.line = line
+        self.s.recovering = 1
 
     @property
     def counts(self):
@@ -217,7 +273,7 @@ cdef class DbnDecoder:
         cdef dbn_output out
         cdef size_t needed = DBN_TICKS_PER_RECORD
         ticks, bars = [], []
-        self._begin(ts_recv_ns)
+        self.begin(ts_recv_ns)
         while status != DBN_NEED_INPUT and self._fault is None:
             room = min(max(<size_t>MIN_ROOM, (n - pos) // BYTES_PER_TICK), <size_t>MAX_ROOM)
             fresh_ticks, fresh_bars = np.empty(room, _TICK), np.empty(STAGED_BARS, _BAR)
@@ -225,7 +281,7 @@ cdef class DbnDecoder:
             while out.ticks_n + needed <= out.ticks_capacity and out.bars_n < out.bars_capacity:
                 with nogil:
                     status = dbn_decode(&self.s, p, n, &pos, &out)
-                self._serve(status)
+                self.serve(status)
                 if status == DBN_NEED_INPUT or self._fault is not None:
                     break
             ticks.append(fresh_ticks[:out.ticks_n])
@@ -236,33 +292,35 @@ cdef class DbnDecoder:
         return done
 
     def decode_into(self, WriterCore writer not None, const uint8_t[::1] data not None, *, bars=None,
-                    ts_recv_ns=None, max_ticks=None):
+                    ts_recv_ns=None, max_ticks=None, bint pause=False):
         """Decode `data` into a ring and wake its readers; returns how many bytes were used.
 
-        All of them, unless `max_ticks` (at least `TICKS_PER_RECORD`) ticks were published before; the
-        rest is to be given again. `bars` is called for the writer of the bar ring at the first bar; without
+        All of them, unless `max_ticks` (at least `TICKS_PER_RECORD`) ticks were published before, or,
+        with `pause`, metadata or an event came: nothing after it is published until the next call. The
+        rest is to be given again. `paused` says that there is more to do, perhaps without further bytes.
+        `bars` is called for the writer of the bar ring at the first bar; without
         it bars are dropped. Raises `DbnError` after publishing what came before the fault.
         """
         cdef size_t n = data.shape[0], pos = 0
         cdef const uint8_t *p = &data[0] if n else NULL
         cdef int status = DBN_OUTPUT_FULL
         cdef uint64_t left = <uint64_t>-1 if max_ticks is None else max_ticks
-        self._begin(ts_recv_ns)
+        self.begin(ts_recv_ns)
         writer.check()
         if left < DBN_TICKS_PER_RECORD:
             raise ValueError(f"max_ticks must be at least {DBN_TICKS_PER_RECORD}, not {max_ticks}")
         try:
             while status != DBN_NEED_INPUT and self._fault is None and left >= DBN_TICKS_PER_RECORD:
                 with nogil:
-                    status = self._publish_ticks(writer, p, n, &pos, &left)
+                    status = self.publish_ticks(writer, p, n, &pos, &left)
                 if self.out.bars_n:
-                    self._publish_bars(bars)
-                self._serve(status)
+                    self.publish_bars(bars)
+                self.serve(status)
+                if pause and (status == DBN_METADATA or self._told):
+                    break
         finally:
-            self.out.ticks_capacity = STAGED_TICKS
-            self._count_published(writer)
-            self.count_records_into(writer)
-            mdf_flush(&writer.w)
+            self.paused = status != DBN_NEED_INPUT
+            self.count_all(writer)
         if self._fault is not None:
             raise self._fault
         return pos
@@ -277,7 +335,7 @@ cdef class DbnDecoder:
                 what = "empty"
             raise _events.DbnError(_ENDS[what], self.s.offset)
 
-    cdef int _begin(self, ts_recv_ns) except -1:
+    cdef int begin(self, object ts_recv_ns) except -1:
         if self._fault is not None:
             raise self._fault
         self.s.arrival_ns = MDF_TIME_UNDEF if ts_recv_ns is None else ts_recv_ns
@@ -285,8 +343,8 @@ cdef class DbnDecoder:
         self.out.bars_n = 0
         return 0
 
-    cdef int _publish_ticks(self, WriterCore writer, const uint8_t *p, size_t n, size_t *pos,
-                            uint64_t *left) noexcept nogil:
+    cdef int publish_ticks(self, WriterCore writer, const uint8_t *p, size_t n, size_t *pos,
+                           uint64_t *left) noexcept nogil:
         """Decode and publish until Python is needed, the bytes are used or `left` is too small.
 
         Runs of mbp-1 go straight into the ring; while they do, other records come one at a time.
@@ -298,27 +356,39 @@ cdef class DbnDecoder:
             left[0] -= made
             if made == DBN_RUN_TICKS or left[0] < DBN_TICKS_PER_RECORD:
                 continue
-            self.out.ticks_capacity = DBN_TICKS_PER_RECORD if made else STAGED_TICKS
+            self.out.ticks_capacity = DBN_TICKS_PER_RECORD if made or self.s.resume != NULL else STAGED_TICKS
             if self.out.ticks_capacity > left[0]:
                 self.out.ticks_capacity = left[0]
             status = dbn_decode(&self.s, p, n, pos, &self.out)
             if self.out.ticks_n:
+                dbn_resume_intend(&self.s, writer.w.next, self.out.ticks_n, 0)
                 mdf_publish_batch(&writer.w, self.out.ticks, self.out.ticks_n)
+                dbn_resume_done(&self.s)
                 left[0] -= self.out.ticks_n
                 self.out.ticks_n = 0
         return status
 
-    cdef int _publish_bars(self, bars) except -1:
+    cdef int publish_bars(self, object bars) except -1:
         cdef WriterCore ring
         if bars is not None:
             ring = bars()
             ring.check()
+            dbn_resume_intend(&self.s, ring.w.next, self.out.bars_n, 1)
             mdf_publish_batch(&ring.w, self.out.bars, self.out.bars_n)
             mdf_flush(&ring.w)
         else:
             self.s.count.bars -= self.out.bars_n
             self.s.count.skipped += self.out.bars_n
+        dbn_resume_done(&self.s)
         self.out.bars_n = 0
+        return 0
+
+    cdef int count_all(self, WriterCore writer) except -1:
+        """After decoding into a ring: bring its counters up to date and wake its readers."""
+        self.out.ticks_capacity = STAGED_TICKS
+        self._count_published(writer)
+        self.count_records_into(writer)
+        mdf_flush(&writer.w)
         return 0
 
     def count_records_into(self, WriterCore writer not None):
@@ -332,6 +402,7 @@ cdef class DbnDecoder:
         mdf_count(to + <int>MDF_FEED_unknown_records, now.unknown - before.unknown)
         mdf_count(to + <int>MDF_FEED_malformed_records, now.malformed - before.malformed)
         mdf_count(to + <int>MDF_FEED_unmapped_records, now.unmapped - before.unmapped)
+        mdf_count(to + <int>MDF_FEED_known_records, now.known - before.known)
         before[0] = now[0]
 
     cdef int _count_published(self, WriterCore writer) except -1:
@@ -344,7 +415,7 @@ cdef class DbnDecoder:
         mdf_count(to + <int>MDF_FEED_published_bars, now.bars - before.bars)
         return 0
 
-    cdef int _serve(self, int status) except -1:
+    cdef int serve(self, int status) except -1:
         """Do what the C decoder asks for. An error in here breaks the stream for good."""
         if status == DBN_NEED_INPUT or status == DBN_OUTPUT_FULL:
             return 0
@@ -398,6 +469,8 @@ cdef class DbnDecoder:
             self._told.append(_events.UnknownRecord(record[1], len(record)))
         elif cold == DBN_COLD_SHORT:
             self._told.append(_events.ShortRecord(record[1], len(record)))
+        elif cold == DBN_COLD_PRESENT:
+            self._told.append(_events.ReplayReachedPresent(record[1]))
         else:
             self._told.append(_events.BookOverflow(record[1]))
         return 0

@@ -32,7 +32,7 @@
 #define DBN_MAX_METADATA_BYTES (64u << 20)
 #define DBN_MAX_INSTRUMENTS (1u << 22)
 #define DBN_FIRST_INSTRUMENTS 64u
-#define DBN_TICKS_PER_RECORD 3u /* at most: mbo may end a snapshot, trade, and end an event */
+#define DBN_TICKS_PER_RECORD 4u /* at most: mbo may end a snapshot, trade, end an event, and have recovered */
 
 enum dbn_status_code {
     DBN_NEED_INPUT = 0,
@@ -60,6 +60,7 @@ enum dbn_cold {
     DBN_COLD_UNKNOWN, /* first record of an unknown type */
     DBN_COLD_SHORT,   /* first record of a type that is shorter than its struct */
     DBN_COLD_BOOK,    /* an order book did not fit; once per stream */
+    DBN_COLD_PRESENT, /* the first record of its type that is not of the past ends a replay */
 };
 
 /* One cache line: a vendor instrument of one publisher, our id for it, and its last touch. */
@@ -78,14 +79,26 @@ _Static_assert(sizeof(dbn_instrument) == 64, "one cache line");
 #define DBN_MATCH (DBN_USED | DBN_KEY_BITS)
 
 typedef struct dbn_counters {
-    uint64_t records, skipped, unknown, malformed, unmapped, quotes, trades, others, bars;
+    uint64_t records, skipped, unknown, malformed, unmapped, known, quotes, trades, others, bars;
 } dbn_counters;
+
+struct dbn_resume;
+
+/* The payload of a GAP and of its RECOVERED. */
+typedef struct dbn_hole {
+    uint64_t first_missing, last_missing;
+    uint32_t reason, line;
+} dbn_hole;
 
 typedef struct dbn_decoder {
     /* options, set after dbn_open */
     int64_t arrival_ns;   /* ts_recv of the ticks; MDF_TIME_UNDEF: the record's own, flagged MDF_REPLAYED */
     uint16_t schema;      /* enum dbn_schema, from the metadata unless there are none */
     uint8_t version, ts_out;
+    uint8_t accept_newer; /* a version above DBN_MAX_VERSION is read as that one */
+    int recovering;       /* the books of orders were lost: each is told RECOVERED when it is right again, with ... */
+    dbn_hole hole;  /* ... these bounds */
+    struct dbn_resume *resume; /* NULL: positions are not kept, and no record is known already */
 
     uint64_t offset; /* bytes of the stream before the next record */
     dbn_counters count;
@@ -222,10 +235,10 @@ static inline dbn_instrument *dbn_find(dbn_decoder *s, const uint8_t *record, ui
     }
     s->clock_ns = t;
     s->last = e;
-    s->count.unmapped += e->key >> 62 & 1;
     return e;
 }
 
+#include "dbn_resume.h"
 #include "dbn_ticks.h"
 #include "dbn_mbo.h"
 #include "dbn_run.h"
@@ -267,6 +280,10 @@ static inline int dbn_show(dbn_decoder *s, int cold, const uint8_t *p, uint32_t 
 
 static inline void dbn_ticks_of(dbn_decoder *s, const uint8_t *p, dbn_output *out, dbn_instrument *e) {
     switch (p[1]) {
+    case DBN_MBP_1:
+        if (s->schema == DBN_SCHEMA_TBBO) dbn_trade_with_touch(s, out, e, (const dbn_mbp_1 *)p, 1);
+        else dbn_book_update(s, out, e, (const dbn_mbp_1 *)p, 1, 0);
+        return;
     case DBN_TRADE: {
         const dbn_trade *r = (const dbn_trade *)p;
         if (r->action == 'T') dbn_trade_tick(s, out, e, r, r->sequence);
@@ -297,6 +314,40 @@ static inline uint64_t dbn_index_time(const uint8_t *p) {
         return ((const dbn_ohlcv *)p)->hd.ts_event;
     default: return ((const dbn_trade *)p)->ts_recv;
     }
+}
+
+/* A record that was published before the replay that brings it again. What an mbp-10 told is told no more. */
+static inline void dbn_leave_out(dbn_decoder *s, dbn_instrument *e, const uint8_t *p) {
+    if (p[1] == DBN_MBP_10) dbn_touch_moved(e, &((const dbn_mbp_1 *)p)->level);
+    s->resume->known++;
+    s->count.known++;
+}
+
+/* The ticks of one record. 0: done with it; DBN_COLD: the caller must know first that the replay ends before it. */
+static inline int dbn_make(dbn_decoder *s, const uint8_t *p, uint32_t body, uint64_t index_time, dbn_output *out,
+                           dbn_instrument *e) {
+    dbn_resume *r = s->resume;
+    size_t ticks = out->ticks_n, bars = out->bars_n;
+    if (r) {
+        int what = dbn_resume_before(s, p, body, (int64_t)index_time);
+        if (what == 1) {
+            dbn_leave_out(s, e, p);
+            return 0;
+        }
+        if (what == 2) {
+            s->cold = DBN_COLD_PRESENT;
+            s->cold_record = p;
+            s->cold_length = body;
+            return DBN_COLD;
+        }
+    }
+    s->count.unmapped += e->key >> 62 & 1;
+    dbn_ticks_of(s, p, out, e);
+    if (!r) return 0;
+    if (r->replaying[p[1]])
+        for (size_t i = ticks; i < out->ticks_n; i++) out->ticks[i].flags |= MDF_REPLAYED;
+    out->ticks_n = ticks + dbn_resume_after(s, out->ticks + ticks, out->ticks_n - ticks, out->bars_n - bars);
+    return 0;
 }
 
 /* Messages to the caller, and what cannot be used. 0: done with it; else a status to return. */
@@ -339,7 +390,8 @@ static inline int dbn_other_record(dbn_decoder *s, const uint8_t *p, uint32_t le
     }
     dbn_instrument *e = dbn_find(s, p, dbn_index_time(p));
     if (!e) return DBN_NEED_INSTRUMENT;
-    dbn_ticks_of(s, p, out, e);
+    int status = dbn_make(s, p, body, dbn_index_time(p), out, e);
+    if (status) return status;
     s->cold_seen = 0;
     s->count.records++;
     return 0;
@@ -348,14 +400,14 @@ static inline int dbn_other_record(dbn_decoder *s, const uint8_t *p, uint32_t le
 /* One whole record. 0: done with it; else a status to return, and the same record comes again. */
 static inline int dbn_record(dbn_decoder *s, const uint8_t *p, uint32_t length, dbn_output *out) {
     if (out->ticks_capacity - out->ticks_n < DBN_TICKS_PER_RECORD) return DBN_OUTPUT_FULL;
+    if (s->resume && s->resume->is_staged) return DBN_OUTPUT_FULL; /* one at a time: its position waits */
     if (p[1] != DBN_MBP_1 || length < sizeof(dbn_mbp_1) + 8u * s->ts_out) return dbn_other_record(s, p, length, out);
     const dbn_mbp_1 *r = (const dbn_mbp_1 *)p;
     dbn_instrument *e = dbn_find(s, p, r->base.ts_recv);
     if (!e) return DBN_NEED_INSTRUMENT;
-    s->count.records++;
-    if (s->schema == DBN_SCHEMA_TBBO) dbn_trade_with_touch(s, out, e, r, 1);
-    else dbn_book_update(s, out, e, r, 1, 0);
-    return 0;
+    int status = dbn_make(s, p, length - 8u * s->ts_out, r->base.ts_recv, out, e);
+    s->count.records += !status;
+    return status;
 }
 
 static inline int dbn_fail(dbn_decoder *s, int error) {
@@ -387,7 +439,7 @@ static inline int dbn_walk(dbn_decoder *s, const uint8_t *in, size_t n, size_t *
     }
     size_t i = *pos;
     int status = DBN_NEED_INPUT;
-    int hot = s->schema != DBN_SCHEMA_TBBO;
+    int hot = s->schema != DBN_SCHEMA_TBBO && !s->resume;
     while (i < n) {
         if (hot) dbn_run_staged(s, in, n, &i, out);
         if (i == n) break;
@@ -424,6 +476,7 @@ static inline int dbn_prefix(dbn_decoder *s, const uint8_t *in, size_t n, size_t
     int error = s->carried ? dbn_check_magic(s->carry, s->carried) : 0;
     if (error) return dbn_fail(s, error);
     if (s->carried > 3) s->version = s->carry[3];
+    if (s->version > DBN_MAX_VERSION && s->accept_newer) s->version = DBN_MAX_VERSION;
     if (s->carried > 3 && (s->version < 1 || s->version > DBN_MAX_VERSION)) return dbn_fail(s, DBN_E_VERSION);
     if (s->carried < DBN_PREFIX_BYTES) return DBN_NEED_INPUT;
     memcpy(&s->metadata_length, s->carry + 4, 4);

@@ -49,6 +49,7 @@ typedef struct dbn_book {
     uint8_t sound;       /* 1: it began with a clear or a snapshot and missed nothing since */
     uint8_t in_snapshot; /* rows of a snapshot are coming in */
     uint8_t snapshot_flags;
+    uint8_t recovered; /* it has been told that a disconnect is made good */
     int64_t snapshot_time; /* of the last row: when the snapshot was taken */
     uint32_t snapshot_sequence;
     dbn_touch told; /* by the last QUOTE */

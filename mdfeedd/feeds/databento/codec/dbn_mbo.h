@@ -74,6 +74,19 @@ static inline void dbn_mbo_row(dbn_decoder *s, dbn_output *out, const dbn_instru
     dbn_book_apply(&s->books, e->book - 1, r);
 }
 
+/* Tell, once, that a book that a disconnect had voided is right again. */
+static inline void dbn_mbo_recovered(dbn_decoder *s, dbn_output *out, const dbn_instrument *e, const dbn_mbo *r) {
+    dbn_book *book = &s->books.book[e->book - 1];
+    if (book->recovered || !book->sound || book->in_snapshot) return;
+    book->recovered = 1;
+    mdf_tick *t = dbn_tick(s, out, e, MDF_RECOVERED, r->ts_recv, r->ts_recv);
+    t->payload.gap.first_missing = s->hole.first_missing;
+    t->payload.gap.last_missing = s->hole.last_missing;
+    t->payload.gap.reason = s->hole.reason;
+    t->payload.gap.line = s->hole.line;
+    s->count.others++;
+}
+
 static inline void dbn_mbo_ticks(dbn_decoder *s, dbn_output *out, dbn_instrument *e, const dbn_mbo *r) {
     if (!e->book) dbn_mbo_begin(s, e);
     size_t before = out->ticks_n;
@@ -88,5 +101,6 @@ static inline void dbn_mbo_ticks(dbn_decoder *s, dbn_output *out, dbn_instrument
         if (told && out->ticks_n - own == 2) /* the QUOTE ends the event, not the row's own tick */
             out->ticks[own].flags = (uint16_t)(out->ticks[own].flags & ~MDF_EVENT_END);
     }
+    if (s->recovering && e->book) dbn_mbo_recovered(s, out, e, r);
     if (out->ticks_n == before) s->count.skipped++;
 }

@@ -9,6 +9,7 @@ __all__ = [
     "DbnError",
     "ErrorMessage",
     "Event",
+    "ReplayReachedPresent",
     "ShortRecord",
     "SystemMessage",
     "UnknownRecord",
@@ -70,4 +71,13 @@ class BookOverflow:
     rtype: int
 
 
-Event = SystemMessage | ErrorMessage | UnknownRecord | ShortRecord | BookOverflow
+@dataclass(frozen=True, slots=True)
+class ReplayReachedPresent:
+    """The first record of its type that is not of the past comes next: the replay of this type is over."""
+
+    rtype: int
+
+
+Event = (
+    SystemMessage | ErrorMessage | UnknownRecord | ShortRecord | BookOverflow | ReplayReachedPresent
+)

@@ -177,6 +177,10 @@ class Symbology:
         own_id = self._add(symbol, vendor_symbol, instrument_id, publisher_id)
         return Resolution(own_id, name.from_ns, name.until_ns, name.mapped)
 
+    def publishers(self, instrument_id: int) -> set[int]:
+        """The publishers of this instrument that have been resolved."""
+        return {publisher_id for _, _, publisher_id in self._entered.get(instrument_id, ())}
+
     def _name(self, instrument_id: int, ts_ns: int) -> _Name:
         told = self._told.get(instrument_id)
         if told is not None:

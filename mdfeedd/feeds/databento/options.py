@@ -1,0 +1,240 @@
+"""What the configuration says of a live Databento feed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from mdfeedd.feeds.databento.schemas import (
+    INTERVAL_TOUCH,
+    MBO,
+    RTYPES,
+    SCHEMAS,
+    WITH_TRADES,
+)
+
+__all__ = [
+    "ALL_SYMBOLS",
+    "MAX_SUBSCRIPTIONS",
+    "MAX_SYMBOLS",
+    "PORT",
+    "DatabentoOptions",
+    "Recovery",
+    "Subscription",
+]
+
+ALL_SYMBOLS: Final = "ALL_SYMBOLS"
+PORT: Final = 13_000
+MAX_SUBSCRIPTIONS: Final = 64
+MAX_SYMBOLS: Final = 100_000
+"""Of one subscription."""
+MAX_SYMBOL_CHARACTERS: Final = 70
+
+Recovery = Literal["natural", "replay", "snapshot"]
+SType = Literal["raw_symbol", "parent", "continuous", "instrument_id"]
+
+_DATASET: Final = re.compile(r"[A-Z0-9]{2,8}\.[A-Z0-9]{2,8}")
+_HOST: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(?P<port>\d{1,5}))?")
+_MAX_PORT: Final = 65_535
+_NS_PER_S: Final = 1_000_000_000
+_TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "heartbeat_s": (5, 1800),
+    "receive_buffer_bytes": (65_536, 1 << 30),
+    "replay_reach_s": (0, 3600),
+    "replay_limit_s": (0, 7 * 86_400),
+    "max_orders": (16, 1 << 26),
+}
+
+
+def _key(help: str, default: Any) -> Any:  # noqa: A002 - the name that the metadata has
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What to ask the gateway for. Raises `ValueError` ("key: reason")."""
+
+    schema: str = field(metadata={"help": "mbp-1, trades, tbbo, mbp-10, bbo-1s, mbo, ohlcv-1s ..."})
+    symbols: tuple[str, ...] = field(metadata={"help": "such as [ESZ6, NQZ6], or [ALL_SYMBOLS]"})
+    stype: SType = field(
+        default="raw_symbol",
+        metadata={"help": "raw_symbol, parent (ES.FUT), continuous (ES.c.0) or instrument_id"},
+    )
+    recovery: Recovery | Literal["auto"] = field(
+        default="auto",
+        metadata={
+            "help": "after a disconnect: natural, replay, snapshot (mbo); auto: snapshot for mbo"
+        },
+    )
+    start: str = field(
+        default="",
+        metadata={
+            "help": "begin in the past: ISO 8601 (UTC), or 0: all the gateway keeps; empty: live"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.schema not in RTYPES:
+            raise ValueError(f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}")
+        if not 1 <= len(self.symbols) <= MAX_SYMBOLS:
+            raise ValueError(f"symbols: must be 1 to {MAX_SYMBOLS}, not {len(self.symbols)}")
+        for symbol in self.symbols:
+            _check_symbol(symbol)
+        if self.stype not in get_args(SType):
+            raise ValueError(
+                f"stype: must be one of {', '.join(get_args(SType))}, not {self.stype!r}"
+            )
+        if self.policy == "snapshot" and self.schema != MBO:
+            raise ValueError(f"recovery: snapshot is for mbo only, not for {self.schema}")
+        if self.policy == "replay" and self.schema == MBO:
+            raise ValueError(
+                "recovery: an mbo book cannot be had by replay: use snapshot or natural"
+            )
+        start_ns = self.start_ns
+        if start_ns is not None and self.policy == "snapshot":
+            raise ValueError("start: and a snapshot exclude each other")
+
+    @property
+    def policy(self) -> Recovery:
+        """How it recovers."""
+        if self.recovery == "auto":
+            return "snapshot" if self.schema == MBO else "natural"
+        return self.recovery
+
+    @property
+    def rtype(self) -> int:
+        """The type of its records."""
+        return RTYPES[self.schema]
+
+    @property
+    def start_ns(self) -> int | None:
+        """`start` as UNIX ns. Raises `ValueError`."""
+        if not self.start:
+            return None
+        if self.start.isdigit():
+            return int(self.start)
+        try:
+            when = dt.datetime.fromisoformat(self.start)
+        except ValueError:
+            raise ValueError(f"start: is no ISO 8601 time: {self.start!r}") from None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=dt.UTC)
+        return round(when.timestamp()) * _NS_PER_S + when.microsecond * 1000
+
+
+def _check_symbol(symbol: str) -> None:
+    if not 1 <= len(symbol) <= MAX_SYMBOL_CHARACTERS or not symbol.isprintable():
+        raise ValueError(
+            f"symbols: must be of 1 to {MAX_SYMBOL_CHARACTERS} printable characters, not {symbol!r}"
+        )
+    if set(symbol) & {"|", ",", "\n", "="}:
+        raise ValueError(f"symbols: must not hold | , or =: {symbol!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabentoOptions:
+    """One live session: a dataset and what to take of it. Raises `ValueError` ("key: reason")."""
+
+    dataset: str = field(metadata={"help": "such as GLBX.MDP3, XNAS.ITCH, OPRA.PILLAR"})
+    subscriptions: tuple[Subscription, ...] = field(metadata={"help": "what to ask for"})
+
+    key_env: str = _key("environment variable with the API key", "DATABENTO_API_KEY")
+    key_file: str = _key("file with the API key, in place of the variable", "")
+    key_credential: str = _key("systemd credential with the API key, in place of both", "")
+    gateway: str = _key("host, or host:port; empty: Databento's own for the dataset", "")
+
+    encoding: Literal["dbn", "json"] = _key("dbn, or json to look at what comes (slow)", "dbn")
+    compression: Literal["none", "zstd"] = _key(
+        "none, or zstd: a fifth of the bytes, five times the work", "none"
+    )
+    ts_out: bool = _key("have the gateway's sending time with each record", False)
+    heartbeat_s: int = _key("silence of so long and 5 s more ends a session", 30)
+    slow_reader: Literal["auto", "warn", "skip"] = _key(
+        "what the gateway does if we are too slow; auto: warn, but skip where only bbo or cbbo is asked for",
+        "auto",
+    )
+    receive_buffer_bytes: int = _key("of the socket", 8 << 20)
+    max_orders: int = _key("in all mbo books, 40 bytes each", 1 << 22)
+    accept_newer_dbn: bool = _key("read records of a DBN version above 3 as those of 3", False)
+
+    replay_reach_s: float = _key(
+        "a replay begins so much before what is known, for late venue times", 60.0
+    )
+    replay_limit_s: float = _key("a hole longer than this is not replayed", 86_400.0)
+    renew_at: str = _key(
+        'HH:MM (UTC), daily: a new session, to roll continuous symbols; "": never', ""
+    )
+
+    record: str = _key('folder for the sessions as they come, as .dbn.zst; "": none', "")
+
+    def __post_init__(self) -> None:
+        if not _DATASET.fullmatch(self.dataset):
+            raise ValueError(f"dataset: must be like GLBX.MDP3, not {self.dataset!r}")
+        if not 1 <= len(self.subscriptions) <= MAX_SUBSCRIPTIONS:
+            raise ValueError(
+                f"subscriptions: must be 1 to {MAX_SUBSCRIPTIONS}, not {len(self.subscriptions)}"
+            )
+        for key, (least, most) in _RANGES.items():
+            value = getattr(self, key)
+            if not least <= value <= most:
+                raise ValueError(f"{key}: must be {least:g} to {most:g}, not {value}")
+        if self.renew_at and not _TIME.fullmatch(self.renew_at):
+            raise ValueError(f"renew_at: must be HH:MM, not {self.renew_at!r}")
+        for key in ("record", "key_file"):
+            if (path := getattr(self, key)) and not path.startswith("/"):
+                raise ValueError(f"{key}: must be an absolute path, not {path!r}")
+        if self.encoding == "json" and self.record:
+            raise ValueError("record: holds DBN, so it cannot be had with encoding json")
+        if "/" in self.key_credential:
+            raise ValueError(f"key_credential: is a name, not a path: {self.key_credential!r}")
+        self.address()
+        self._check_twice()
+
+    def address(self) -> tuple[str, int]:
+        """Host and port of the gateway. Raises `ValueError`."""
+        if not self.gateway:
+            return f"{self.dataset.lower().replace('.', '-')}.lsg.databento.com", PORT
+        found = _HOST.fullmatch(self.gateway)
+        port = int(found["port"] or PORT) if found else 0
+        if found is None or not 1 <= port <= _MAX_PORT:
+            raise ValueError(f"gateway: must be host or host:port, not {self.gateway!r}")
+        return found["host"].strip("[]"), port
+
+    @property
+    def slow_reader_behavior(self) -> Literal["warn", "skip"]:
+        """What to ask for: skipping loses trades for ever, and records that a replay would need."""
+        if self.slow_reader != "auto":
+            return self.slow_reader
+        harmless = all(
+            one.schema in INTERVAL_TOUCH and one.policy == "natural" for one in self.subscriptions
+        )
+        return "skip" if harmless else "warn"
+
+    @property
+    def tbbo(self) -> bool:
+        """Records of type 1 are tbbo, not mbp-1."""
+        return any(one.schema == "tbbo" for one in self.subscriptions)
+
+    def _check_twice(self) -> None:
+        """No record may come twice, and no trade be told twice."""
+        schemas = {one.schema for one in self.subscriptions}
+        if {"mbp-1", "tbbo"} <= schemas:
+            raise ValueError(
+                "subscriptions: tbbo and mbp-1 cannot be told apart in one session: use two feeds"
+            )
+        asked: dict[tuple[str, str], str] = {}
+        for one in self.subscriptions:
+            kind = "trades" if one.schema in WITH_TRADES else one.schema
+            for symbol in one.symbols:
+                other = asked.get((kind, symbol))
+                if other is not None:
+                    both = one.schema if one.schema == other else f"{other} and {one.schema}"
+                    raise ValueError(
+                        f"subscriptions: {symbol} is asked for twice, in {both}: each record would come twice"
+                        if one.schema == other
+                        else f"subscriptions: {symbol} is asked for in {both}: each trade would be told twice"
+                    )
+                asked[(kind, symbol)] = one.schema

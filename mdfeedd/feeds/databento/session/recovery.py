@@ -1,0 +1,279 @@
+"""What a disconnect has cost, how it is asked for again, and what of that is told in the ring. No I/O but the ring.
+
+::
+
+    session ends            known_ns: until then nothing is missing (time of capture, Databento's clock)
+    next session            plan(): replay from before known_ns, or a snapshot, or live only
+    its metadata            began(): GAP for each subscription, before any of its records
+    records of the past     left out by their positions where they are known (dbn_resume.h)
+    replay completed        RECOVERED with the bounds of its GAP, if what came again agrees with what is known
+
+The line of a GAP and its RECOVERED is the number of the subscription, from 1 in the order of the configuration.
+A RECOVERED closes all GAPs of its line that lie within its bounds: after a disconnect within a recovery the next
+GAP begins where the first one did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from mdfeedd.feeds.databento.schemas import BARS_S, MBO, RTYPES, schema_in
+from mdfeedd.feeds.databento.session.lsg import Request
+from mdfeedd.tick import GAP, TICK, TIME_UNDEF, GapReason, Kind
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Iterable, Sequence
+
+    from mdfeedd.feeds.databento.codec import DbnDecoder, Positions
+    from mdfeedd.feeds.databento.options import Subscription
+    from mdfeedd.ring import Writer
+
+__all__ = ["KEPT_NS", "PRESENT_GRACE_NS", "Hole", "Recovery", "extends"]
+
+_NS: Final = 1_000_000_000
+KEPT_NS: Final = 86_400 * _NS
+"""Of most schemas the gateway keeps no more for replays; what is older is refused for all (error 8)."""
+PRESENT_GRACE_NS: Final = 10 * _NS
+"""A record captured so long after a session's begin is not of the past, whatever the clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """What is missing of a subscription: UNIX ns, from and until."""
+
+    line: int
+    reason: GapReason
+    first_ns: int
+    last_ns: int
+
+
+class Recovery:
+    """Of one feed, over all of its sessions.
+
+    `reach_ns` and `limit_ns` are the options replay_reach_s and replay_limit_s. `reason` of the next hole is
+    RESTART at first, because what came before was another process.
+    """
+
+    def __init__(
+        self,
+        positions: Positions,
+        writer: Writer,
+        logger: logging.Logger,
+        *,
+        reach_ns: int,
+        limit_ns: int,
+    ) -> None:
+        self.reason = GapReason.RESTART
+        self._positions = positions
+        self._writer = writer
+        self._logger = logger
+        self._reach_ns = reach_ns
+        self._limit_ns = limit_ns
+        self._requests: dict[int, Request] = {}
+        self._subscriptions: Sequence[Subscription] = ()
+        self._replaying: dict[int, Hole | None] = {}
+        self._aged_out = False
+        self._disagreed = 0
+        self._replayed = 0
+        self._full_told = False
+        self._counted = 0
+
+    def use(self, positions: Positions) -> None:
+        """Other positions from the next session on."""
+        self._positions = positions
+        self._counted = 0
+
+    @property
+    def known_ns(self) -> int:
+        """Until then nothing is missing; 0 before the first session."""
+        return self._positions.known_ns
+
+    @property
+    def replaying(self) -> bool:
+        """A replay is being received."""
+        return bool(self._replaying)
+
+    def plan(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
+        """What to ask for in a new session, one request per subscription and in their order."""
+        self._subscriptions = subscriptions
+        requests = []
+        for number, one in enumerate(subscriptions):
+            start_ns = self._start_ns(one, now_ns)
+            snapshot = one.policy == "snapshot"
+            requests.append(Request(number, one.schema, one.stype, one.symbols, start_ns, snapshot))
+        self._requests = {request.id: request for request in requests}
+        return requests
+
+    def extend(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
+        """What to ask for within the session, so that it comes to these. See `extends`."""
+        old, self._subscriptions = self._subscriptions, subscriptions
+        added = []
+        for number, one in enumerate(subscriptions):
+            had = set(old[number].symbols) if number < len(old) else set()
+            symbols = tuple(symbol for symbol in one.symbols if symbol not in had)
+            if not symbols:
+                continue
+            snapshot = one.policy == "snapshot"
+            added.append(Request(number, one.schema, one.stype, symbols, None, snapshot))
+            if one.policy == "replay":
+                self._positions.begin(one.rtype, now_ns)
+        for request in added:
+            self._requests.setdefault(request.id, request)
+        return added
+
+    def _start_ns(self, one: Subscription, now_ns: int) -> int | None:
+        known_ns = self.known_ns
+        if not known_ns:
+            return one.start_ns
+        if one.policy != "replay" or self._aged_out or now_ns - known_ns > self._limit_ns:
+            return None
+        if not self._positions.tracks(one.rtype):
+            return None  # what has been published of it is not known: it would come twice
+        earliest_ns = self._positions.earliest_ns((one.rtype,), known_ns - self._reach_ns)
+        from_ns = known_ns if earliest_ns is None else min(known_ns, earliest_ns)
+        from_ns = max(1, from_ns - self._reach_ns - BARS_S.get(one.schema, 0) * _NS)
+        return from_ns if now_ns - from_ns <= max(self._limit_ns, KEPT_NS) else None
+
+    def began(self, decoder: DbnDecoder, stream_start_ns: int, now_ns: int) -> None:
+        """The session delivers: tell what is missing, before its first record.
+
+        `stream_start_ns` is the time in its metadata, 0 where there is none.
+        """
+        self._aged_out = False
+        self._disagreed = self._positions.disagreed
+        self._replayed = self._positions.replayed
+        holes = self._tell_holes(now_ns)
+        self._replaying = {
+            number: holes.get(number)
+            for number, request in self._requests.items()
+            if request.start_ns is not None
+        }
+        self._track(stream_start_ns or now_ns)
+        for number, one in enumerate(self._subscriptions):
+            hole = holes.get(number)
+            if hole is not None and one.schema == MBO and one.policy == "snapshot":
+                decoder.recover_books(hole.first_ns, hole.last_ns, hole.reason, hole.line)
+        starts = [r.start_ns for r in self._requests.values() if r.start_ns is not None]
+        if starts:
+            # what every one of them has to bring again tells whether they agree with what is known
+            types = [self._subscriptions[number].rtype for number in self._replaying]
+            self._positions.begin_replay(types, max(starts), now_ns + PRESENT_GRACE_NS)
+        if not self.known_ns:
+            self._positions.known_ns = max(1, min(starts)) if starts else stream_start_ns or now_ns
+        self.reason = GapReason.DISCONNECT
+
+    def _track(self, live_ns: int) -> None:
+        """Keep positions of what is replayed, from where it was asked for first, and of nothing else."""
+        begun: dict[int, int] = {}
+        for number, one in enumerate(self._subscriptions):
+            asked_ns = self._requests[number].start_ns
+            if one.policy == "replay":
+                begun_ns = live_ns if asked_ns is None else asked_ns
+                begun[one.rtype] = min(begun_ns, begun.get(one.rtype, begun_ns))
+        for one in self._subscriptions:
+            if one.rtype in begun:
+                self._positions.begin(one.rtype, begun[one.rtype])
+            else:
+                self._positions.forget(one.rtype)
+
+    def _tell_holes(self, now_ns: int) -> dict[int, Hole]:
+        """A GAP for each subscription; none if there was no session before."""
+        first_ns = self.known_ns
+        if not first_ns:
+            return {}
+        last_ns = max(now_ns, first_ns)
+        holes = {
+            number: Hole(number + 1, self.reason, first_ns, last_ns) for number in self._requests
+        }
+        self._publish(Kind.GAP, holes.values(), now_ns)
+        return holes
+
+    def skipped(self, first_ns: int, last_ns: int, now_ns: int) -> None:
+        """The gateway left records out because we were slow."""
+        first_ns = min(first_ns, last_ns) if first_ns != TIME_UNDEF else last_ns
+        self._publish(Kind.GAP, [Hole(0, GapReason.VENDOR_SKIPPED, first_ns, last_ns)], now_ns)
+
+    def replay_completed(self, text: str, now_ns: int) -> None:
+        """The gateway says that a replay is complete; which one, says its text.
+
+        One that names no schema is not taken for anything: records that reach the present will tell.
+        """
+        schema = schema_in(text)
+        if schema:
+            self._complete(RTYPES[schema], now_ns)
+
+    def reached_present(self, rtype: int, now_ns: int) -> None:
+        """Records of this type are not of the past any more, though nobody said so."""
+        self._complete(rtype, now_ns)
+
+    def _complete(self, rtype: int, now_ns: int) -> None:
+        numbers = [n for n in self._replaying if self._subscriptions[n].rtype == rtype]
+        if not numbers:
+            return
+        unmet = self._positions.end_replay(rtype)
+        disagreed = self._positions.disagreed - self._disagreed
+        self._disagreed = self._positions.disagreed
+        holes = [hole for n in numbers if (hole := self._replaying.pop(n)) is not None]
+        schema = self._subscriptions[numbers[0]].schema
+        if unmet or disagreed:
+            self._logger.warning(
+                "the replay of %s is not what had come before: %d of its instruments did not come again, %d"
+                " records differ or are missing; the gap stays open",
+                schema, unmet, disagreed,
+            )  # fmt: skip
+            return
+        if holes:
+            self._logger.info(
+                "recovered: the replay of %s is complete, %d records were new",
+                schema, self._positions.replayed - self._replayed,
+            )  # fmt: skip
+        self._publish(Kind.RECOVERED, holes, now_ns)
+
+    def note(self, captured_ns: int) -> None:
+        """All that was captured until then has come, unless a replay is under way."""
+        if not self._replaying and captured_ns > self._positions.known_ns:
+            self._positions.known_ns = captured_ns
+        replayed = self._positions.replayed
+        self._writer.counters.add("replayed_records", replayed - self._counted)
+        self._counted = replayed
+        if self._positions.full and not self._full_told:
+            self._full_told = True
+            self._logger.warning(
+                "more instruments than there is room to remember: after a disconnect some of their records may"
+                " come twice; raise the feed's instruments_capacity"
+            )
+
+    def aged_out(self) -> None:
+        """The gateway has not kept what was asked for: the next session asks for live data only."""
+        self._aged_out = True
+        self._logger.warning("the gateway keeps no replay of what is missing: the gap stays open")
+
+    def _publish(self, kind: Kind, holes: Iterable[Hole], now_ns: int) -> None:
+        rows = list(holes)
+        if not rows:
+            return
+        ticks = np.zeros(len(rows), GAP)
+        ticks["ts_event"] = ticks["ts_recv"] = now_ns
+        ticks["kind"] = kind
+        ticks["first_missing"] = [hole.first_ns for hole in rows]
+        ticks["last_missing"] = [hole.last_ns for hole in rows]
+        ticks["reason"] = [hole.reason for hole in rows]
+        ticks["line"] = [hole.line for hole in rows]
+        self._writer.publish(ticks.view(TICK))
+        self._writer.counters.add("published_others", len(rows))
+        if kind is Kind.GAP:
+            self._writer.counters.add("gaps", len(rows))
+
+
+def extends(old: Sequence[Subscription], new: Sequence[Subscription]) -> bool:
+    """Whether `new` is `old` with more symbols or with more subscriptions at its end, all of them live."""
+    for before, after in zip(old, new, strict=False):
+        if replace(before, symbols=after.symbols) != after or set(before.symbols) - set(
+            after.symbols
+        ):
+            return False
+    return len(new) >= len(old) and all(one.start_ns is None for one in new[len(old) :])
