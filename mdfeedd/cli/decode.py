@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime as dt
+import ipaddress
 import json
 import re
 import sys
@@ -80,7 +81,10 @@ def add(commands: Any) -> None:
         "--seq", type=_sequence, metavar="A-B", help="only packets with these MsgSeqNum"
     )
     parser.add_argument(
-        "--to", metavar="ADDRESS[:PORT]", help="only packets sent to this group or address"
+        "--to",
+        type=_place,
+        metavar="ADDRESS[:PORT]",
+        help="only packets sent to this group or address",
     )
     parser.add_argument(
         "--format", choices=("text", "json", "csv"), default="text", help="text is the default"
@@ -103,6 +107,21 @@ def _sequence(text: str) -> tuple[int, int]:
             f"must be a number or FIRST-LAST, at most {_MAX_SEQ}, not {text!r}"
         )
     return first, last
+
+
+def _place(text: str) -> str:
+    """The argparse type of ``--to``, as it was written: it cannot be right if nothing could be sent there."""
+    address, colon, port = text.partition(":")
+    try:
+        ipaddress.IPv4Address(address)
+        right = not colon or (port.isdecimal() and 0 < int(port) < 1 << 16)
+    except ValueError:
+        right = False
+    if not right:
+        raise argparse.ArgumentTypeError(
+            f"must be an address or ADDRESS:PORT, such as 224.0.31.1:14310, not {text!r}"
+        )
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
 
 HUNG_S: Final = 5.0  # a living writer or consumer that has not moved for so long
+_KINDS: Final = {"tick": "ticks", "bar": "bars", "depth": "depth", "order": "orders"}
 LEAST_FREE: Final = 16 << 20  # bytes: a few rings of the default capacity
 
 _EPILOG: Final = """\
@@ -120,7 +121,7 @@ def _space(directory: str, report: Report) -> None:
 
 
 def _ring(info: RingInfo, report: Report) -> None:
-    kind = {"tick": "ticks", "bar": "bars"}.get(info.layout.partition(":")[0], "records")
+    kind = _KINDS.get(info.layout.partition(":")[0], "records")
     state = info.state_text
     writer = f"writer pid {info.pid}" if info.writer_alive else f"writer {state}"
     if info.writer_alive:

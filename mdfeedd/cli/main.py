@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -48,6 +49,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _be_silent_about(sys.stdout.flush)
+        print(f"mdfeedd: {_cannot_write(error)}", file=sys.stderr)
+        return TROUBLE
     except Trouble as trouble:
         _be_silent_about(sys.stdout.flush)
         print(f"mdfeedd {chosen.command}: {trouble}", file=sys.stderr)
@@ -85,6 +92,12 @@ def _with_demo_option(arguments: list[str], parser: argparse.ArgumentParser) -> 
     words = [word for word in arguments if word != "--demo"]
     old, new = "--aggregation-timeframe", "--bars"
     return ["demo", *(new + w[len(old) :] if w.partition("=")[0] == old else w for w in words)]
+
+
+def _cannot_write(error: OSError) -> str:
+    """Of a full disk, where no command has said so itself: mostly that behind standard output."""
+    where = error.filename or "the output"
+    return f"{where} cannot be written: {os.strerror(error.errno or 0)}"
 
 
 def _be_silent_about(flush: object) -> None:

@@ -180,6 +180,10 @@ def _tell_end(recorder: Recorder, seconds: float) -> int:
     files = units.of(len(recorder.paths), "file")
     packets, size = units.of(done.packets, "packet"), units.size(done.file_bytes)
     print(f"{packets} in {seconds:.1f} s, {size} in {files}: {', '.join(recorder.paths)}")
+    if not done.packets:
+        print(
+            "nothing came: are the groups, the ports and the interfaces right, and is anybody sending?"
+        )
     for n, why in (
         (done.kernel_drops, "the kernel's buffer was full"),
         (done.buffer_drops, "the disk was too slow"),

@@ -175,6 +175,8 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
     except ReplayError as error:
         raise Trouble(str(error)) from None
     if vendor == "cme":
+        if arguments.dbn_version is not None:
+            raise Trouble("--dbn-version is for DBN files, and these are captures")
         return replay_lines.options(arguments)
     replay_lines.refuse(arguments)
     for path in arguments.paths:

@@ -113,6 +113,10 @@ def _as_option(line: Line) -> dict[str, Any]:
     return {name: getattr(line, name) for name in names}
 
 
+def _packets(n: int) -> str:
+    return f"{units.count(n):>14} {'packet' if n == 1 else 'packets'}"
+
+
 def _tell(arguments: argparse.Namespace, found: Inference, seen: list[Seen]) -> None:
     packets = {(one.address, one.port): one.packets for one in seen}
     guessed = not arguments.line and not arguments.config_xml
@@ -121,12 +125,12 @@ def _tell(arguments: argparse.Namespace, found: Inference, seen: list[Seen]) -> 
     for line in found.lines:
         place = f"{line.address}:{line.port}"
         n = packets.get((line.address, line.port))
-        count = "" if n is None else f"{units.count(n):>14} packets"
+        count = "" if n is None else _packets(n)
         print(f"  {line.channel:>5} {line.feed:<11} {line.side}  {place:<21}{count}".rstrip())
     for one in found.left_out[:_MAX_SHOWN]:
         place = f"{one.address or 'IPv6'}:{one.port}"
         n = packets.get((one.address, one.port), 0)
-        print(f"  {'not replayed':<19}  {place:<21}{units.count(n):>14} packets: {one.why}")
+        print(f"  {'not replayed':<19}  {place:<21}{_packets(n)}: {one.why}")
     if len(found.left_out) > _MAX_SHOWN:
         print(f"  and {len(found.left_out) - _MAX_SHOWN} more destinations are not replayed")
     defined = any(line.feed == "definition" for line in found.lines)
@@ -134,4 +138,6 @@ def _tell(arguments: argparse.Namespace, found: Inference, seen: list[Seen]) -> 
         print(
             "  no definitions: instruments are named by their SecurityID (--secdef FILE names them)"
         )
+        if arguments.symbols:
+            print("  and without names --symbols chooses none of them")
     print()

@@ -14,8 +14,10 @@ from mdfeedd.cli.trouble import Trouble
 from mdfeedd.tick import (
     BAR,
     DEFINITION,
+    DEPTH,
     GAP,
     IMBALANCE,
+    ORDER,
     PRICE_UNDEF,
     QUOTE,
     STATISTIC,
@@ -27,7 +29,9 @@ from mdfeedd.tick import (
     Flag,
     GapReason,
     Kind,
+    OrderAction,
     Side,
+    dtype_of,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ _PRICES: Final = {
     *("bid_price", "ask_price", "price", "ref_price", "match_price", "tick_size"),
     *("open", "high", "low", "close", "vwap"),
 }
+_OPTIONAL: Final = {"quantity": PRICE_UNDEF, "ts_ref_s": 0}  # and what says: not given
 _TRADES: Final = (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION)
 _PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
     Kind.QUOTE: QUOTE,
@@ -57,12 +62,15 @@ _PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
     Kind.DEFINITION: DEFINITION,
     Kind.IMBALANCE: IMBALANCE,
 }
+_NAMES: Final[dict[np.dtype[Any], str]] = {BAR: "BAR", DEPTH: "DEPTH", ORDER: "ORDER"}
+LEVELS: Final = 3  # of a book, a side, in text
 _WORDS: Final = {0: None, 1: True, 2: False}  # of the is_* fields
 _SIDES: Final = {Side.NONE: "none", Side.BUY: "buy", Side.SELL: "sell"}
 
 _EPILOG: Final = """\
 Times are the venue's, in UTC. A quote is bid size x bid price | ask price x ask size. What was overwritten
-before it could be read is told where it is missing. 'mdfeedd doctor' lists the rings.
+before it could be read is told where it is missing. 'mdfeedd doctor' lists the rings. Of a ring of depth the
+best three levels a side are shown; as JSON all ten.
 
 JSON lines: prices are strings of decimals, exact; times are ISO 8601 with nanoseconds; what a record does
 not have is null. A loss is {"kind": "LOST", "count": N}.
@@ -84,7 +92,9 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("ring", metavar="RING", help="name of the ring: ticks or bars")
+    parser.add_argument(
+        "ring", metavar="RING", help="name of the ring: ticks, bars, depth or orders"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("-n", type=units.whole(1, 2**62), metavar="N", help="stop after N records")
     parser.add_argument(
@@ -142,6 +152,7 @@ def _missing(arguments: argparse.Namespace) -> str:
 
 
 def _show(reader: Reader, arguments: argparse.Namespace) -> None:
+    _check(reader.name, dtype_of(reader.header()["layout"]))  # a ring that is empty must not hang
     left = math.inf if arguments.n is None else arguments.n
     wanted = set(arguments.symbol or ())
     for symbol in sorted(wanted - {instrument.symbol for instrument in reader.instruments}):
@@ -164,6 +175,7 @@ def _show(reader: Reader, arguments: argparse.Namespace) -> None:
                 )
             told_end = reader.ended
             continue
+        _check(reader.name, batch.records.dtype)  # another ring may have come to have the name
         text: list[str] = [lines.lost(batch.lost)] if batch.lost else []
         for line in lines.of(batch, wanted):
             if left <= 0:
@@ -175,16 +187,35 @@ def _show(reader: Reader, arguments: argparse.Namespace) -> None:
             sys.stdout.flush()
 
 
+def _check(ring: str, dtype: np.dtype[Any]) -> None:
+    """Raise `Trouble` for what there are no words for."""
+    if dtype != TICK and dtype not in _NAMES:
+        raise Trouble(
+            f"the ring {ring} holds records of a layout of its own, neither ticks nor bars: "
+            f"read it with mdfeedd.Reader({ring!r}), whose batch.records are its rows"
+        )
+
+
 def _rows(batch: RecordBatch, wanted: set[str]) -> Iterator[tuple[dict[str, Any], str]]:
     """Each record as a dict of its fields (kind, payload, no padding), and its symbol."""
     records, instruments = batch.records, batch.instruments
-    if records.dtype not in (TICK, BAR):
-        raise Trouble("this ring holds records of a layout of its own, neither ticks nor bars")
     ids = records["instrument_id"].tolist()
     for i, instrument_id in enumerate(ids):
         symbol = instruments.symbol(instrument_id)
         if not wanted or symbol in wanted:
-            yield _fields(records[i : i + 1]), symbol
+            fields = _fields(records[i : i + 1])
+            if records.dtype == DEPTH:
+                fields |= {side: _levels(fields, side) for side in ("bid", "ask")}
+            yield fields, symbol
+
+
+def _levels(depth: dict[str, Any], side: str) -> list[dict[str, int]]:
+    """The levels of a side, taken out of the fields of a book."""
+    n = depth.pop(f"{side}s")
+    columns = {
+        name: depth.pop(f"{side}_{name}")[:n].tolist() for name in ("price", "size", "orders")
+    }
+    return [dict(zip(columns, level, strict=True)) for level in zip(*columns.values(), strict=True)]
 
 
 def _fields(record: npt.NDArray[np.void]) -> dict[str, Any]:
@@ -207,22 +238,28 @@ class _JsonLines:
         return json.dumps({"kind": "LOST", "count": n})
 
     def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
-        bars = batch.records.dtype == BAR
+        dtype = batch.records.dtype
         for fields, symbol in _rows(batch, wanted):
-            head = {"kind": "BAR" if bars else _name(Kind, fields.pop("kind")), "symbol": symbol}
-            flags = _flags(BarFlag if bars else Flag, fields.pop("flags"))
+            head = {"kind": _NAMES.get(dtype) or _name(Kind, fields.pop("kind")), "symbol": symbol}
+            flags = _flags(BarFlag if dtype == BAR else Flag, fields.pop("flags"))
             body = {name: self._value(name, value) for name, value in fields.items()}
             if head["kind"] in {"GAP", "RECOVERED"}:
                 body["reason"] = _name(GapReason, fields["reason"])
+            if dtype == ORDER:
+                body["action"] = _name(OrderAction, fields["action"])
             yield json.dumps({**head, **body, "flags": flags})
 
-    @staticmethod
-    def _value(name: str, value: Any) -> Any:
+    @classmethod
+    def _value(cls, name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{key: cls._value(key, one) for key, one in level.items()} for level in value]
         if name in _TIMES:
             return None if value in {TIME_UNDEF, 0} else units.iso_time(value)
         if name in _PRICES:
             text = units.price(value)
             return None if text == "-" else text
+        if name in _OPTIONAL and value == _OPTIONAL[name]:
+            return None
         if name == "side":
             return _SIDES.get(value, value)
         if name.startswith("is_"):
@@ -242,7 +279,8 @@ class _TextLines:
         return f"-- {units.count(n)} records lost: overwritten before they could be read"
 
     def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
-        bars = batch.records.dtype == BAR
+        dtype = batch.records.dtype
+        bars = dtype == BAR
         for fields, symbol in _rows(batch, wanted):
             when = fields["ts_open" if bars else "ts_event"]
             date = units.date(when)
@@ -252,10 +290,11 @@ class _TextLines:
                 change = f"-- {date}\n"
             self._width = max(self._width, len(symbol))
             decimals = _decimals(batch.instruments, fields["instrument_id"])
-            text = _bar_text(fields, decimals) if bars else _tick_text(fields, decimals)
+            text = _TEXTS.get(dtype, _tick_text)(fields, decimals)
             flags = _flags(BarFlag if bars else Flag, fields["flags"])
             shown = [flag.lower() for flag in flags if flag != "EVENT_END"]
-            name = f"BAR {fields['interval_s']}s" if bars else _name(Kind, fields["kind"])
+            name = _NAMES.get(dtype) or _name(Kind, fields["kind"])
+            name = f"{name} {fields['interval_s']}s" if bars else name
             line = f"{units.clock(when)}  {name:7} {symbol:{self._width}}  {text}"
             yield change + " ".join([line.rstrip(), *(f"[{flag}]" for flag in shown)])
 
@@ -287,6 +326,10 @@ def _tick_text(tick: dict[str, Any], decimals: int) -> str:
         side = _SIDES.get(tick["side"], "")
         return f"{tick['size']} at {price('price')} {'' if side == 'none' else side} #{tick['trade_id']}"
     if kind in {Kind.GAP, Kind.RECOVERED}:
+        if (
+            kind == Kind.RECOVERED and not tick["last_missing"]
+        ):  # no gap: it was in doubt from the start
+            return "right for the first time since it was joined"
         reason = _name(GapReason, tick["reason"]).lower().replace("_", " ")
         return f"{reason}: {_bounds(tick)}"
     if kind == Kind.STATUS:
@@ -302,6 +345,26 @@ def _tick_text(tick: dict[str, Any], decimals: int) -> str:
     if kind == Kind.DEFINITION:
         return f"tick size {price('tick_size')} expires {units.date(tick['expiration'])}"
     return ""
+
+
+def _depth_text(depth: dict[str, Any], decimals: int) -> str:
+    bids = (
+        f"{one['size']} x {units.price(one['price'], decimals)}" for one in depth["bid"][:LEVELS]
+    )
+    asks = (
+        f"{units.price(one['price'], decimals)} x {one['size']}" for one in depth["ask"][:LEVELS]
+    )
+    return f"{', '.join(reversed([*bids])) or '-'} | {', '.join(asks) or '-'}"
+
+
+def _order_text(order: dict[str, Any], decimals: int) -> str:
+    action = _name(OrderAction, order["action"]).lower()
+    side = _SIDES.get(order["side"], "") if order["side"] else ""  # a fill has none
+    price = units.price(order["price"], decimals)
+    return f"{action:6} {side:4} {order['size']} at {price} #{order['order_id']}"
+
+
+_TEXTS: Final = {BAR: _bar_text, DEPTH: _depth_text, ORDER: _order_text}
 
 
 def _bounds(gap: dict[str, Any]) -> str:

@@ -255,3 +255,15 @@ def test_real_capture_has_the_rows_of_its_oracle(
     told = objects(capsys, str(definitions), "--template", "27")
     assert [m["fields"]["Symbol"] for m in told] == ["ESU6", "ESZ5"]
     assert told[1]["fields"]["MinPriceIncrementAmount"] == "12.5"
+
+
+@pytest.mark.parametrize(
+    "place", ["224.0.31", "é", "224.0.31.64:", "224.0.31.64:99999", "224.0.31.64:0", ":14340"]
+)
+def test_a_destination_that_cannot_be_is_refused(
+    place: str, small: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["decode", small, "--to", place])
+    assert ended.value.code == 2
+    assert "must be an address or ADDRESS:PORT, such as" in capsys.readouterr().err

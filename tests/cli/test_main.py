@@ -94,3 +94,15 @@ def test_nothing_heavy_is_imported_before_a_command_needs_it(run: Run) -> None:
         "'prometheus_client'} & set(sys.modules)))"
     )
     assert ran.out.strip() == "[]"
+
+
+def test_a_full_disk_behind_the_output_is_one_sentence(run: Run, shm_dir: str) -> None:
+    code = (
+        "import sys\n"
+        "sys.stdout = open('/dev/full', 'w')\n"
+        "from mdfeedd.cli import main\n"
+        f"sys.exit(main(['doctor', '--shm-dir', {shm_dir!r}]))"
+    )
+    ran = run(code=code)
+    assert ran.status == 1
+    assert ran.sentence() == "mdfeedd: the output cannot be written: No space left on device"

@@ -48,6 +48,7 @@ def test_a_channel_is_recorded_and_replayed(
         venue.communicate(timeout=60)
     assert ran.status == 0, ran
     assert ran.out.count(" packets\n") == 8
+    assert "nothing came" not in ran.out
     found = re.search(r"^([\d,]+) packets in 1\.\d s", ran.out, re.MULTILINE)
     assert found, ran.out
     packets = int(found[1].replace(",", ""))
@@ -68,6 +69,7 @@ def test_ctrl_c_ends_it_with_a_whole_file(start: Start, tmp_path: Path) -> None:
     told, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "0 packets in" in told
+    assert "nothing came: are the groups, the ports and the interfaces right" in told
     assert out.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
 
 
@@ -79,7 +81,7 @@ def test_ctrl_c_ends_it_with_a_whole_file(start: Start, tmp_path: Path) -> None:
         (("--config-xml", "/none", "--channel", 310), 1, "/none: cannot be read"),
         (("--line", "224.0.31.1"), 1, "GROUP:PORT, such as"),
         (("--line", "224.0.31.999:5"), 1, "is not an IPv4 address"),
-        (("--line", "192.0.2.1:5000"), 1, "no such address"),
+        (("--line", "192.0.2.1:5000"), 1, "no such address, and 192.0.2.1 is no multicast group"),
     ],
 )
 def test_what_cannot_be_recorded(

@@ -105,6 +105,20 @@ def test_what_cannot_be_replayed(
     assert "Traceback" not in ran.err
 
 
+def test_without_names_none_can_be_chosen(testdata: Path, run: Run, shm_dir: str) -> None:
+    ran = run("replay", testdata / V8, "--symbols", "6E*", "--shm-dir", shm_dir)
+    assert ran.status == 0, ran
+    assert "without names --symbols chooses none of them" in ran.out
+    ran = run("replay", testdata / V8, "--shm-dir", shm_dir)
+    assert "--symbols" not in ran.out
+
+
+def test_one_packet_is_one(testdata: Path, run: Run, shm_dir: str) -> None:
+    path = testdata / FOLDER / "v5/Mdp3.Sbe.v1.5_MdIncrementalRefreshBook.pcap"
+    ran = run("replay", path, "--shm-dir", shm_dir)
+    assert re.search(r"310 incremental A  224\.0\.31\.1:14310 +1 packet\n", ran.out), ran.out
+
+
 def test_options_of_captures_with_other_files(testdata: Path, run: Run, shm_dir: str) -> None:
     path = testdata / "dbn/databento__dbn/tests/data/test_data.mbp-1.dbn"
     ran = run("replay", path, "--channel", 310, "--shm-dir", shm_dir)
@@ -113,6 +127,9 @@ def test_options_of_captures_with_other_files(testdata: Path, run: Run, shm_dir:
     ran = run("replay", path, testdata / V8, "--shm-dir", shm_dir)
     assert ran.status == 1
     assert "is a capture and" in ran.sentence()
+    ran = run("replay", testdata / V8, "--dbn-version", 2, "--shm-dir", shm_dir)
+    assert ran.status == 1
+    assert "--dbn-version is for DBN files" in ran.sentence()
 
 
 def test_capture_that_is_cut(testdata: Path, run: Run, shm_dir: str, tmp_path: Path) -> None:

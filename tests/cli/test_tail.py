@@ -16,14 +16,19 @@ from mdfeedd.sim.listings import listings
 from mdfeedd.sim.market import Market
 from mdfeedd.tick import (
     BAR,
+    DEPTH,
     GAP,
+    ORDER,
+    PRICE_UNDEF,
     QUOTE,
+    STATISTIC,
     TICK,
     TIME_UNDEF,
     TRADE,
     Flag,
     GapReason,
     Kind,
+    OrderAction,
     Side,
     to_fixed,
 )
@@ -140,14 +145,46 @@ def test_a_ring_of_bars(shm_dir: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert "vol 42" in as_text
 
 
-def test_a_ring_of_another_layout_is_refused(
-    shm_dir: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_ring_of_another_layout_is_refused_before_it_is_waited_for(
+    records: int, shm_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = np.dtype([("seq", "<u8"), ("x", "V56")])
     with Writer("own", dtype=own, directory=shm_dir) as writer:
-        writer.publish(np.zeros(1, own))
+        writer.publish(np.zeros(records, own))
         assert main(["tail", "own", "--oldest", "--shm-dir", shm_dir]) == 1
-    assert "neither ticks nor bars" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the ring own holds records of a layout of its own, neither ticks nor bars" in told
+    assert "mdfeedd.Reader('own')" in told
+
+
+def test_what_a_statistic_does_not_have_is_null(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.zeros(2, STATISTIC)
+    rows["kind"], rows["ts_event"] = Kind.STATISTIC, WHEN
+    rows["price"], rows["quantity"] = (PRICE_UNDEF, 5), (42, PRICE_UNDEF)
+    rows["ts_ref_s"] = 0, 86_400
+    with Writer("cme", directory=shm_dir) as writer:
+        writer.publish(rows.view(TICK))
+        assert main(["tail", "cme", "--json", "--oldest", "-n", "2", "--shm-dir", shm_dir]) == 0
+    first, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["price"], first["quantity"], first["ts_ref_s"]) == (None, 42, None)
+    assert (last["price"], last["quantity"], last["ts_ref_s"]) == ("0.000000005", None, 86_400)
+
+
+def test_a_book_that_was_in_doubt_from_the_start_has_no_bounds(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.zeros(2, GAP)
+    rows["kind"], rows["ts_event"], rows["reason"] = Kind.RECOVERED, WHEN, GapReason.PACKET_LOSS
+    rows["first_missing"], rows["last_missing"] = (0, 17), (0, 19)
+    with Writer("cme", directory=shm_dir) as writer:
+        writer.publish(rows.view(TICK))
+        assert main(["tail", "cme", "--oldest", "-n", "2", "--shm-dir", shm_dir]) == 0
+    _, first, last = capsys.readouterr().out.splitlines()
+    assert first.endswith("right for the first time since it was joined")
+    assert last.endswith("packet loss: 17 to 19")
 
 
 def test_a_ring_that_does_not_exist_names_those_that_do(
@@ -210,3 +247,54 @@ def test_a_symbol_that_the_ring_does_not_know_is_told_once(
     assert main(["tail", "cme", *options, "--shm-dir", shm_dir]) == 0
     err = capsys.readouterr().err
     assert err == "mdfeedd tail: no instrument NOPE in ring cme yet; waiting\n"
+
+
+def test_a_ring_of_depth_is_shown_by_its_levels(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = np.zeros(1, DEPTH)
+    row["ts_event"], row["bids"], row["asks"], row["venue_seq"] = WHEN, 4, 0, 9
+    row["flags"] = Flag.EVENT_END | Flag.STALE
+    for i in range(4):
+        row["bid_price"][0, i] = PRICE_UNDEF if i == 1 else to_fixed("100") - i * to_fixed("0.25")
+        row["bid_size"][0, i], row["bid_orders"][0, i] = 10 + i, i
+    row["bid_size"][0, 4:] = 99  # beyond `bids`: what was there before
+    with Writer("cme.depth", dtype=DEPTH, directory=shm_dir) as writer:
+        row["instrument_id"] = writer.instruments.add("ESZ6", tick_size=to_fixed("0.25"))
+        writer.publish(row)
+        common = ["tail", "cme.depth", "--oldest", "-n", "1", "--shm-dir", shm_dir]
+        assert main([*common, "--json"]) == 0
+        assert main(common) == 0
+    as_json, _, as_text = capsys.readouterr().out.splitlines()
+    told = json.loads(as_json)
+    assert (told["kind"], told["symbol"], told["venue_seq"]) == ("DEPTH", "ESZ6", 9)
+    assert told["flags"] == ["EVENT_END", "STALE"]
+    assert told["ask"] == []
+    assert told["bid"] == [
+        {"price": "100", "size": 10, "orders": 0},
+        {"price": None, "size": 11, "orders": 1},
+        {"price": "99.5", "size": 12, "orders": 2},
+        {"price": "99.25", "size": 13, "orders": 3},
+    ]
+    assert "DEPTH   ESZ6     12 x 99.50, 11 x -, 10 x 100.00 | - [stale]" in as_text
+
+
+def test_a_ring_of_orders(shm_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = np.zeros(2, ORDER)
+    rows["ts_event"], rows["order_id"], rows["size"] = WHEN, 2**63 + 1, 15
+    rows["price"], rows["action"] = to_fixed("5000.25"), (OrderAction.NEW, 77)
+    rows["side"] = Side.BID, Side.ASK
+    with Writer("cme.orders", dtype=ORDER, directory=shm_dir) as writer:
+        rows["instrument_id"] = writer.instruments.add("ESZ6", tick_size=to_fixed("0.25"))
+        writer.publish(rows)
+        common = ["tail", "cme.orders", "--oldest", "-n", "2", "--shm-dir", shm_dir]
+        assert main([*common, "--json"]) == 0
+        assert main(common) == 0
+    first, second, _, new, odd = capsys.readouterr().out.splitlines()
+    told = json.loads(first)
+    assert (told["kind"], told["action"], told["side"]) == ("ORDER", "NEW", "buy")
+    assert (told["price"], told["size"], told["order_id"]) == ("5000.25", 15, 2**63 + 1)
+    assert json.loads(second)["action"] == "#77"
+    assert new.endswith("ORDER   ESZ6     new    buy  15 at 5000.25 #9223372036854775809")
+    assert "#77" in odd
+    assert " sell 15 at " in odd

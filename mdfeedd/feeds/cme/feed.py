@@ -21,6 +21,7 @@ from mdfeedd.feeds.cme.counting import Counting
 from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
+from mdfeedd.feeds.cme.mute import MuteLines
 from mdfeedd.feeds.cme.options import CmeOptions
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.telling import Teller
@@ -98,7 +99,7 @@ class CmeFeed:
             count = sum(line.channel == channel for line in plan.lines)
             label = plan.labels.get(channel, "")
             named = f" ({label})" if label else ""
-            logger.info("channel %d%s: %d lines", channel, named, count)
+            logger.info("channel %d%s: %d line%s", channel, named, count, "s"[: count > 1])
             having = {(line.feed, line.side) for line in plan.lines if line.channel == channel}
             for missing in _missing(having, orders=self.options.orders):
                 logger.warning("channel %d%s has %s", channel, named, missing)
@@ -138,7 +139,9 @@ class _Session:
         self._counting = Counting(handler, rings.ticks)
         self._drops = 0
         self._silences = 0
+        self._choice_told = False
         self._unheard = dict.fromkeys(self._channels, time.monotonic() + options.silence_s)
+        self._mute = MuteLines(self._channels.values(), options.silence_s, time.monotonic())
         self._silence_ns = round(options.silence_s * _NS)
         self._join_s = 0.0
         self._beat_s = 0.0
@@ -184,9 +187,31 @@ class _Session:
         for event in self._handler.take_events():
             self._silences += event.code is EventCode.SILENT
             self._teller.tell(event, now_s)
+            if event.code is EventCode.DEFINITIONS and event.first:
+                self._tell_choice(event)
+
+    def _tell_choice(self, event: Event) -> None:
+        """Say once if a filter lets nothing through: else all looks well, and nothing ever comes."""
+        if self._choice_told:
+            return
+        self._choice_told = True
+        if self._rings.ticks.instruments_count:
+            return
+        logger.warning(
+            "channel %d: symbols, groups and assets choose none of its %d instruments: nothing comes of them",
+            event.channel,
+            event.first,
+        )
 
     def _listen(self, now_s: float) -> None:
-        """Tell of channels that have never been heard: to the codec they have not begun."""
+        """Tell of lines that are mute, and of channels never heard: to the codec these have not begun."""
+        for number, silent_s in self._mute.look(self._packets, now_s):
+            logger.warning(
+                "line %s has brought nothing for %.0f s, and the other side has: what that one loses is lost;"
+                " check the group, the interface and the network's memberships",
+                self._lines[number],
+                silent_s,
+            )
         for channel, until_s in list(self._unheard.items()):
             if self._handler.state(channel).name != "INIT":
                 del self._unheard[channel]
@@ -196,6 +221,9 @@ class _Session:
                 silent = Event(EventCode.SILENT, channel, line, 0, self._silence_ns, 0, 0)
                 self._silences += 1
                 self._teller.tell(silent, now_s)
+
+    def _packets(self, line: int) -> int:
+        return self._receiver.counts(line).packets
 
     def _name(self, channel: int, security_id: int) -> str:
         """An instrument as people know it."""

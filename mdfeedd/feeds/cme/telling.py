@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.cme.codec import Event
     from mdfeedd.feeds.cme.lines import Line
 
-__all__ = ["EPISODE_S", "SENTENCES", "Teller"]
+__all__ = ["EPISODE_S", "OF_A_RECORDING", "SENTENCES", "Teller"]
 
 EPISODE_S: Final = 10.0
 """Of one kind on one channel, so much is told at most this often."""
@@ -50,11 +50,18 @@ SENTENCES: Final[dict[str, str]] = {
     " begins again: raise recovery_entries, if the snapshot lines are heard at all",
     "ORDER_OVERFLOW": "more than {first} orders; those beyond are left out of the order books",
     "FULL": "no room for {instrument} after {first} instruments: select fewer, or raise"
-    " max_instruments and the feed's instruments_capacity",
+    " max_instruments and the feed's instruments_capacity, or make room where the rings lie"
+    " ('mdfeedd doctor' tells how full it is)",
     "UNKNOWN_TEMPLATE": "messages of template {id} (schema {first}) are newer than this version of"
     " mdfeedd; they are skipped",
 }
 """By the name of the `EventCode`."""
+
+OF_A_RECORDING: Final[dict[str, str]] = {
+    **SENTENCES,
+    "SILENT": "nothing was recorded for {seconds:.0f} s, no heartbeat either: what is shown may be old",
+}
+"""The same, where there is no network to look after."""
 
 _OTHER: Final = "{code} (first {first}, last {last}, {instrument})"
 
@@ -68,7 +75,7 @@ class Teller:
     """Logs events.
 
     `labels` are the channels' names, `lines` the lines by number, `name` gives an instrument's name from its
-    channel and SecurityID.
+    channel and SecurityID; `sentences` are `SENTENCES` or `OF_A_RECORDING`.
     """
 
     def __init__(
@@ -77,11 +84,13 @@ class Teller:
         lines: Mapping[int, Line],
         name: Callable[[int, int], str],
         logger: logging.Logger,
+        sentences: Mapping[str, str] = SENTENCES,
     ) -> None:
         self._labels = labels
         self._lines = lines
         self._name = name
         self._logger = logger
+        self._sentences = sentences
         self._until_s: dict[tuple[str, int], float] = {}
         self._more: dict[tuple[str, int], tuple[int, _Words]] = {}
 
@@ -98,21 +107,25 @@ class Teller:
 
     def settle(self, now_s: float) -> None:
         """Tell the counts of episodes whose time is over. Call it now and then."""
-        for key, (count, words) in list(self._more.items()):
+        for key in list(self._more):
             if now_s >= self._until_s[key]:
-                del self._more[key]
                 self._until_s[key] = now_s + EPISODE_S
-                more = f" (the last of {count} such in {EPISODE_S:g} s)" if count > 1 else ""
-                self._log(key[1], words, more)
+                self._tell_more(key, f" in {EPISODE_S:g} s")
 
     def finish(self) -> None:
         """Tell what is still only counted."""
-        self.settle(float("inf"))
+        for key in list(self._more):
+            self._tell_more(key, "")
+
+    def _tell_more(self, key: tuple[str, int], within: str) -> None:
+        count, words = self._more.pop(key)
+        more = f" (the last of {count} such{within})" if count > 1 else ""
+        self._log(key[1], words, more)
 
     def _words(self, event: Event) -> _Words:
         code = event.code.name
         line = self._lines.get(event.line)
-        sentence = SENTENCES.get(code, _OTHER).format(
+        sentence = self._sentences.get(code, _OTHER).format(
             code=code,
             first=event.first,
             last=event.last,

@@ -70,7 +70,7 @@ def find_interface(spec: LineSpec) -> Interface:
     if not spec.is_multicast and not spec.interface:
         loopback = spec.address.startswith("127.")
         name = "lo" if loopback else interface_of(address_number(spec.address))
-        missing = "this host has no such address"
+        missing = f"this host has no such address, and {spec.address} is no multicast group"
     elif not spec.interface:
         name, missing = _routed(spec), "no interface routes to that group: name one"
     elif spec.interface.replace(".", "").isdigit() and spec.interface.count(".") == 3:

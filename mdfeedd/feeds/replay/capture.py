@@ -25,7 +25,7 @@ from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer, ra
 from mdfeedd.feeds.cme.options import patterns_of
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.secdef import Secdef, SecdefError
-from mdfeedd.feeds.cme.telling import Teller
+from mdfeedd.feeds.cme.telling import OF_A_RECORDING, Teller
 from mdfeedd.feeds.replay.gate import Gate
 from mdfeedd.feeds.replay.pace import Pace
 from mdfeedd.feeds.replay.source import ReplayError
@@ -64,6 +64,8 @@ def scan(paths: Sequence[str]) -> list[Seen]:
     """
     payloads: dict[tuple[str, int], list[bytes]] = {}
     for path in paths:
+        if Path(path).is_dir():
+            raise ReplayError(f"{path} is a directory: name the files in it")
         if Path(path).exists() and not Path(path).is_file():
             sentence = f"{path} is no file, and can be read but once: say the lines"
             raise ReplayError(f"{sentence} (lines, or config_xml and channels)")
@@ -187,7 +189,7 @@ class _Session:
         )
         self._channels = tuple(dict.fromkeys(line.channel for line in lines))
         self._lines = add_lines(self._handler, lines)
-        self._teller = Teller({}, self._lines, self._name, logger)
+        self._teller = Teller({}, self._lines, self._name, logger, OF_A_RECORDING)
         self._gates: list[Gate] = []
 
     @property
@@ -291,7 +293,10 @@ class _Session:
         others = [one for one in self._reader.destinations if one.line is None]
         if others:
             told = _told(f"{one.address}:{one.port} ({one.packets} packets)" for one in others)
-            logger.info("not replayed: %s", told)
+            if counts["packets"]:
+                logger.info("not replayed: %s", told)
+            else:
+                logger.warning("no packet of any of the lines; there are those to %s", told)
 
 
 def _told(parts: Iterable[str]) -> str:

@@ -124,7 +124,11 @@ class Recording:
                 f"{self.path} holds records without metadata: say their DBN version (option 'version')"
             )
         if version is None:
-            raise ReplayError(f"{self.path} is not DBN: it begins with {first[:4]!r}")
+            if is_capture(self.path):
+                raise ReplayError(f"{self.path} is not DBN, but a capture")
+            raise ReplayError(
+                f"{self.path} is not DBN: it begins with {first[:4]!r}, as no capture does either"
+            )
         return version
 
     def _plain(self) -> Iterator[bytes | memoryview]:

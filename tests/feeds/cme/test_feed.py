@@ -373,6 +373,40 @@ def test_lines_that_fall_silent_are_told(network, start, ticks, said):
     feed.end()
 
 
+def test_line_that_is_mute_while_the_other_is_not_is_told_once(network, start, ticks, said):
+    venue = Venue(7, instruments=1)
+    feed = start(silence_s=1.0)
+    seen = ticks()
+    network.send(opened(venue))
+    settle(network, venue, seen)
+
+    def mute() -> list[str]:
+        network.send(venue.settle(1), sides=(0,))
+        return [one for one in said() if "has brought nothing for" in one]
+
+    (told,) = until(mute, "line B is told")
+    assert told.startswith(f"line {network.lines[1]} has brought nothing for 1 s")
+    network.send(venue.settle(1))
+    feed.end()
+    assert mute() == [told]
+    assert not any("all lines are silent" in one for one in said())
+
+
+def test_filter_that_chooses_nothing_is_told(network, start, said):
+    venue = Venue(7, instruments=2)
+    feed = start(symbols=("NONE OF THEM",))
+    network.send(opened(venue))
+
+    def told() -> list[str]:
+        network.send(venue.settle(1))
+        return [one for one in said() if "choose none of its" in one]
+
+    assert until(told, "the filter") == [
+        "channel 310: symbols, groups and assets choose none of its 2 instruments: nothing comes of them"
+    ]
+    feed.end()
+
+
 def test_lines_that_were_never_heard_are_told_once(start, said):
     feed = start(silence_s=1.0)
     until(lambda: any("all lines are silent for 1 s" in one for one in said()), "the silence")

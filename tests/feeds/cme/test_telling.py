@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mdfeedd.feeds.cme.lines import Line
-from mdfeedd.feeds.cme.telling import EPISODE_S, ROUTINE, SENTENCES, Teller
+from mdfeedd.feeds.cme.telling import EPISODE_S, OF_A_RECORDING, ROUTINE, SENTENCES, Teller
 
 LINES = {4: Line(310, "snapshot", "224.0.31.22", 14310, "A")}
 
@@ -84,6 +84,24 @@ def test_channels_and_kinds_have_episodes_of_their_own(teller, said):
     assert len(said()) == 4
     teller.finish()
     assert len(said()) == 6
+
+
+def test_what_is_left_at_the_end_does_not_claim_a_time(teller, said):
+    for n in range(4):
+        teller.tell(event(first=n), 0.0)
+    teller.finish()
+    assert said()[1].endswith("(the last of 3 such)")
+    teller.finish()
+    assert len(said()) == 2
+
+
+def test_a_recording_has_no_network_to_look_after(said):
+    teller = Teller({}, LINES, str, logging.getLogger("test.telling"), OF_A_RECORDING)
+    teller.tell(event("SILENT", first=36_000_000_000, security_id=0), 0.0)
+    assert said() == [
+        "channel 310: nothing was recorded for 36 s, no heartbeat either: what is shown may be old"
+    ]
+    assert set(OF_A_RECORDING) == set(SENTENCES)
 
 
 def test_new_code_is_told_nevertheless(teller, said):

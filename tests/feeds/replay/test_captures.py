@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import threading
 from pathlib import Path
@@ -366,3 +367,34 @@ def test_files_that_cannot_be_replayed_leave_no_ring(replay, shm_dir, tmp_path):
         replay(tmp_path / "y.pcap", vendor="cme")
     with pytest.raises(RingMissing):
         Reader("rec", directory=shm_dir)
+
+
+def test_what_is_neither_says_so(replay, v6, tmp_path):
+    (tmp_path / "x.pcap").write_bytes(b"neither")
+    with pytest.raises(
+        ReplayError, match="is not DBN: it begins with .* as no capture does either"
+    ):
+        replay(tmp_path / "x.pcap")
+    with pytest.raises(ReplayError, match="is not DBN, but a capture$"):
+        replay(v6, vendor="databento")
+    with pytest.raises(ReplayError, match="is a directory: name the files in it"):
+        replay(tmp_path, vendor="cme")
+
+
+def test_silence_of_a_recording_is_no_matter_of_the_network(v8, replay, caplog, testdata):
+    caplog.set_level(logging.INFO, "mdfeedd")
+    name = "cme/captures/Mdp3.Sbe.v1.8_MdIncrementalRefreshSessionStatistics.pcap"
+    replay(testdata / name)
+    told = [record.getMessage() for record in caplog.records]
+    assert any("nothing was recorded for" in one for one in told)
+    assert not any("memberships" in one for one in told)
+    assert not any(one.endswith("s)") and "such in" in one for one in told), "it took no 10 s"
+
+
+def test_lines_without_a_packet_are_told(v8, replay, caplog):
+    lines = (line_of("320:I:A=224.0.31.99:14320"),)
+    replay(v8, vendor="cme", lines=lines)
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    sentence = "no packet of any of the lines; there are those to"
+    assert [one for one in told if one.startswith(sentence)] == told
+    assert "224.0.31.11:14320 (56 packets)" in told[0]
