@@ -19,6 +19,7 @@ from mdfeedd.cli.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mdfeedd.cli.demo_gateway import Server, Sessions
     from mdfeedd.cli.demo_venue import Account, Channel
     from mdfeedd.cli.probe import Probes
     from mdfeedd.cli.stored import Stored
@@ -38,7 +39,9 @@ _EPILOG: Final = """\
 Three feeds in three processes follow 20 made-up instruments (futures, equities, currencies) in real time, through
 the same supervisor, rings and consumers that real feeds use. The futures come as packets of CME MDP 3.0 on a
 line A and a line B (UDP on 127.0.0.1) from a venue in a process of its own, whose network loses packets on
-purpose: what one line loses the other has, what both lose is told as a gap and recovered from snapshots.
+purpose: what one line loses the other has, what both lose is told as a gap and recovered from snapshots. The
+equities come from a Databento gateway that does not exist (TCP on 127.0.0.1), which cuts the connection once: the
+gap is told, and what was missed is asked for again.
 
 One consumer makes bars, one stores everything as Parquet. The numbers on the screen are those of shared memory
 (what the network lost is the venue's own report); the latency is from the feed's stamp, before it publishes, to
@@ -181,18 +184,38 @@ def _remove_rings(shm_dir: str) -> None:
 # ------------------------------------------------------------------------------------------- the run
 
 
+@dataclass(frozen=True, slots=True)
+class _Vendors:
+    """What plays the vendors in processes of its own; None where the network does not allow it."""
+
+    channel: Channel | None
+    server: Server | None
+
+
 def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tuple[Any, _Result]:
     """Run it; what came of it, taken before the rings are removed."""
     from mdfeedd.cli import supervised
+    from mdfeedd.cli.demo_gateway import serving
     from mdfeedd.cli.demo_plan import BARS_RING, TICK_RINGS, plan
     from mdfeedd.cli.demo_venue import playing
     from mdfeedd.cli.probe import Probes
     from mdfeedd.daemon import log
     from mdfeedd.daemon.supervisor import Supervisor
 
-    with playing(arguments.rate, arguments.seconds) as channel:
-        lines = None if channel is None else channel.lines
-        planned = plan(arguments.rate, arguments.bars, shm_dir, out, viewers=1, lines=lines)
+    with contextlib.ExitStack() as stack:
+        rate, seconds = arguments.rate, arguments.seconds
+        channel = stack.enter_context(playing(rate, seconds))
+        server = stack.enter_context(serving(rate, seconds, wired=channel is not None))
+        vendors = _Vendors(channel, server)
+        planned = plan(
+            rate,
+            arguments.bars,
+            shm_dir,
+            out,
+            viewers=1,
+            lines=None if channel is None else channel.lines,
+            gateway="" if server is None else server.address,
+        )
         log.setup(planned.log, "demo")
         supervised.quiet()
         supervisor = Supervisor(planned)
@@ -200,12 +223,12 @@ def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tup
         try:
             stopped = supervised.supervise(
                 supervisor,
-                _view(arguments, out, shm_dir, probes, channel),
+                _view(arguments, out, shm_dir, probes, vendors),
                 None if channel is None else channel.end,
             )
         finally:
             probes.stop()
-        return stopped, _Result.take(supervisor, probes, out, shm_dir, channel)
+        return stopped, _Result.take(supervisor, probes, out, shm_dir, vendors)
 
 
 def _view(
@@ -213,7 +236,7 @@ def _view(
     out: Path | None,
     shm_dir: str,
     probes: Probes,
-    channel: Channel | None,
+    vendors: _Vendors,
 ) -> View:
     """What is shown beside the running supervisor, until the time is over. It lets the venue begin."""
     import asyncio
@@ -221,7 +244,8 @@ def _view(
     from mdfeedd.cli.demo_plan import readers
     from mdfeedd.cli.demo_view import Watch, show_lines, show_table
 
-    watch = Watch(probes, shm_dir, arguments.seconds, channel)
+    channel = vendors.channel
+    watch = Watch(probes, shm_dir, arguments.seconds, channel, vendors.server)
     console = _console()
 
     async def view(running: Supervisor) -> None:
@@ -261,6 +285,7 @@ class _Result:
     troubles: list[str]
     probes: Probes
     account: Account | None
+    sessions: Sessions | None
 
     @classmethod
     def take(
@@ -269,10 +294,11 @@ class _Result:
         probes: Probes,
         out: Path | None,
         shm_dir: str,
-        channel: Channel | None,
+        vendors: _Vendors,
     ) -> _Result:
         from mdfeedd.cli import stored
-        from mdfeedd.cli.demo_plan import READ_RINGS, WIRED
+        from mdfeedd.cli.demo_gateway import Sessions
+        from mdfeedd.cli.demo_plan import READ_RINGS, SESSION, WIRED
         from mdfeedd.cli.demo_venue import Account
         from mdfeedd.ring import RingError
         from mdfeedd.ring.inspect import inspect
@@ -292,11 +318,15 @@ class _Result:
             f"{c.label}: {_how_it_ended(c)}" for c in supervisor.children if _ended_badly(c)
         ]
         troubles += [str(p.error) for p in (*probes.ticks, probes.bars) if p.error is not None]
-        account = None
+        account, channel, server = None, vendors.channel, vendors.server
         if channel is not None:
             account = Account.take(channel, rings.get(WIRED), probes)
             troubles += [channel.trouble] if channel.trouble else []
-        return cls(rings, found, error, troubles, probes, account)
+        sessions = None
+        if server is not None:
+            sessions = Sessions.take(rings.get(SESSION), probes)
+            troubles += [server.trouble] if server.check() else []
+        return cls(rings, found, error, troubles, probes, account, sessions)
 
     def counted(self, name: str) -> int:
         """A counter, over all feeds."""
@@ -326,7 +356,7 @@ class _Result:
         complete = self._complete(quotes, trades, bars)
         print(
             f"{self.probes.span_s():.1f} s, {len(VENUES)} feeds in {len(VENUES)} processes, {instruments} "
-            f"instruments; no account, no network{'' if self.account is None else _OVER_UDP}\n"
+            f"instruments; no account, no network{self._over()}\n"
         )
         kinds = f"{units.count(quotes)} quotes, {units.count(trades)} trades"
         whom = f"and {units.count(unseen)} by this terminal" if unseen else "by any reader"
@@ -336,6 +366,7 @@ class _Result:
             ("bars", units.count(bars), f"of 1 s and {arguments.bars} s"),
             ("lost", units.count(lost), whom),
             *([] if self.account is None else self.account.rows()),
+            *([] if self.sessions is None else self.sessions.rows()),
             *self._latencies(),
         ]:
             print(f"  {name:14}{value:>12}   {remark}")
@@ -345,6 +376,11 @@ class _Result:
             print("\n" + "\n".join(_looking(arguments, self.stored)))
         sound = not lost and not self.troubles and quotes + trades > 0
         return 0 if sound and complete in {_NOTHING, _ALL} else 1
+
+    def _over(self) -> str:
+        parts = [] if self.account is None else ["the futures as packets"]
+        parts += [] if self.sessions is None else ["the equities by a session"]
+        return f"; {', '.join(parts)} on 127.0.0.1" if parts else ""
 
     def _latencies(self) -> list[tuple[str, str, str]]:
         """Rows: of the feeds that stamp what they publish, and of the one that has the kernel's stamps."""
@@ -386,7 +422,6 @@ class _Result:
         return f"NOT ALL: missing in the files are {told}"
 
 
-_OVER_UDP: Final = "; the futures as packets on 127.0.0.1"
 _ALL: Final = "all of them, and all bars: the rows of the files were counted"
 _NOTHING: Final = "nothing is stored without pyarrow"
 

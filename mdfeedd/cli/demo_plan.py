@@ -1,6 +1,6 @@
-"""The demo as a plan: a feed of CME packets, two synthetic ones, a bars consumer, and one that stores it all.
+"""The demo as a plan: CME packets, a Databento session, a synthetic feed, a bars consumer, and one that stores it all.
 
-Where UDP does not work, all three feeds are synthetic.
+Where UDP or TCP does not work on this machine, the feed that needs it is synthetic, too.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ HOST: Final = "127.0.0.1"
 WIRE_SHARE: Final = 0.15  # of the ticks: those that come as packets ...
 MOST_WIRE_RATE: Final = 1_500.0  # ... a third of what the venue, in Python, makes on one core
 TICKS_PER_EVENT: Final = 0.9  # of the simulated venue
+SESSION_SHARE: Final = 0.2  # of the ticks: those of the session with the simulated gateway ...
+MOST_SESSION_RATE: Final = 6_000.0  # ... a fraction of what that, in Python, makes on one core
+RECORDS_PER_EVENT: Final = 0.9  # of its market
+DATASET: Final = "XNAS.ITCH"
+KEY_VARIABLE: Final = "MDFEEDD_DEMO_KEY"
+REPLAY_REACH_S: Final = 2.0
 RECEIVE_BUFFER: Final = 4 << 20  # of each line, bytes
 MAX_WAIT_MS: Final = 500.0  # for the other line: the venue may be out of breath
 MOST_ENTRIES: Final = 65_536  # of updates that wait for a snapshot, and of orders
@@ -53,20 +59,23 @@ class Venue:
 
 VENUES: Final = (Venue("futures", 8, 0.5), Venue("equities", 8, 0.35), Venue("fx", 4, 0.15))
 WIRED: Final = VENUES[0].feed  # the feed that reads packets, where that is possible
+SESSION: Final = VENUES[1].feed  # the feed that is a session with a gateway, where that is possible
 ORDERS_RING: Final = WIRED + ORDERS_SUFFIX
 TICK_RINGS: Final = tuple(venue.feed for venue in VENUES)
 READ_RINGS: Final = (*TICK_RINGS, BARS_RING)
 RINGS: Final = (*READ_RINGS, ORDERS_RING)
 
 
-def rates(rate: float, *, wired: bool) -> dict[str, float]:
-    """Ticks per second of each feed, `rate` in all."""
-    if not wired:
-        return {venue.feed: rate * venue.share for venue in VENUES}
-    first = min(rate * WIRE_SHARE, MOST_WIRE_RATE)
-    others = sum(venue.share for venue in VENUES[1:])
-    shares = {venue.feed: (rate - first) * venue.share / others for venue in VENUES[1:]}
-    return {WIRED: first} | shares
+def rates(rate: float, *, wired: bool, session: bool) -> dict[str, float]:
+    """Ticks per second of each feed, `rate` in all. What is made by the simulators in Python is limited."""
+    made: dict[str, float] = {}
+    if wired:
+        made[WIRED] = min(rate * WIRE_SHARE, MOST_WIRE_RATE)
+    if session:
+        made[SESSION] = min(rate * SESSION_SHARE, MOST_SESSION_RATE)
+    others = [venue for venue in VENUES if venue.feed not in made]
+    left, shares = rate - sum(made.values()), sum(venue.share for venue in others)
+    return made | {venue.feed: left * venue.share / shares for venue in others}
 
 
 def capacity(rate: float) -> int:
@@ -77,9 +86,11 @@ def capacity(rate: float) -> int:
 
 def needed_bytes(rate: float) -> int:
     """Shared memory that the rings of the demo take, at most."""
+    both = (True, False)
     ticks = max(
-        sum(64 * capacity(each) for each in rates(rate, wired=wired).values())
-        for wired in (True, False)
+        sum(64 * capacity(each) for each in rates(rate, wired=wired, session=session).values())
+        for wired in both
+        for session in both
     )
     orders = 64 * capacity(MOST_WIRE_RATE)
     return ticks + orders + 128 * BARS_CAPACITY + len(RINGS) * _OVERHEAD
@@ -98,13 +109,15 @@ def plan(
     *,
     viewers: int,
     lines: Sequence[Line] | None = None,
+    gateway: str = "",
 ) -> Plan:
     """The plan: `rate` ticks/s in all, `viewers` readers besides its own, no store without `out`.
 
-    lines: where the packets of the first feed come; without, it is synthetic like the others.
+    lines: where the packets of the first feed come; without, it is synthetic. gateway: host:port that the second
+    one connects to; likewise.
     """
     attached = readers(out, viewers)
-    each = rates(rate, wired=lines is not None)
+    each = rates(rate, wired=lines is not None, session=bool(gateway))
     feeds = [
         {
             "name": venue.feed,
@@ -114,6 +127,8 @@ def plan(
         | (
             {"vendor": "cme", "options": _cme(lines)}
             if lines is not None and venue.feed == WIRED
+            else {"vendor": "databento", "options": _databento(gateway)}
+            if gateway and venue.feed == SESSION
             else {"vendor": "synthetic", "options": _synthetic(venue, each[venue.feed], attached)}
         )
         for venue in VENUES
@@ -138,7 +153,9 @@ def plan(
         {
             "shm_dir": shm_dir,
             "metrics": None,
-            "log": {"level": "warning" if lines is None else "error"},  # gaps are told by the view
+            "log": {
+                "level": "error" if lines is not None or gateway else "warning"
+            },  # gaps are told by the view
             "feeds": feeds,
             "consumers": [bars] if out is None else [bars, store],
         },
@@ -152,6 +169,17 @@ def _synthetic(venue: Venue, rate: float, attached: int) -> dict[str, Any]:
         "instruments": venue.instruments,
         "rate": rate,
         "wait_consumers": attached,
+    }
+
+
+def _databento(gateway: str) -> dict[str, Any]:
+    return {
+        "dataset": DATASET,
+        "gateway": gateway,
+        "key_env": KEY_VARIABLE,
+        "subscriptions": [{"schema": "mbp-1", "symbols": ["ALL_SYMBOLS"], "recovery": "replay"}],
+        "replay_reach_s": REPLAY_REACH_S,
+        "receive_buffer_bytes": RECEIVE_BUFFER,
     }
 
 

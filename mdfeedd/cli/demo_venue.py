@@ -112,7 +112,7 @@ def playing(rate: float, seconds: float) -> Iterator[Channel | None]:
 
 
 def _options(rate: float, seconds: float, first_port: int) -> PublisherOptions:
-    wire_rate = rates(rate, wired=True)[WIRED]
+    wire_rate = rates(rate, wired=True, session=True)[WIRED]
     holes = max(min(HOLES, seconds), seconds / HOLE_EVERY_S)
     return PublisherOptions(
         channel=CHANNEL,

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli import units
-from mdfeedd.cli.demo_plan import BARS_RING, READ_RINGS, TICK_RINGS, WIRED
+from mdfeedd.cli.demo_gateway import Sessions
+from mdfeedd.cli.demo_plan import BARS_RING, READ_RINGS, SESSION, TICK_RINGS, WIRED
 from mdfeedd.cli.demo_venue import Account
 from mdfeedd.cli.probe import CONSUMER, LastBar, Latencies, Probes
 from mdfeedd.ring import RingError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+    from mdfeedd.cli.demo_gateway import Server
     from mdfeedd.cli.demo_venue import Channel
     from mdfeedd.cli.probe import Last
     from mdfeedd.daemon.supervisor import Supervisor
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 FRAME_S: Final = 0.25
 LINE_S: Final = 1.0
 RATE_OVER_S: Final = 2.0  # rates and latencies are those of so many last seconds
+BEGIN_S: Final = 5.0  # from the first feed that trades to the last
 WIDE: Final = 118  # columns for two panes side by side
 _FIXED_LINES: Final = 15  # of the narrow table, without its prices
 
@@ -67,6 +70,7 @@ class Frame:
     probes: Probes
     troubles: list[str] = field(default_factory=list)
     account: Account | None = None
+    sessions: Sessions | None = None
 
     def rate(self, rings: tuple[str, ...] = TICK_RINGS) -> float:
         """Ticks a second over the last seconds; NaN in the first moment."""
@@ -95,19 +99,26 @@ class Watch:
     """Looks at the rings, and remembers enough to say what the last seconds were like."""
 
     def __init__(
-        self, probes: Probes, shm_dir: str, seconds: float, channel: Channel | None = None
+        self,
+        probes: Probes,
+        shm_dir: str,
+        seconds: float,
+        channel: Channel | None = None,
+        server: Server | None = None,
     ) -> None:
         self.probes = probes
         self.shm_dir = shm_dir
         self.seconds = seconds
         self.channel = channel
+        self.server = server
         self.since: float | None = None  # when trading began
+        self._first_at: float | None = None  # ... on the first feed
         self._past: list[Snapshot] = []
 
     def look(self, supervisor: Supervisor) -> Frame:
         """A frame of now."""
         now = self._snapshot()
-        if self.since is None and any(now.published(ring) for ring in TICK_RINGS):
+        if self.since is None and self._trading(now):
             self.since = now.at
             self._past.clear()  # rates count from here
         self._past.append(now)
@@ -123,6 +134,10 @@ class Watch:
         if self.channel is not None:
             account = Account.take(self.channel, now.rings.get(WIRED), self.probes)
             troubles = [self.channel.check(), *troubles] if self.channel.check() else troubles
+        sessions = None
+        if self.server is not None:
+            sessions = Sessions.take(now.rings.get(SESSION), self.probes)
+            troubles = [self.server.check(), *troubles] if self.server.check() else troubles
         return Frame(
             elapsed_s,
             self.seconds,
@@ -132,7 +147,15 @@ class Watch:
             self.probes,
             troubles,
             account,
+            sessions,
         )
+
+    def _trading(self, now: Snapshot) -> bool:
+        """All feeds have begun, or one has and the others take their time."""
+        begun = [bool(now.published(ring)) for ring in TICK_RINGS]
+        if any(begun) and self._first_at is None:
+            self._first_at = now.at
+        return all(begun) or (self._first_at is not None and now.at - self._first_at >= BEGIN_S)
 
     def _snapshot(self) -> Snapshot:
         rings = {}
@@ -185,6 +208,8 @@ def line(frame: Frame) -> str:
     ]
     if frame.account is not None:
         words.append(f"gaps {frame.account.gaps}, {frame.account.recovered} recovered")
+    if frame.sessions is not None and frame.sessions.disconnects:
+        words.append(f"replayed {units.count(frame.sessions.replayed)}")
     first = next(iter(_lasts(frame)), None)
     if first is not None and first.quote is not None:
         bid, ask = _touch(first)
@@ -225,7 +250,11 @@ def _draw(frame: Frame, width: int, height: int) -> RenderableType:
     parts += [Text(trouble, "bold red") for trouble in frame.troubles[:2]]
     feeds, readers = _feeds(frame), _readers(frame)
     if frame.account is not None:
-        parts += [Text(frame.account.sentence(), "dim", no_wrap=not wide), ""]
+        parts += [Text(frame.account.sentence(), "dim", no_wrap=not wide)]
+    if frame.sessions is not None:
+        parts += [Text(frame.sessions.sentence(), "dim", no_wrap=not wide)]
+    if frame.account is not None or frame.sessions is not None:
+        parts += [""]
     if wide:
         left = Group(feeds, "", readers, "", _bars(frame, max(3, height - 20 - len(parts))))
         grid = Table.grid(padding=(0, 4))

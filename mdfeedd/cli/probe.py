@@ -128,10 +128,8 @@ class TickProbe(_RingProbe):
         super().__init__(ring, directory, stop)
         self.latencies = Latencies()
         self.last: dict[int, Last] = {}
-        self.gaps = (
-            0  # told of the whole feed for lost packets, and those of which it has recovered
-        )
-        self.recovered = 0
+        self.gaps = 0  # told of the whole feed for what was lost on the way to it ...
+        self.recovered = 0  # ... and those of which it has recovered
         self.first_ns = 0  # ts_recv of the first and the last tick
         self.last_ns = 0
 
@@ -164,9 +162,10 @@ class TickProbe(_RingProbe):
 
 
 def _losses(records: npt.NDArray[np.void], kind: Kind) -> int:
-    """How many say this of packets that the feed, not one of its instruments, has lost."""
+    """How many say this of what was lost on the way to the feed, not of one of its instruments."""
     rows = records[records["kind"] == kind].view(GAP)
-    return int(np.sum((rows["reason"] == GapReason.PACKET_LOSS) & (rows["instrument_id"] == 0)))
+    lost = np.isin(rows["reason"], (GapReason.PACKET_LOSS, GapReason.DISCONNECT))
+    return int(np.sum(lost & (rows["instrument_id"] == 0)))
 
 
 @dataclass(slots=True)

@@ -18,8 +18,10 @@ import pytest
 
 from mdfeedd.cli import demo_venue, probe
 from mdfeedd.cli.demo_plan import (
+    MOST_SESSION_RATE,
     MOST_WIRE_RATE,
     RINGS,
+    SESSION,
     TICK_RINGS,
     VENUES,
     WIRED,
@@ -104,9 +106,11 @@ def test_everything_published_is_in_the_files(run: Run, shm_dir: str, tmp_path: 
     assert all(re.fullmatch(r"[A-Z]{2}[HMUZ]\d", str(symbol)) for symbol in futures), (
         "named at once"
     )
-    table = pq.read_table(out / "quotes", filters=[("feed", "!=", WIRED)])
-    spread = np.array(table["ask_price"].to_pylist()) - np.array(table["bid_price"].to_pylist())
-    assert (spread > 0).all()
+    table = pq.read_table(out / "quotes", filters=[("feed", "!=", WIRED)]).to_pydict()
+    sides = zip(table["bid_price"], table["ask_price"], strict=True)
+    whole = [(bid, ask) for bid, ask in sides if bid is not None and ask is not None]
+    assert all(bid < ask for bid, ask in whole)
+    assert len(whole) > quotes // 4
 
 
 def test_lost_packets_are_covered_or_told_and_recovered(
@@ -124,6 +128,35 @@ def test_lost_packets_are_covered_or_told_and_recovered(
     assert re.search(rf"lost 0 .* gaps {gaps}, \d+ recovered  ", ran.out)
     assert said(ran.out, "lost") == 0, "by readers"
     assert re.search(r"^  packet latency +p50 .*from kernel to read", ran.out, re.MULTILINE)
+
+
+def test_a_cut_connection_is_told_and_replayed(run: Run, shm_dir: str, tmp_path: Path) -> None:
+    ran = run("demo", "--seconds", 4, "--rate", 10_000, "--out", tmp_path, "--shm-dir", shm_dir)
+    assert ran.status == 0, ran
+    assert ran.err == ""
+    assert said(ran.out, "replayed") > 0
+    assert "records that a cut connection had cost: 1 gap told, 1 recovered" in ran.out
+    assert "the equities by a session on 127.0.0.1" in ran.out
+    table = pq.read_table(tmp_path / "quotes" / f"feed={SESSION}")
+    assert "AAPL" in set(table["symbol"].to_pylist())
+
+
+NO_TCP = """
+import sys
+import mdfeedd.cli.demo_gateway as gateway
+def refused(options):
+    raise PermissionError(1, "Operation not permitted")
+gateway.GatewayProcess = refused
+from mdfeedd.cli import main; sys.exit(main())
+"""
+
+
+def test_without_tcp_the_equities_are_synthetic(run: Run, shm_dir: str, tmp_path: Path) -> None:
+    ran = run("demo", "--seconds", 1, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_TCP)
+    assert ran.status == 0, ran
+    assert "no TCP on 127.0.0.1 (Operation not permitted)" in ran.sentence()
+    assert "session" not in ran.out
+    assert said(ran.out, "ticks in") == said(ran.out, "ticks stored") > 0
 
 
 NO_UDP = """
@@ -230,7 +263,7 @@ def test_without_rich_there_are_lines(start: Start, shm_dir: str, tmp_path: Path
     lines = [line for line in out.splitlines() if "ticks/s" in line]
     assert len(lines) >= 1
     assert re.search(r"p50 [\d.]+ .s  p99 .+  lag \d+  lost 0  bars \d+  gaps \d+, ", out)
-    assert re.search(r"recovered  [A-Z]{2}[HMUZ]\d [\d.-]+/[\d.-]+$", out, re.MULTILINE)
+    assert re.search(r"  [A-Z0-9/]{2,7} [\d.-]+/[\d.-]+$", out, re.MULTILINE)
 
 
 def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str) -> None:
@@ -364,13 +397,14 @@ def test_no_such_shared_memory(run: Run, tmp_path: Path) -> None:
     assert "cannot use" in ran.sentence()
 
 
+@pytest.mark.parametrize("gateway", ["", "127.0.0.1:13000"])
 @pytest.mark.parametrize("lines", [None, unicast_lines()])
 def test_the_plan_holds_seconds_of_ticks_at_any_rate(
-    tmp_path: Path, lines: list[Line] | None
+    tmp_path: Path, lines: list[Line] | None, gateway: str
 ) -> None:
     for rate in (1, 20_000, 1_000_000):
-        made = plan(rate, 5, "/x", tmp_path, viewers=1, lines=lines)
-        each = rates(rate, wired=lines is not None)
+        made = plan(rate, 5, "/x", tmp_path, viewers=1, lines=lines, gateway=gateway)
+        each = rates(rate, wired=lines is not None, session=bool(gateway))
         assert sum(each.values()) == pytest.approx(rate)
         for feed in made.feeds:
             assert feed.capacity == capacity(each[feed.name])
@@ -382,9 +416,11 @@ def test_the_plan_holds_seconds_of_ticks_at_any_rate(
         assert needed_bytes(rate) > slots
 
 
-def test_the_venue_is_not_asked_for_more_than_python_can() -> None:
+def test_the_simulators_are_not_asked_for_more_than_python_can() -> None:
     for rate in (1, 1_000, 20_000, 5_000_000):
-        assert 0 < rates(rate, wired=True)[WIRED] <= MOST_WIRE_RATE
+        each = rates(rate, wired=True, session=True)
+        assert 0 < each[WIRED] <= MOST_WIRE_RATE
+        assert 0 < each[SESSION] <= MOST_SESSION_RATE
     assert [venue.feed for venue in VENUES] == list(TICK_RINGS)
 
 
