@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli.check import load
+from mdfeedd.cli.sighup import Sighup
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ _EPILOG: Final = """\
 Starts one process per feed and consumer of the file, restarts what dies, serves /metrics, and logs to
 standard error. SIGTERM or Ctrl-C stops it: feeds first, then the consumers when they have read everything
 and their sinks have it. A second Ctrl-C does not wait.
+
+SIGHUP has it read the file again. A file with mistakes changes nothing: they are logged, and the old
+configuration goes on. Else only what differs is started, stopped or restarted; a feed that can take new
+options while it runs is told of them. shm_dir stays as it was until the daemon is restarted.
 
 exit status:
   0 stopped as asked   1 a child was given up, or it could not start   77 credentials   78 configuration
@@ -40,15 +45,16 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until stopped, or until everything has ended for good."""
-    plan = load(arguments.config)
+    with Sighup(arguments.config) as sighup:
+        plan = load(arguments.config)
 
-    from mdfeedd.cli.supervised import Stopped, supervise
-    from mdfeedd.daemon import log
-    from mdfeedd.daemon.supervisor import Supervisor
+        from mdfeedd.cli.supervised import Stopped, supervise
+        from mdfeedd.daemon import log
+        from mdfeedd.daemon.supervisor import Supervisor
 
-    log.setup(plan.log, "supervisor")
-    supervisor = Supervisor(plan)
-    stopped = supervise(supervisor)
+        log.setup(plan.log, "supervisor")
+        supervisor = Supervisor(plan)
+        stopped = supervise(supervisor, sighup=sighup)
     if stopped is Stopped.BY_INTERRUPT:
         raise KeyboardInterrupt
     return 0 if stopped is Stopped.BY_SIGNAL else _status(supervisor)

@@ -14,6 +14,8 @@ from mdfeedd.daemon.supervisor import StartError, Supervisor
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from mdfeedd.cli.sighup import Sighup
+
     View = Callable[[Supervisor], Awaitable[None]]
     Before = Callable[[], Awaitable[None]]
 
@@ -30,15 +32,19 @@ class Stopped(enum.Enum):
 
 
 def supervise(
-    supervisor: Supervisor, view: View | None = None, before_stop: Before | None = None
+    supervisor: Supervisor,
+    view: View | None = None,
+    before_stop: Before | None = None,
+    sighup: Sighup | None = None,
 ) -> Stopped:
     """Start, wait until all has ended, the view returns or a signal comes, and stop in order.
 
     `before_stop` is for what feeds the feeds: it ends that, so that they still get what was under way.
+    Without `sighup` that signal ends the process, as ever.
     A second Ctrl-C kills the children and raises `KeyboardInterrupt`. Raises `Trouble` if it cannot start.
     """
     try:
-        return asyncio.run(_supervise(supervisor, view, before_stop))
+        return asyncio.run(_supervise(supervisor, view, before_stop, sighup))
     except StartError as error:
         raise Trouble(str(error)) from None
 
@@ -62,7 +68,10 @@ def quiet() -> None:
 
 
 async def _supervise(
-    supervisor: Supervisor, view: View | None, before_stop: Before | None
+    supervisor: Supervisor,
+    view: View | None,
+    before_stop: Before | None,
+    sighup: Sighup | None,
 ) -> Stopped:
     loop = asyncio.get_running_loop()
     running = asyncio.current_task()
@@ -82,8 +91,13 @@ async def _supervise(
     loop.add_signal_handler(signal.SIGINT, stop, Stopped.BY_INTERRUPT)
     work = asyncio.create_task(_work(supervisor, view))
     end = asyncio.create_task(ending.wait())
+    tasks = [work, end]
+    if sighup is not None:
+        tasks.append(asyncio.create_task(sighup.listen(supervisor)))
     try:
         await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks[2:]:
+            task.cancel()
         try:
             if before_stop is not None:
                 await before_stop()
@@ -92,12 +106,12 @@ async def _supervise(
     except asyncio.CancelledError:  # the second Ctrl-C
         raise KeyboardInterrupt from None
     finally:
-        for task in (work, end):
+        for task in tasks:
             task.cancel()
-        results = await asyncio.gather(work, end, return_exceptions=True)
-    failed = results[0]
-    if isinstance(failed, BaseException) and not isinstance(failed, asyncio.CancelledError):
-        raise failed
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for failed in results:
+        if isinstance(failed, BaseException) and not isinstance(failed, asyncio.CancelledError):
+            raise failed
     return stopped
 
 

@@ -62,9 +62,23 @@ class ChildPlan:
     """Consumer: rings that it writes."""
 
     @property
+    def label(self) -> str:
+        """As log lines call it."""
+        return f"{self.kind} {self.name}"
+
+    @property
     def writes(self) -> tuple[str, ...]:
         """The rings that this child makes when it starts."""
         return (self.name,) if self.kind == "feed" else self.outputs
+
+    @property
+    def may_write(self) -> tuple[str, ...]:
+        """Those and the rings that it may make later."""
+        return rings_of_feed(self.name) if self.kind == "feed" else self.outputs
+
+    def produces_for(self, other: ChildPlan) -> bool:
+        """Does the other read what this one writes?"""
+        return any(ring in self.may_write for ring in other.rings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,7 @@ class Plan:
     def order(self) -> list[ChildPlan]:
         """Feeds, then consumers so that a ring's writer comes before its readers. Raises `CycleError`."""
         ready = [*self.feeds]
-        made = {ring for feed in self.feeds for ring in rings_of_feed(feed.name)}
+        made = {ring for feed in self.feeds for ring in feed.may_write}
         waiting = collections.deque(self.consumers)
         stuck = 0
         while waiting and stuck < len(waiting):
@@ -114,14 +128,7 @@ class Plan:
 
     def producers(self, consumer: ChildPlan) -> list[ChildPlan]:
         """The children that write what this consumer reads."""
-        return [
-            child
-            for child in (*self.feeds, *self.consumers)
-            if any(
-                ring in child.writes or (child.kind == "feed" and ring in rings_of_feed(child.name))
-                for ring in consumer.rings
-            )
-        ]
+        return [child for child in (*self.feeds, *self.consumers) if child.produces_for(consumer)]
 
     def finite(self) -> Plan:
         """The same, with consumers that end when their rings have ended (those that know `follow`)."""
@@ -133,6 +140,15 @@ class Plan:
                 else child
                 for child in self.consumers
             ),
+        )
+
+    def at(self, shm_dir: str) -> Plan:
+        """The same with its rings in another folder."""
+        return replace(
+            self,
+            shm_dir=shm_dir,
+            feeds=tuple(replace(child, directory=shm_dir) for child in self.feeds),
+            consumers=tuple(replace(child, directory=shm_dir) for child in self.consumers),
         )
 
     def to_json(self) -> str:

@@ -7,13 +7,17 @@ here may run in an executor, and asyncio's own child watchers, which differ from
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.daemon.plan import Assignment, Exit
+from mdfeedd.daemon.control import MAX_ANSWER_BYTES
+from mdfeedd.daemon.plan import MAX_PLAN_BYTES, Assignment, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,16 +25,22 @@ if TYPE_CHECKING:
 _NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What systemd says to the supervisor alone; a child that answered would be taken for it."""
 
-HELD_BACK: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+HELD_BACK: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Blocked in a new worker until it has its handlers: a stop that comes early is neither lost nor a kill."""
+
+
+class Unheard(Exception):
+    """The worker did not answer, or has ended. One sentence; it is told nothing more."""
 
 
 class Process:
     """One running worker. Use it in the thread and loop that made it."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], pidfd: int) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], pidfd: int, control: socket.socket) -> None:
         self._popen = popen
         self._pidfd = pidfd
+        self._control = control
+        self._telling = False
         self._sending: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(pidfd, self._reap)
@@ -42,30 +52,34 @@ class Process:
         Raises `OSError` where the system has no process, memory or descriptor left.
         """
         child = assignment.child
-        reading, writing = os.pipe()
-        ours = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            reading, writing = os.pipe()
+            theirs.callback(os.close, reading)
+            ours.callback(os.close, writing)
+            control, control_of_worker = socket.socketpair()
+            ours.callback(control.close)
+            theirs.callback(control_of_worker.close)
+            control.setblocking(False)
             command = [sys.executable, "-m", "mdfeedd.daemon.worker", child.kind, child.name]
-            popen = subprocess.Popen(
-                [*command, "--plan-fd", str(reading)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(reading,),
-                env={key: value for key, value in env.items() if key not in _NOT_INHERITED},
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ours)
-            os.close(reading)
-        try:
-            process = cls(popen, os.pidfd_open(popen.pid))
-        except BaseException:
-            os.close(writing)
-            popen.kill()
-            popen.wait()
-            raise
+            fds = (reading, control_of_worker.fileno())
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+            try:
+                popen = subprocess.Popen(
+                    [*command, "--plan-fd", str(fds[0]), "--control-fd", str(fds[1])],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=fds,
+                    env={key: value for key, value in env.items() if key not in _NOT_INHERITED},
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            try:
+                process = cls(popen, os.pidfd_open(popen.pid), control)
+            except BaseException:
+                popen.kill()
+                popen.wait()
+                raise
+            ours.pop_all()
         process._sending = asyncio.create_task(  # in a thread: a pipe can be full
             asyncio.to_thread(_send, writing, assignment.to_json())
         )
@@ -91,12 +105,53 @@ class Process:
         await asyncio.wait([self._ended], timeout=timeout_s)
         return self._ended.result() if self._ended.done() else None
 
+    async def tell(self, message: dict[str, Any], limit_s: float) -> str:
+        """Have a running worker take a change (see `control`); why it does not, or nothing.
+
+        One at a time. Raises `Unheard`.
+        """
+        data = json.dumps(message).encode() + b"\n"
+        if len(data) > MAX_PLAN_BYTES:
+            raise Unheard(f"that would be more than {MAX_PLAN_BYTES} bytes at once")
+        if not self.alive or self._control.fileno() < 0:
+            raise Unheard("it cannot be told anything more")
+        assert not self._telling
+        self._telling, answered = True, False
+        try:
+            async with asyncio.timeout(limit_s):
+                refused = await self._ask(data)
+            answered = True
+        except TimeoutError:
+            raise Unheard(f"no answer within {limit_s:.0f} s") from None
+        except OSError as error:
+            raise Unheard(f"it does not listen: {error.strerror or error}") from None
+        finally:
+            self._telling = False
+            if not (
+                answered and self.alive
+            ):  # an answer that comes late must not be taken for the next
+                self._control.close()
+        return refused
+
+    async def _ask(self, data: bytes) -> str:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self._control, data)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            part = await loop.sock_recv(self._control, MAX_ANSWER_BYTES)
+            answer += part
+            if not part or len(answer) > MAX_ANSWER_BYTES:
+                raise ConnectionError("it hung up")
+        return str(json.loads(answer)["refused"])
+
     def _reap(self) -> None:
         code = self._popen.poll()
         if code is None:
             return
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
+        if not self._telling:  # who is telling closes it
+            self._control.close()
         self._ended.set_result(code)
 
 

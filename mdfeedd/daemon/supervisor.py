@@ -10,34 +10,42 @@ or took longer than `Limits.ready_s`). Stop: SIGTERM to the feeds; a consumer ge
 producers have ended and it has read all they wrote; at the deadline SIGKILL. The others never notice that a
 child died. No number of the data path passes through here: counters, positions and liveness are read from
 shared memory.
+
+Another plan (`apply`): who is not in it, or differs, is stopped as above, by itself; a consumer waits for those
+producers only that leave with it. In the place of one that differs comes a new child, which starts when the old
+one has ended, and all others that wrote its rings. Who is the same is not touched.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
-import enum
 import logging
 import os
 import random
 import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from mdfeedd.daemon.child import Child, Limits, StartError, State
 from mdfeedd.daemon.metrics import Exporter
-from mdfeedd.daemon.plan import Assignment, ChildPlan, Exit, Plan
-from mdfeedd.daemon.process import Process, reason
+from mdfeedd.daemon.plan import Assignment, Exit, Plan
+from mdfeedd.daemon.process import Process, Unheard, reason
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.ring.segment import ring_path
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
     from types import TracebackType
+
+    from mdfeedd.daemon.plan import MetricsPlan
+
+__all__ = ["Child", "Limits", "StartError", "State", "Supervisor"]
 
 logger = logging.getLogger("mdfeedd.daemon.supervisor")
 
@@ -48,96 +56,13 @@ _POLL_LATE_S: Final = 0.5
 _BEAT_S: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Every time and count that the supervisor goes by."""
-
-    ready_s: float = 10.0
-    """Until a child's rings are up; then its consumers are started all the same."""
-    restart_first_s: float = 0.1
-    """Before the first restart of a child that was healthy."""
-    restart_base_s: float = 1.0
-    """Before the second; doubled from there on ..."""
-    restart_max_s: float = 30.0
-    """... up to this."""
-    restart_jitter: float = 0.2
-    """Share by which each delay varies, up and down."""
-    healthy_s: float = 10.0
-    """A child that lived as long begins with the first delay again."""
-    crash_limit: int = 8
-    """Crashes within `crash_window_s` after which a child is given up."""
-    crash_window_s: float = 120.0
-    stop_s: float = 15.0
-    """From `stop` to SIGKILL for whatever is left."""
-    feeds_stop_s: float = 5.0
-    """Of that, for the feeds."""
-    drain_s: float = 10.0
-    """From `stop` until consumers are told to stop even if they have not read everything."""
-
-
-class State(enum.Enum):
-    """Where a child is in its life; drawn at the top of this file."""
-
-    WAITING = "waiting"
-    STARTING = "starting"
-    RUNNING = "running"
-    BACKOFF = "backoff"
-    FINISHED = "finished"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
-class StartError(Exception):
-    """The daemon cannot start. One sentence."""
-
-
-@dataclass(slots=True)
-class Child:
-    """One child and its history. Read it from any thread; only the supervisor changes it."""
-
-    plan: ChildPlan
-    state: State = State.WAITING
-    pid: int = 0
-    """0 while no process runs."""
-    restarts: int = 0
-    last_exit: str = ""
-    """How the last process ended, in words."""
-    last_code: int | None = None
-    last_failure: str = ""
-    """How the last process that failed ended, in words; a later good end does not change it."""
-    started: float = 0.0
-    """`time.monotonic` of the last start."""
-    process: Process | None = None
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Its consumers need not wait for it any longer."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """No process, and none will come."""
-    attempts: int = 0
-    crashes: collections.deque[float] = field(default_factory=collections.deque)
-
-    @property
-    def name(self) -> str:
-        """The name in the configuration."""
-        return self.plan.name
-
-    @property
-    def kind(self) -> str:
-        """What it is: feed or consumer."""
-        return self.plan.kind
-
-    @property
-    def label(self) -> str:
-        """As log lines call it."""
-        return f"{self.plan.kind} {self.plan.name}"
-
-
 class Supervisor:
     """Runs a plan. Everything but reading `children` belongs to one event loop.
 
     until_done: the run is finite: consumers end with their rings, nothing that failed is tried again (but a
     consumer that crashed is), and `wait` returns when all have ended, or at the first failure.
 
-    `start` raises `StartError`.
+    `start` and `apply` raise `StartError`.
     """
 
     def __init__(
@@ -155,8 +80,10 @@ class Supervisor:
         self.exporter: Exporter | None = None
         self._rings_dir = Path(self.plan.shm_dir)
         self._env = dict(os.environ if env is None else env)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stopping = asyncio.Event()
+        self._leaving: list[Child] = []
+        self._departures: set[asyncio.Task[None]] = set()
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._stopping = False
         self._done = asyncio.Event()
         self._beat = time.monotonic()
 
@@ -185,22 +112,16 @@ class Supervisor:
         """Start everything; returns when each child has had its chance to come up."""
         if not self._rings_dir.is_dir():
             raise StartError(f"there is no directory {self.plan.shm_dir} for the rings (shm_dir)")
-        for ring in (ring for child in self.children for ring in child.plan.writes):
-            if self._written(ring):
-                raise StartError(
-                    f"ring {ring} in {self.plan.shm_dir} has a living writer: another mdfeedd runs it"
-                )
+        self._refuse_written(ring for child in self.children for ring in child.plan.writes)
         if self.plan.metrics is not None:
             try:
                 self.exporter = Exporter(self, self.plan.metrics)
             except OSError as error:
                 raise StartError(str(error)) from error
-        self._tasks = [
-            asyncio.create_task(self._live(child), name=child.label) for child in self.children
-        ]
-        self._tasks.append(asyncio.create_task(self._keep_beating(), name="heartbeat"))
         for child in self.children:
-            await child.settled.wait()
+            self._begin(child)
+        self._heartbeat = asyncio.create_task(self._keep_beating(), name="heartbeat")
+        await self._all_settled()
 
     def request_stop(self) -> None:
         """Have `wait` return; from a signal handler of the loop, for example."""
@@ -209,6 +130,17 @@ class Supervisor:
     async def wait(self) -> None:
         """Until every child has ended for good, or `request_stop`; in a finite run until the first failure."""
         await self._done.wait()
+
+    async def _all_settled(self) -> None:
+        while waiting := [child for child in self.children if not child.settled.is_set()]:
+            await waiting[0].settled.wait()
+
+    def _refuse_written(self, rings: Iterable[str]) -> None:
+        for ring in rings:
+            if self._written(ring):
+                raise StartError(
+                    f"ring {ring} in {self.plan.shm_dir} has a living writer: another mdfeedd runs it"
+                )
 
     @property
     def failures(self) -> list[Child]:
@@ -229,11 +161,14 @@ class Supervisor:
 
     # ------------------------------------------------------------------------------------ a child's life
 
+    def _begin(self, child: Child) -> None:
+        child.task = asyncio.create_task(self._live(child), name=child.label)
+
     async def _live(self, child: Child) -> None:
         """From the first start to the end for good."""
         late: asyncio.TimerHandle | None = None
         try:
-            if await self._or_stop(self._settled(self._producers(child))):
+            if await self._or_stop(child, self._awaited(child)):
                 late = asyncio.get_running_loop().call_later(self.limits.ready_s, self._late, child)
                 await self._keep_running(child)
         except Exception:
@@ -251,15 +186,15 @@ class Supervisor:
             self._done.set()
 
     async def _keep_running(self, child: Child) -> None:
-        while not self._stopping.is_set():
+        while not child.stopping.is_set():
             code = await self._run_once(child)
-            if self._stopping.is_set():
+            if child.stopping.is_set():
                 return
             delay = self._after(child, code)
             if delay is None:
                 return
             child.state = State.BACKOFF
-            if not await self._or_stop(asyncio.sleep(delay)):
+            if not await self._or_stop(child, asyncio.sleep(delay)):
                 return
             child.restarts += 1
 
@@ -350,24 +285,26 @@ class Supervisor:
 
     # ---------------------------------------------------------------------------------------- who waits
 
-    def _producers(self, child: Child) -> list[Child]:
-        if child.plan.kind == "feed":
-            return []
-        plans = self.plan.producers(child.plan)
-        return [other for other in self.children if other.plan in plans and other is not child]
-
     @staticmethod
-    async def _settled(producers: Iterable[Child]) -> None:
-        for producer in producers:
+    def _producers(child: Child, among: Iterable[Child]) -> list[Child]:
+        return [o for o in among if o is not child and o.plan.produces_for(child.plan)]
+
+    async def _awaited(self, child: Child) -> None:
+        """Until whom it replaces has ended, and its producers have had their chance to come up."""
+        for other in child.after:
+            await other.ended.wait()
+        child.after.clear()
+        for producer in self._producers(child, self.children):
             await producer.settled.wait()
 
-    async def _or_stop(self, waiting: Coroutine[Any, Any, None]) -> bool:
-        """Wait for a coroutine, unless `stop` comes first; False if it did."""
+    @staticmethod
+    async def _or_stop(child: Child, waiting: Coroutine[Any, Any, None]) -> bool:
+        """Wait for a coroutine, unless the child is to stop first; False if it is."""
         first = asyncio.create_task(waiting)
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(child.stopping.wait())
         try:
             await asyncio.wait([first, stopping], return_when=asyncio.FIRST_COMPLETED)
-            return not self._stopping.is_set()
+            return not child.stopping.is_set()
         finally:
             for task in (first, stopping):
                 task.cancel()
@@ -375,18 +312,21 @@ class Supervisor:
 
     async def _end_with_producers(self, child: Child, process: Process) -> None:
         """In a finite run: stop a consumer that cannot know by itself that nothing more will come."""
-        for producer in self._producers(child):
+        for producer in self._producers(child, self.children):
             await producer.ended.wait()
         if "follow" in child.plan.options and self._exist(child.plan.rings):
             return
         await self._drained(child, float("inf"))
         process.signal(signal.SIGTERM)
 
-    async def _drained(self, child: Child, deadline: float) -> None:
-        """Until the consumer has read all that its rings hold, or it ended, or the deadline."""
+    async def _drained(
+        self, child: Child, deadline: float, rings: Iterable[str] | None = None
+    ) -> None:
+        """Until the consumer has read all that its rings, or only these, hold now; or it ended, or the deadline."""
+        ends = {ring: self._tail(ring) for ring in (child.plan.rings if rings is None else rings)}
         while time.monotonic() < deadline and child.process is not None:
             young = time.monotonic() - child.started < self.limits.ready_s
-            if not any(self._unread(ring, child.name, young) for ring in child.plan.rings):
+            if not any(self._unread(ring, end, child.name, young) for ring, end in ends.items()):
                 return
             await asyncio.sleep(_POLL_S)
 
@@ -399,40 +339,153 @@ class Supervisor:
         except RingError:
             return False
 
-    def _unread(self, ring: str, consumer: str, young: bool) -> bool:
-        """Has the ring something for the consumer? One that is `young` may not have attached yet."""
+    def _tail(self, ring: str) -> int:
+        try:
+            return inspect(ring, self.plan.shm_dir).tail
+        except RingError:
+            return 0
+
+    def _unread(self, ring: str, end: int, consumer: str, young: bool) -> bool:
+        """Has the consumer not read up to `end`? One that is `young` may not have attached yet."""
         try:
             info = inspect(ring, self.plan.shm_dir)
         except RingError:
             return False
-        lags = [c.lag for c in info.consumers if c.alive and c.name == consumer]
-        return any(lags) if lags else young
+        later = info.tail - end  # of a new writer, for example
+        unread = [c.lag > later for c in info.consumers if c.alive and c.name == consumer]
+        return any(unread) if unread else young
 
     async def _keep_beating(self) -> None:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(_BEAT_S)
 
+    # ------------------------------------------------------------------------------------- another plan
+
+    async def apply(self, plan: Plan, live: AbstractSet[str] = frozenset()) -> dict[str, str]:
+        """Go over to another plan of the same `shm_dir`; returns when all has happened.
+
+        `live` names children of which only the options differ, in a way that a running one may take. Gives
+        back those that did not take it, with the reason: they were restarted. Raises `StartError` with
+        everything as it was.
+        """
+        assert plan.shm_dir == self.plan.shm_dir
+        assert not self.until_done
+        if self._stopping or self._done.is_set() or self._heartbeat is None:
+            raise StartError("the daemon is not running, or stops")
+        old = {child.name: child for child in self.children}
+        made = {ring for child in self.children for ring in child.plan.may_write}
+        wanted = {ring for child in plan.order() for ring in child.writes}
+        self._refuse_written(sorted(wanted - made))
+        children: list[Child] = []
+        telling: list[Child] = []
+        for child_plan in plan.order():
+            child = old.get(child_plan.name) or Child(child_plan)
+            if child.name in live and child.process is not None:
+                child.plan = child_plan  # at once: it may die before it is told
+                telling.append(child)
+            elif child.plan != child_plan:
+                child = child.successor(child_plan)
+            children.append(child)
+        log = {} if plan.log == self.plan.log else {"log": asdict(plan.log)}
+        self.plan = plan
+        departures = self._exchange(children)
+        untold = await self._tell_all(telling, log)
+        if self._stopping:
+            return untold
+        departures += self._exchange(
+            [c.successor(c.plan) if c.name in untold else c for c in self.children]
+        )
+        await asyncio.gather(*departures)
+        self._departures.clear()
+        await self._all_settled()
+        stopped = live - untold.keys() - {child.name for child in telling}
+        return untold | dict.fromkeys(stopped, "it was not running")
+
+    def _exchange(self, children: list[Child]) -> list[asyncio.Task[None]]:
+        """Run these; the tasks stop those that are not among them."""
+        leaving = [child for child in self.children if child not in children]
+        coming = [child for child in children if child not in self.children]
+        self._leaving += leaving
+        self.children = children
+        for child in leaving:
+            child.stopping.set()
+        for child in coming:
+            rings = set(child.plan.may_write)
+            child.after = [
+                other
+                for other in self._leaving
+                if other.name == child.name or not rings.isdisjoint(other.plan.may_write)
+            ]
+            self._begin(child)
+        begin = time.monotonic()
+        departures = [asyncio.create_task(self._leave(c, begin, leaving)) for c in leaving]
+        self._departures.update(departures)
+        return departures
+
+    async def _leave(self, child: Child, begin: float, leaving: list[Child]) -> None:
+        await self._stop_child(child, begin, leaving)
+        await child.ended.wait()
+        self._leaving.remove(child)
+
+    async def _tell_all(self, children: list[Child], log: dict[str, Any]) -> dict[str, str]:
+        """Tell these of their new options, and all of another log; who did not take the options, and why."""
+        everybody = [c for c in (self.children if log else children) if c.process is not None]
+        messages = [
+            {**log, "options": child.plan.options} if child in children else log
+            for child in everybody
+        ]
+        answers = await asyncio.gather(*map(self._tell, everybody, messages))
+        untold = {}
+        for child, why in zip(everybody, answers, strict=True):
+            if why and child in children:
+                untold[child.name] = why
+            elif why:
+                logger.warning("%s: goes on with its old log: %s", child.label, why)
+        return untold
+
+    async def _tell(self, child: Child, message: dict[str, Any]) -> str:
+        """Why the child does not take it, or nothing."""
+        assert child.process is not None
+        try:
+            return await child.process.tell(message, self.limits.answer_s)
+        except Unheard as error:
+            return str(error)
+
+    def serve_metrics(self, plan: MetricsPlan | None) -> None:
+        """Serve them elsewhere, or not at all. Raises `StartError` with the old place still served."""
+        try:
+            exporter = None if plan is None else Exporter(self, plan)
+        except OSError as error:
+            raise StartError(str(error)) from error
+        self._close_exporter()
+        self.exporter = exporter
+        self.plan = replace(self.plan, metrics=plan)
+
     # -------------------------------------------------------------------------------------------- stop
 
     async def stop(self) -> None:
         """Stop everything in order; returns when no child is left, `Limits.stop_s` at the latest."""
-        self._stopping.set()
+        self._stopping = True
         self._done.set()
-        if not self._tasks:  # never started
+        everybody = [*self.children, *self._leaving]
+        for child in everybody:
+            child.stopping.set()
+        if self._heartbeat is None:  # never started
             self._close_exporter()
             return
         begin = time.monotonic()
         try:
-            await asyncio.gather(*(self._stop_child(child, begin) for child in self.children))
+            await asyncio.gather(*(self._stop_child(c, begin, everybody) for c in everybody))
         finally:
-            for child in self.children:  # only if we are cancelled
+            for child in everybody:  # only if we are cancelled
                 if child.process is not None:
                     child.process.signal(signal.SIGKILL)
-            for task in self._tasks[len(self.children) :]:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._tasks = []
+            self._heartbeat.cancel()
+            lives = (child.task for child in everybody if child.task is not None)
+            tasks = [self._heartbeat, *self._departures, *lives]
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._heartbeat = None
             self._close_exporter()
 
     def _close_exporter(self) -> None:
@@ -440,16 +493,20 @@ class Supervisor:
             self.exporter.close()
             self.exporter = None
 
-    async def _stop_child(self, child: Child, begin: float) -> None:
+    async def _stop_child(self, child: Child, begin: float, leaving: list[Child]) -> None:
+        """Stop one of those that leave together. What goes on, a consumer need not have read."""
         limits = self.limits
         kill_at = begin + (limits.feeds_stop_s if child.plan.kind == "feed" else limits.stop_s)
         if child.plan.kind == "consumer":
             drain_until = begin + limits.drain_s
-            for producer in self._producers(child):
+            producers = self._producers(child, leaving)
+            for producer in producers:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, drain_until - time.monotonic())):
                         await producer.ended.wait()
-            await self._drained(child, drain_until)
+            ended = {ring for producer in producers for ring in producer.plan.may_write}
+            rings = [ring for ring in child.plan.rings if ring in ended]
+            await self._drained(child, drain_until, rings)
         process = child.process
         if process is None:
             return

@@ -1,13 +1,14 @@
-"""One child process: ``python -m mdfeedd.daemon.worker feed|consumer NAME --plan-fd N``.
+"""One child process: ``python -m mdfeedd.daemon.worker feed|consumer NAME --plan-fd N [--control-fd M]``.
 
 The plan of this one child comes as JSON through an inherited pipe, so that `ps` shows what runs and nothing of
-how. A worker imports neither pydantic nor YAML nor the exporter.
+how. What changes while it runs comes through an inherited socket (see `control`). A worker imports neither
+pydantic nor YAML nor the exporter.
 
 Ends with: 0 done or stopped; 69 something outside is missing (one sentence); 70 a crash (a traceback, once);
 78 a plan that cannot be used; whatever status the feed or consumer asks for by `SystemExit`, which is how 77
 (credentials) is said.
 
-SIGTERM and SIGINT set the stop event. When the supervisor dies the kernel sends SIGTERM (PR_SET_PDEATHSIG):
+SIGTERM and SIGINT set the stop event; SIGHUP, which may be sent to the whole service, means nothing here. When the supervisor dies the kernel sends SIGTERM (PR_SET_PDEATHSIG):
 the child flushes and ends. Two limits of that: it is the death of the *thread* that started the child which
 counts, and a child that is stopped or hangs does not act on SIGTERM; systemd's ``KillMode=mixed`` covers both.
 """
@@ -21,11 +22,13 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.daemon import log, plugins
+from mdfeedd.daemon.control import Control
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
 from mdfeedd.sinks.protocol import SinkError
 
@@ -56,22 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"the plan of {options.kind} {options.name} cannot be used: {error}")
     child = assignment.child
     if (child.kind, child.name) != (options.kind, options.name):
-        told = (
-            f"the plan is that of {child.kind} {child.name}, not of {options.kind} {options.name}"
-        )
+        told = f"the plan is that of {child.label}, not of {options.kind} {options.name}"
         return _refuse(told)
-    log.setup(assignment.log, f"{child.kind} {child.name}")
+    log.setup(assignment.log, child.label)
     if not _die_with(assignment.supervisor_pid):
         return Exit.DONE
     _prctl(_PR_SET_NAME, f"mdf:{child.name}".encode()[:15])
     sys.path.extend(entry for entry in assignment.path if entry not in sys.path)
-    return run(child, stop)
+    return run(child, stop, options.control_fd)
 
 
-def run(child: ChildPlan, stop: threading.Event) -> int:
+def run(child: ChildPlan, stop: threading.Event, control_fd: int | None = None) -> int:
     """Build the feed or consumer, run it until it returns, and say in one status how it ended."""
     try:
-        _build(child).run(stop)
+        made = _build(child)
+        if control_fd is not None:
+            Control(socket.socket(fileno=control_fd), child, made).start()
+        made.run(stop)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else 1
     except plugins.PluginError as error:
@@ -105,8 +109,9 @@ def stop_on_signals(stop: threading.Event) -> None:
     handle = setter(stop)
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 
 def _build(child: ChildPlan) -> Feed | Consumer:
@@ -127,6 +132,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--plan-fd", type=int, required=True, metavar="N", help="pipe with the plan"
     )
+    parser.add_argument("--control-fd", type=int, metavar="N", help="socket with what changes")
     return parser.parse_args(arguments)
 
 
