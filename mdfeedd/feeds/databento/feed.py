@@ -215,7 +215,7 @@ class _Line:
                 if not stop.is_set():
                     self._deliver(sock, session, stop)
             finally:
-                session.note()
+                session.note(time.time_ns())
                 if session.delivering_since_ns:
                     self._delivered_s = (time.monotonic_ns() - session.delivering_since_ns) / _NS
 
@@ -307,7 +307,7 @@ class _Line:
         session.receive(data, now())
 
     def _look_after(self, sock: socket.socket, session: LiveSession) -> None:
-        session.note()
+        session.note(time.time_ns())
         self._beat(session)
         self._take_told(session)
         self._send(sock, session)

@@ -328,7 +328,13 @@ static inline int dbn_make(dbn_decoder *s, const uint8_t *p, uint32_t body, uint
                            dbn_instrument *e) {
     dbn_resume *r = s->resume;
     size_t ticks = out->ticks_n, bars = out->bars_n;
+    if (!e->instrument_id) { /* there was no room for it: the caller has been told */
+        s->count.skipped++;
+        return 0;
+    }
     if (r) {
+        uint32_t whole = dbn_struct_bytes(p[1], s->version, s->schema);
+        if (body > whole) body = whole; /* what a newer version adds does not make it another record */
         int what = dbn_resume_before(s, p, body, (int64_t)index_time);
         if (what == 1) {
             dbn_leave_out(s, e, p);
@@ -374,8 +380,9 @@ static inline int dbn_cold(dbn_decoder *s, const uint8_t *p, uint32_t length, ui
 static inline int dbn_other_record(dbn_decoder *s, const uint8_t *p, uint32_t length, dbn_output *out) {
     uint32_t wanted = dbn_struct_bytes(p[1], s->version, s->schema);
     uint32_t body = s->ts_out && length >= DBN_HEADER_BYTES + 8 ? length - 8 : length;
-    if (!wanted || body < wanted || p[1] == DBN_MAPPING || p[1] == DBN_SYSTEM || p[1] == DBN_ERROR)
-        return dbn_cold(s, p, body, wanted);
+    if (p[1] == DBN_MAPPING || p[1] == DBN_SYSTEM || p[1] == DBN_ERROR) /* they may come without ts_out, nobody says */
+        return dbn_cold(s, p, body < wanted ? length : body, wanted);
+    if (!wanted || body < wanted) return dbn_cold(s, p, body, wanted);
     if (out->bars_capacity - out->bars_n < 1) return DBN_OUTPUT_FULL;
     if (s->books.overflows && !s->books_told) {
         s->books_told = 1;

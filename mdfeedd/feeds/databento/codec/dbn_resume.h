@@ -53,7 +53,8 @@ typedef struct dbn_resume_head {
     uint64_t slot;
     dbn_position then;
 
-    uint64_t skip_key, skip; /* so many ticks of this stream's next new record are in the ring already */
+    uint64_t skip; /* so many ticks are in the ring already of the record ... */
+    dbn_position skip_of; /* ... that moves its stream's position to this */
     int64_t begun_ns[256];   /* by type: what was captured before was never asked for; DBN_NOT_TRACKED */
 } dbn_resume_head;
 _Static_assert(sizeof(dbn_resume_head) <= DBN_RESUME_HEAD_BYTES, "the head is one page");
@@ -133,18 +134,22 @@ static inline void dbn_intend(dbn_resume_head *h, const dbn_position *then, uint
     h->first_seq = first_seq;
     h->in_bars = (uint64_t)in_bars;
     mdf_store_release(&h->ticks, n);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline void dbn_move(dbn_resume *r, const dbn_position *then, uint64_t slot) {
     dbn_position *to = &r->position[slot];
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     r->head->used += !to->key;
     *to = *then;
     mdf_store_release(&r->head->ticks, 0);
+    if (r->head->skip && r->head->skip_of.key == then->key) r->head->skip = 0;
 }
 
 /* May a record of this stream have come before? Only while its type replays. Keeps count of those that did. */
 static inline int dbn_is_known(dbn_resume *r, dbn_position *at, const uint8_t *p, uint32_t body, int64_t index_ns) {
-    if (!at->key) return index_ns < r->head->begun_ns[p[1]];
+    int64_t begun_ns = r->head->begun_ns[p[1]];
+    if (!at->key || at->index_ns < begun_ns) return index_ns < begun_ns; /* the position may be of long ago */
     if (index_ns < at->index_ns) return 1;
     if (at->replay != r->head->replay) {
         at->again = 0;
@@ -155,6 +160,10 @@ static inline int dbn_is_known(dbn_resume *r, dbn_position *at, const uint8_t *p
         at->again++;
         at->again_hash = (at->again_hash << 7 | at->again_hash >> 57) + dbn_record_hash(p, body);
         r->disagreed += at->again == at->count && at->again_hash != at->hash;
+        return 1;
+    }
+    if (index_ns == at->index_ns && at->again_hash != at->hash) { /* which of them are new cannot be told */
+        r->disagreed++;
         return 1;
     }
     if (at->again < at->count && at->event_ns >= r->start_ns) { /* the gateway left out what it had sent before */
@@ -192,17 +201,25 @@ static inline int dbn_resume_before(dbn_decoder *s, const uint8_t *p, uint32_t b
     return 0;
 }
 
+static inline int dbn_same_position(const dbn_position *a, const dbn_position *b) {
+    return a->key == b->key && a->index_ns == b->index_ns && a->count == b->count && a->hash == b->hash;
+}
+
 /* After the record made `n` ticks: those that are in the ring already are taken away. Returns how many are left. */
 static inline size_t dbn_resume_after(dbn_decoder *s, mdf_tick *ticks, size_t n, size_t bars) {
     dbn_resume *r = s->resume;
     if (!r->is_staged) return n;
-    if (r->head->skip && r->staged.key == r->head->skip_key) {
-        size_t gone = r->head->skip < n ? (size_t)r->head->skip : n;
-        memmove(ticks, ticks + gone, (n - gone) * sizeof *ticks);
-        n -= gone;
-        r->head->skip = 0;
+    dbn_resume_head *h = r->head;
+    if (h->skip && r->staged.key == h->skip_of.key) {
+        if (h->skip <= n && dbn_same_position(&r->staged, &h->skip_of)) {
+            n -= (size_t)h->skip; /* `skip` itself goes with the move: until then a kill may come again */
+            memmove(ticks, ticks + h->skip, n * sizeof *ticks);
+        } else {
+            h->skip = 0; /* another record: what the ring has of that one stays unfinished */
+        }
     }
     if (!n && !bars) {
+        dbn_intend(h, &r->staged, r->staged_slot, 0, 1, 0); /* no tick to wait for */
         dbn_move(r, &r->staged, r->staged_slot);
         r->is_staged = 0;
     }
@@ -229,9 +246,10 @@ static inline void dbn_resume_settle(dbn_resume *r, uint64_t next, uint64_t next
         if (made >= h->ticks) {
             h->used += !r->position[h->slot].key;
             r->position[h->slot] = h->then;
+            if (h->skip_of.key == h->then.key) h->skip = 0;
         } else {
-            h->skip_key = h->then.key;
-            h->skip = made;
+            h->skip = made + (h->skip_of.key == h->then.key ? h->skip : 0);
+            h->skip_of = h->then;
         }
     }
     h->ticks = 0;

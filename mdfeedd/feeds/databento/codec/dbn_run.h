@@ -78,7 +78,7 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
         if ((e->key ^ key) & DBN_MATCH) e = dbn_slot(s->instrument, s->slots, key);
         int64_t ts_recv = (int64_t)r->base.ts_recv;
         unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_side_code(r->base.side);
-        if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind) break;
+        if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind || !e->instrument_id) break;
         if (resume && !dbn_run_stage(resume, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv)) break;
         dbn_word *word = (dbn_word *)(void *)(to.slots + ((to.next + made) & to.mask) * sizeof(mdf_tick));
         if (!to.commit) word[0] = 0;

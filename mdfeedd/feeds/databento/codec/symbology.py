@@ -103,7 +103,10 @@ class Definition:
 
 
 class Resolution(NamedTuple):
-    """An instrument's id of ours, and from when (inclusive) to when (exclusive) it holds."""
+    """An instrument's id of ours, and from when (inclusive) to when (exclusive) it holds.
+
+    The id 0: there is no room for it, and its records are to be skipped.
+    """
 
     instrument_id: int
     from_ns: int
@@ -172,9 +175,9 @@ class Symbology:
         """Our instrument for a record of that time, entered into the table if it is new."""
         name = self._name(instrument_id, ts_ns)
         symbol, vendor_symbol = _fit(name.symbol), _fit(name.vendor_symbol)
+        own_id = self._add(symbol, vendor_symbol, instrument_id, publisher_id)
         entered = self._entered.setdefault(instrument_id, set())
         entered.add((symbol, vendor_symbol, publisher_id))
-        own_id = self._add(symbol, vendor_symbol, instrument_id, publisher_id)
         return Resolution(own_id, name.from_ns, name.until_ns, name.mapped)
 
     def publishers(self, instrument_id: int) -> set[int]:

@@ -57,6 +57,8 @@ __all__ = ["HANDSHAKE_S", "METADATA_S", "SILENCE_GRACE_S", "LiveSession", "Now",
 HANDSHAKE_S: Final = 10
 METADATA_S: Final = 10
 SILENCE_GRACE_S: Final = 5
+LINES_PER_S: Final = 10
+"""Subscription lines that the gateway takes; more are delayed."""
 CLIENT: Final = "mdfeedd/0.1"
 _NS: Final = 1_000_000_000
 
@@ -113,7 +115,7 @@ class LiveSession:
         self.stage = Stage.HANDSHAKE
         self.outgoing = bytearray()
         self.delivering_since_ns = 0
-        self.names = SessionNames(writer)
+        self.names = SessionNames(writer, logger)
         self.tap: Callable[[bytes | memoryview], None] | None = None
         self._options = options
         self._recovery = recovery
@@ -125,6 +127,7 @@ class LiveSession:
         self._inflate = ZstdInflater() if options.compression == "zstd" else None
         self._json = JsonLines() if options.encoding == "json" else None
         self._slow_told = False
+        self._metadata_s = METADATA_S
         self.decoder = DbnDecoder(
             self.names,
             version=JSON_VERSION if self._json else None,
@@ -170,7 +173,7 @@ class LiveSession:
         if self.stage is Stage.DELIVERING:
             told = f"silent for {self._patience_ns // _NS} s, without heartbeats too"
         elif self.stage is Stage.SUBSCRIBED:
-            told = f"silent for {METADATA_S} s after the session was started"
+            told = f"silent for {self._metadata_s} s after the session was started"
         else:
             told = f"no answer within {HANDSHAKE_S} s: waited for {self._handshake.stage.value}"
         raise SessionEnd(Ending.SILENT, told)
@@ -183,10 +186,10 @@ class LiveSession:
         for event in self.decoder.take_events():
             self._act(event, now)
 
-    def note(self) -> None:
-        """Remember how far everything has come."""
+    def note(self, wall_ns: int) -> None:
+        """Remember how far everything has come. A stamp of the future is not believed."""
         if self.stage is Stage.DELIVERING:
-            self._recovery.note(self.decoder.clock_ns)
+            self._recovery.note(min(self.decoder.clock_ns, wall_ns))
 
     def extend(self, subscriptions: Sequence[Subscription], now: Now) -> None:
         """Ask for more within the session, which is on already; see `extends`."""
@@ -206,13 +209,14 @@ class LiveSession:
         return (self._options.heartbeat_s + SILENCE_GRACE_S) * _NS
 
     def _subscribe(self, now: Now) -> None:
-        for line in subscription_lines(
-            self._recovery.plan(self._options.subscriptions, now.wall_ns)
-        ):
+        requests = self._recovery.plan(self._options.subscriptions, now.wall_ns)
+        lines = list(subscription_lines(requests))
+        for line in lines:
             self.outgoing += line
         self.outgoing += START_LINE
         self.stage = Stage.SUBSCRIBED
-        self._deadline_ns = now.monotonic_ns + METADATA_S * _NS
+        self._metadata_s = METADATA_S + len(lines) // LINES_PER_S
+        self._deadline_ns = now.monotonic_ns + self._metadata_s * _NS
 
     def _pieces(self, data: bytes | memoryview) -> list[bytes | memoryview]:
         """As plain DBN records."""

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mdfeedd.feeds.databento.codec import Symbology
+from mdfeedd.feeds.databento.codec.symbology import ALWAYS_NS, NEVER_NS, Resolution
+from mdfeedd.ring.errors import RingSpace
 from mdfeedd.tick import DEFINITION, TICK, Kind
 
 if TYPE_CHECKING:
+    import logging
+
     from mdfeedd.feeds.databento.codec.symbology import MappingMessage
     from mdfeedd.ring import Writer
 
@@ -22,12 +26,15 @@ class SessionNames(Symbology):
     """Enters instruments into the ring's table. One session: numbers mean something for a day only.
 
     When a mapping names an instrument anew, a DEFINITION tick of the new one comes before its first record.
-    `now_ns` is that tick's time; whoever feeds the decoder keeps it up to date.
+    `now_ns` is that tick's time; whoever feeds the decoder keeps it up to date. Where the table is full, the
+    records of further instruments are skipped.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, logger: logging.Logger) -> None:
         super().__init__(writer.instruments)
         self._writer = writer
+        self._logger = logger
+        self._full_told = False
         self.now_ns = 0
 
     def mapping(self, message: MappingMessage) -> bool:
@@ -39,8 +46,24 @@ class SessionNames(Symbology):
                 self._tell(publisher_id, message.instrument_id)
         return changed
 
+    def resolve(self, publisher_id: int, instrument_id: int, ts_ns: int) -> Resolution:
+        """Our instrument for a record of that time; the id 0 if there is no room for it."""
+        try:
+            return super().resolve(publisher_id, instrument_id, ts_ns)
+        except RingSpace as error:
+            if not self._full_told:
+                self._full_told = True
+                self._logger.warning(
+                    "%s: the records of further instruments are skipped; raise the feed's instruments_capacity,"
+                    " or ask for fewer symbols",
+                    error,
+                )
+            return Resolution(0, ALWAYS_NS, NEVER_NS, mapped=True)
+
     def _tell(self, publisher_id: int, instrument_id: int) -> None:
         own_id = self.resolve(publisher_id, instrument_id, self.now_ns).instrument_id
+        if not own_id:
+            return
         tick = np.zeros(1, DEFINITION)
         tick["ts_event"] = tick["ts_recv"] = self.now_ns
         tick["instrument_id"] = own_id

@@ -158,10 +158,9 @@ class Recovery:
             if hole is not None and one.schema == MBO and one.policy == "snapshot":
                 decoder.recover_books(hole.first_ns, hole.last_ns, hole.reason, hole.line)
         starts = [r.start_ns for r in self._requests.values() if r.start_ns is not None]
-        if starts:
-            # what every one of them has to bring again tells whether they agree with what is known
-            types = [self._subscriptions[number].rtype for number in self._replaying]
-            self._positions.begin_replay(types, max(starts), now_ns + PRESENT_GRACE_NS)
+        # what every replay has to bring again tells whether it agrees with what is known
+        types = [self._subscriptions[number].rtype for number in self._replaying]
+        self._positions.begin_replay(types, max(starts, default=0), now_ns + PRESENT_GRACE_NS)
         if not self.known_ns:
             self._positions.known_ns = max(1, min(starts)) if starts else stream_start_ns or now_ns
         self.reason = GapReason.DISCONNECT
@@ -173,6 +172,7 @@ class Recovery:
             asked_ns = self._requests[number].start_ns
             if one.policy == "replay":
                 begun_ns = live_ns if asked_ns is None else asked_ns
+                begun_ns -= BARS_S.get(one.schema, 0) * _NS
                 begun[one.rtype] = min(begun_ns, begun.get(one.rtype, begun_ns))
         for one in self._subscriptions:
             if one.rtype in begun:
@@ -194,7 +194,8 @@ class Recovery:
 
     def skipped(self, first_ns: int, last_ns: int, now_ns: int) -> None:
         """The gateway left records out because we were slow."""
-        first_ns = min(first_ns, last_ns) if first_ns != TIME_UNDEF else last_ns
+        first_ns = self.known_ns if first_ns == TIME_UNDEF else first_ns  # nothing had come yet
+        first_ns = min(first_ns, last_ns)
         self._publish(Kind.GAP, [Hole(0, GapReason.VENDOR_SKIPPED, first_ns, last_ns)], now_ns)
 
     def replay_completed(self, text: str, now_ns: int) -> None:
