@@ -1,14 +1,15 @@
 """The command line: one file per command, `main` in front of them.
 
     argv ─► main ─► demo    plan in code ─► Supervisor ─► live table, summary     (demo, demo_plan, demo_view,
-                    replay  files        ─► Supervisor ─► progress, summary        demo_venue, probe, stored)
+                    replay  files        ─► Supervisor ─► progress, summary        demo_venue, demo_gateway,
+                                                                                    probe, stored)
                     run     YAML         ─► Supervisor ─► logs, /metrics
                     check   YAML         ─► problems or ok
                     tail    ring         ─► lines or JSON lines
                     doctor  /dev/shm     ─► who writes, who reads, what is wrong
                     decode  captures     ─► messages, field by field
                     record  network      ─► a capture file
-                    sim     seed         ─► UDP of a venue that does not exist
+                    sim     seed         ─► UDP or TCP of a vendor that does not exist
 
 A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.

@@ -1,4 +1,4 @@
-"""``mdfeedd sim cme``: a CME channel that does not exist, on real UDP, to try a feed and a network with."""
+"""``mdfeedd sim``: venues that do not exist, to try a feed and a network with: here CME's, on real UDP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from mdfeedd.cli import units
+from mdfeedd.cli import sim_databento, units
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def add(commands: Any) -> None:
     """Tell argparse of the command."""
     parser = commands.add_parser(
         "sim",
-        help="play a venue that does not exist, over real UDP",
-        description="Play a venue that does not exist, over real UDP.",
-        epilog="examples:\n  mdfeedd sim cme --write-config config.xml\n  mdfeedd sim cme --help",
+        help="play a venue that does not exist, over a real network",
+        description="Play a venue that does not exist, over a real network.",
+        epilog="examples:\n  mdfeedd sim cme --write-config config.xml\n  mdfeedd sim databento --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     venues = parser.add_subparsers(dest="venue", metavar="VENUE", required=True)
@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
     _add_lines(cme)
     _add_faults(cme)
     cme.set_defaults(run=run)
+    sim_databento.add(venues)
 
 
 def _add_market(cme: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``mdfeedd sim cme`` as its users see it."""
+"""``mdfeedd sim`` as its users see it."""
 
 from __future__ import annotations
 

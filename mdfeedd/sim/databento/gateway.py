@@ -3,7 +3,7 @@
     accept thread ─► GatewayCore.connect ─► thread per connection: poll, receive, advance, send
 
 The core is used under one lock; writes are outside of it, so a client that does not read blocks its own
-session only. With `pace` the market's time is the wall clock's; a `flood` goes as fast as the socket takes it.
+session only. The market's time is the wall clock's, unless the core's habit is a flood.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GatewayError(OSError):
 
 
 class Gateway:
-    """A context manager; `port` is where it listens. stop_s: how long writes may block at the end."""
+    """A context manager; `port` is where it listens. Lock `lock` to look at the core while it plays."""
 
     def __init__(self, core: GatewayCore, host: str = "127.0.0.1", port: int = 0) -> None:
         self.core = core
@@ -48,6 +48,7 @@ class Gateway:
         self.port = port
         self.lock = threading.RLock()
         self._listener: socket.socket | None = None
+        self._retired: list[socket.socket] = []  # closed by the thread that may be polling them
         self._stop = threading.Event()
         self._accepter: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
@@ -79,21 +80,27 @@ class Gateway:
         """Listen no more (ECONNREFUSED) until `listen`; sessions go on."""
         listener, self._listener = self._listener, None
         if listener is not None:
-            listener.close()
+            self._retired.append(listener)
+            listener.shutdown(
+                socket.SHUT_RDWR
+            )  # `close` alone would wait for the other thread's poll
 
     def stop(self) -> None:
         """Close everything; the account is final when this returns."""
         self._stop.set()
         self.refuse()
+        if self._accepter is not None:
+            self._accepter.join(JOIN_S)
+        self._close_retired()
         for connection in list(self._sockets):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
-        for thread in (*self._threads, self._accepter):
-            if thread is not None:
-                thread.join(JOIN_S)
+        for thread in self._threads:
+            thread.join(JOIN_S)
 
     def _accept(self) -> None:
         while not self._stop.is_set():
+            self._close_retired()
             listener = self._listener
             if listener is None:
                 self._stop.wait(MAX_WAIT_S / 10)
@@ -102,7 +109,7 @@ class Gateway:
                 connection, address = listener.accept()
             except TimeoutError:
                 continue
-            except OSError:  # closed: `refuse` or `stop`; or there are too many files
+            except OSError:  # shut: `refuse` or `stop`; or there are too many files
                 self._stop.wait(MAX_WAIT_S / 10)
                 continue
             thread = threading.Thread(
@@ -112,6 +119,10 @@ class Gateway:
             self._threads.append(thread)
             self._sockets.add(connection)
             thread.start()
+
+    def _close_retired(self) -> None:
+        while self._retired:
+            self._retired.pop().close()
 
     def _serve(self, connection: socket.socket, peer: str) -> None:
         with self.lock:

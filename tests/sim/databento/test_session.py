@@ -478,3 +478,37 @@ def test_older_versions_of_dbn(call, version):
 def test_key_of_another_length():
     with pytest.raises(ValueError, match="must have 32 characters, not 4"):
         core(keys=["db-x"])
+
+
+def test_lines_without_end(call):
+    caller = call(core())
+    caller.session.receive(b"\n" * 10_001, caller.now_ns)
+    caller.hear()
+    assert caller.ending == [Close]
+    assert "too many" in caller.account.ended
+
+
+def test_compressor_holds_back_a_mebibyte_at_most(call):
+    lazy = Habits(flush_s=3_600.0, flush_records=10**9)
+    gateway = core(habits=lazy, market=Market(1, rate=3_000, schemas=["mbp-10"]))
+    caller = call(gateway).hello(compression="zstd").subscribe("mbp-10").start()
+    while not caller.account.sent:
+        caller.run(0.1)
+        assert caller.now_ns < gateway.market.start_ns + 60 * S
+    assert 1_000_000 < sum(map(len, raws(caller.account))) < 2 << 20
+    assert caller.records() == raws(caller.account)
+
+
+def test_session_that_comes_too_late_for_what_the_market_has_forgotten(call):
+    market = Market(1, rate=100, schemas=["mbp-1"], keep_ns=2 * S)
+    caller = call(core(market=market)).hello().subscribe("mbp-1").start()
+    whole = Market(1, rate=100, schemas=["mbp-1"])
+    caller.now_ns += 60 * S
+    caller.hear()
+    caller.run(1)
+    assert caller.account.forgotten > 1_000
+    expected = [
+        r.raw for r in whole.records("mbp-1", market.start_ns + 10 * S + 1, caller.now_ns + 1)
+    ]
+    assert raws(caller.account) == expected[caller.account.forgotten :]
+    assert caller.records() == raws(caller.account)
