@@ -17,6 +17,7 @@ import datetime as dt
 import logging
 import os
 import random
+import socket
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -37,7 +38,6 @@ from mdfeedd.ring.restart import last_beat_ns
 from mdfeedd.tick import BAR, TICK, TIME_UNDEF
 
 if TYPE_CHECKING:
-    import socket
     import threading
     from collections.abc import Iterable
 
@@ -192,6 +192,7 @@ class _Line:
     def run(self, stop: threading.Event) -> None:
         """One session, until `stop`. Raises `SessionEnd`."""
         self._delivered_s = 0.0
+        self.options = self._feed.take_told() or self.options  # told while there was no session
         if self._replays != _replays(self.options.subscriptions):
             self._replays = not self._replays
             self._positions = self._open_positions(fresh=False, left_ns=self._recovery.known_ns)
@@ -261,6 +262,7 @@ class _Line:
             "%s: session %s: %d subscriptions to %s",
             self._feed.name, session.session_id or "?", len(self.options.subscriptions), self.options.dataset,
         )  # fmt: skip
+        recording = None
         with contextlib.ExitStack() as stack:
             if self.options.record:
                 recording = Recording(
@@ -279,6 +281,8 @@ class _Line:
                 else:
                     self._received(sock, session)
                 session.check(now())
+                if recording is not None:
+                    recording.beat()
                 self._look_after(sock, session)
 
     def _pumped(self, sock: socket.socket, session: LiveSession, pump: _pump.Pump) -> None:
@@ -337,13 +341,15 @@ class _Line:
         raise SessionEnd(Ending.PLANNED, "a new session for the new subscriptions")
 
     def _send(self, sock: socket.socket, session: LiveSession) -> None:
-        if not session.outgoing:
-            return
-        data, session.outgoing = bytes(session.outgoing), bytearray()
-        try:
-            sock.sendall(data)
-        except OSError as error:
-            raise SessionEnd(Ending.RESET, f"the connection broke: {error.strerror}") from None
+        """As much as the gateway takes now; the rest goes next time."""
+        while session.outgoing:
+            try:
+                sent = sock.send(session.outgoing, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise SessionEnd(Ending.RESET, f"the connection broke: {error.strerror}") from None
+            del session.outgoing[:sent]
 
 
 def _replays(subscriptions: tuple[Subscription, ...]) -> bool:

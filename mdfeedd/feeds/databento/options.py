@@ -38,9 +38,11 @@ SType = Literal["raw_symbol", "parent", "continuous", "instrument_id"]
 _DATASET: Final = re.compile(r"[A-Z0-9]{2,8}\.[A-Z0-9]{2,8}")
 _HOST: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::(?P<port>\d{1,5}))?")
 _MAX_PORT: Final = 65_535
-_NS_PER_S: Final = 1_000_000_000
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
+_MAX_NS: Final = 2**63 - 1
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
-_RANGES: Final[dict[str, tuple[float, float]]] = {
+_RANGES: Final[dict[str, tuple[int, int]]] = {
     "heartbeat_s": (5, 1800),
     "receive_buffer_bytes": (65_536, 1 << 30),
     "replay_reach_s": (0, 3600),
@@ -114,15 +116,19 @@ class Subscription:
         """`start` as UNIX ns. Raises `ValueError`."""
         if not self.start:
             return None
-        if self.start.isdigit():
-            return int(self.start)
-        try:
-            when = dt.datetime.fromisoformat(self.start)
-        except ValueError:
-            raise ValueError(f"start: is no ISO 8601 time: {self.start!r}") from None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=dt.UTC)
-        return round(when.timestamp()) * _NS_PER_S + when.microsecond * 1000
+        if self.start.isascii() and self.start.isdigit():
+            start_ns = int(self.start)
+        else:
+            try:
+                when = dt.datetime.fromisoformat(self.start)
+            except ValueError:
+                raise ValueError(f"start: is no ISO 8601 time: {self.start!r}") from None
+            if when.tzinfo is None:
+                when = when.replace(tzinfo=dt.UTC)
+            start_ns = (when - _EPOCH) // _MICROSECOND * 1000
+        if not 0 <= start_ns <= _MAX_NS:
+            raise ValueError(f"start: must be in 1970 to 2262, not {self.start!r}")
+        return start_ns
 
 
 def _check_symbol(symbol: str) -> None:
@@ -180,7 +186,7 @@ class DatabentoOptions:
         for key, (least, most) in _RANGES.items():
             value = getattr(self, key)
             if not least <= value <= most:
-                raise ValueError(f"{key}: must be {least:g} to {most:g}, not {value}")
+                raise ValueError(f"{key}: must be {least} to {most}, not {value}")
         if self.renew_at and not _TIME.fullmatch(self.renew_at):
             raise ValueError(f"renew_at: must be HH:MM, not {self.renew_at!r}")
         for key in ("record", "key_file"):
@@ -238,3 +244,9 @@ class DatabentoOptions:
                         else f"subscriptions: {symbol} is asked for in {both}: each trade would be told twice"
                     )
                 asked[(kind, symbol)] = one.schema
+        for (kind, symbol), schema in asked.items():
+            if symbol != ALL_SYMBOLS and (kind, ALL_SYMBOLS) in asked:
+                raise ValueError(
+                    f"subscriptions: {symbol} in {schema} is one of {ALL_SYMBOLS} in"
+                    f" {asked[(kind, ALL_SYMBOLS)]}: its records or trades would come twice"
+                )

@@ -10,6 +10,7 @@ __all__ = [
     "MBO",
     "RTYPES",
     "SCHEMAS",
+    "SKIPPABLE",
     "TBBO_SCHEMA",
     "WITH_TRADES",
     "schema_in",
@@ -42,6 +43,8 @@ INTERVAL_TOUCH: Final = frozenset({"bbo-1s", "bbo-1m", "cbbo-1s", "cbbo-1m"})
 """The touch at fixed times: whatever is skipped is made good by the next."""
 BARS_S: Final = {"ohlcv-1s": 1, "ohlcv-1m": 60, "ohlcv-1h": 3600, "ohlcv-1d": 86_400}
 """Their time is the begin of an interval that is so long, and they come at its end."""
+SKIPPABLE: Final = INTERVAL_TOUCH | {"mbp-1", "mbp-10", "cmbp-1"}
+"""Of these the gateway leaves records out for a slow reader that lets it."""
 WITH_TRADES: Final = frozenset({"mbp-1", "trades", "tbbo", "mbp-10", "cmbp-1", "tcbbo", "mbo"})
 """Each tells every trade: two of them for one instrument tell it twice."""
 TBBO_SCHEMA: Final = 3

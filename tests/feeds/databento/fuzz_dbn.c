@@ -5,6 +5,8 @@
  * VERSION 0: the stream begins with metadata. Prints the number of rounds. Every round checks, too, that what
  * the decoder says adds up: consumption, output within its capacity, ticks counted, offsets. Each input is put
  * into a block of exactly its size, so that a read past a piece is seen.
+ *
+ * Most rounds keep positions, in memory that an earlier round, killed anywhere, has left, or that is damaged.
  */
 #include "dbn.h"
 #include <stdio.h>
@@ -56,6 +58,60 @@ static void serve(dbn_decoder *s, int status) {
     }
 }
 
+static const char dataset[32] = "GLBX.MDP3";
+
+/* Positions as another process may have left them: of an earlier round, damaged, or noise behind a good head. */
+static void hostile(uint8_t *memory, uint32_t slots) {
+    size_t size = DBN_RESUME_HEAD_BYTES + slots * sizeof(dbn_position), spots = rnd(3) ? rnd(40) : 0;
+    dbn_resume_head *h = (dbn_resume_head *)(void *)memory;
+    if (rnd(6) == 0) {
+        for (size_t i = 0; i < size; i++) memory[i] = (uint8_t)rnd(256);
+    } else if (rnd(6) == 0) {
+        memset(memory, 0xFF, size);
+    }
+    for (; spots; spots--) {
+        size_t at = rnd(2) ? rnd(sizeof *h) : DBN_RESUME_HEAD_BYTES + rnd((uint32_t)(size - DBN_RESUME_HEAD_BYTES));
+        memory[at] = rnd(2) ? (uint8_t)rnd(256) : 0xFF;
+    }
+    if (rnd(4)) {
+        h->magic = DBN_RESUME_MAGIC;
+        h->slots = slots;
+        memcpy(h->dataset, dataset, sizeof dataset);
+        h->known_ns &= INT64_MAX;
+    }
+    if (rnd(4) == 0) { /* an intent that came from nowhere */
+        h->ticks = 1 + rnd(4);
+        h->slot = rnd(2) ? rnd(slots) : UINT64_MAX - rnd(3);
+        h->first_seq = rnd(300);
+        if (rnd(2)) h->then.key |= DBN_USED;
+    }
+}
+
+static uint64_t positions_used(const dbn_resume *r) {
+    uint64_t used = 0;
+    for (uint32_t i = 0; i < r->head->slots; i++) used += r->position[i].key != 0;
+    return used;
+}
+
+/* Open, settle and begin as a feed does. */
+static void resume(dbn_resume *r, uint8_t *memory, uint32_t slots, uint64_t next) {
+    uint8_t types[256];
+    dbn_resume_open(r, memory, slots, dataset, rnd(8) == 0);
+    CHECK(r->head->slots == slots && positions_used(r) == r->head->used && r->head->used <= slots / 2);
+    dbn_resume_settle(r, rnd(2) ? next : rnd(400), rnd(400));
+    CHECK(r->head->ticks == 0 && positions_used(r) == r->head->used && r->head->used <= slots / 2);
+    for (unsigned i = 0; i < 256; i++) {
+        types[i] = (uint8_t)rnd(2);
+        if (rnd(2)) r->head->begun_ns[i] = rnd(2) ? (int64_t)rnd(1000) : rnd(2) ? INT64_MIN : DBN_NOT_TRACKED;
+        r->replaying[i] = (uint8_t)rnd(2);
+    }
+    r->head->replay++;
+    r->start_ns = rnd(2) ? (int64_t)rnd(1000) : INT64_MIN;
+    r->live_from_ns = rnd(2) ? INT64_MAX : (int64_t)rnd(100) << rnd(56);
+    (void)dbn_resume_earliest(r, types, (int64_t)rnd(100));
+    (void)dbn_resume_unmet(r, rnd(256));
+}
+
 static void run(const uint8_t *data, size_t n, unsigned version) {
     static uint64_t slots[256 * 8]; /* a ring of 256 ticks, in private memory */
     static mdf_ring_header header;
@@ -63,6 +119,9 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
     memset(&w, 0, sizeof w);
     memset(&header, 0, sizeof header);
     w.h = &header; w.slots = (uint8_t *)slots; w.mask = 255; w.capacity = 256; w.words = 8; w.block = MDF_BLOCK; w.next = 1;
+    static uint8_t *memory; /* outlives its rounds, as the file beside a ring does */
+    static uint32_t positions;
+    dbn_resume r;
     dbn_decoder s;
     uint64_t ticks = 0, bars = 0;
     size_t at = 0;
@@ -70,14 +129,25 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
     CHECK(!dbn_open(&s, version, (int)rnd(2)));
     s.books.max_orders = 1 + rnd(200);
     if (version && rnd(2)) s.schema = (uint16_t)rnd(16);
-    int failed = 0;
-    while (at < n && !failed) {
+    if (rnd(4)) {
+        if (!memory || rnd(8) == 0) { /* exactly its size, so that a look beyond is seen */
+            free(memory);
+            positions = 2u << rnd(7);
+            memory = (uint8_t *)calloc(1, DBN_RESUME_HEAD_BYTES + positions * sizeof(dbn_position));
+            CHECK(memory);
+        }
+        hostile(memory, positions);
+        resume(&r, memory, positions, w.next);
+        s.resume = &r;
+    }
+    int failed = 0, killed = 0;
+    while (at < n && !failed && !killed) {
         size_t piece = rnd(4) ? 1 + rnd(300) : 1 + rnd(4), pos = 0;
         if (piece > n - at) piece = n - at;
         uint8_t *in = (uint8_t *)malloc(piece);
         CHECK(in);
         memcpy(in, data + at, piece);
-        for (int status = DBN_OUTPUT_FULL; status != DBN_NEED_INPUT && !failed;) {
+        for (int status = DBN_OUTPUT_FULL; status != DBN_NEED_INPUT && !failed && !killed;) {
             size_t tick_room = DBN_TICKS_PER_RECORD + rnd(20), bar_room = 1 + rnd(4), before = pos;
             mdf_tick *t = (mdf_tick *)malloc(tick_room * sizeof *t);
             mdf_bar *b = (mdf_bar *)malloc(bar_room * sizeof *b);
@@ -97,6 +167,13 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
             for (size_t i = 0; i < out.ticks_n; i++) CHECK(t[i].kind >= MDF_QUOTE && t[i].kind <= MDF_IMBALANCE && t[i].side <= 2);
             ticks += out.ticks_n;
             bars += out.bars_n;
+            if (s.resume && r.is_staged && (out.ticks_n || out.bars_n)) { /* as a writer does, or is killed at it */
+                unsigned kill = rnd(300);
+                if (kill) dbn_resume_intend(&s, w.next, out.ticks_n + out.bars_n, out.bars_n != 0);
+                if (kill > 1) dbn_resume_done(&s);
+                killed = kill <= 1;
+            }
+            CHECK(!s.resume || killed || !r.is_staged);
             free(t);
             free(b);
             failed = status < 0;
@@ -106,7 +183,11 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
         at += pos;
         free(in);
     }
-    CHECK(ticks == s.count.quotes + s.count.trades + s.count.others && bars == s.count.bars);
+    uint64_t counted = s.count.quotes + s.count.trades + s.count.others; /* of some, the ring has ticks already */
+    CHECK(s.resume ? ticks <= counted : ticks == counted);
+    CHECK(bars == s.count.bars);
+    if (s.resume) CHECK(positions_used(&r) == r.head->used && r.head->used <= positions / 2);
+    CHECK(s.count.known == (s.resume ? r.known : 0));
     CHECK(s.offset <= n && s.carried <= DBN_MAX_RECORD_BYTES);
     uint64_t orders = 0;
     for (uint32_t i = 0; i < s.books.n; i++) orders += s.books.book[i].side[0].orders + (uint64_t)s.books.book[i].side[1].orders;

@@ -57,6 +57,8 @@ def test_mutated_streams(fuzzer, version, fragment):
             ).encode() + raw
         )  # fmt: skip
     arguments = [str(SEED), str(SECONDS / 6), str(version if fragment else 0)]
-    done = subprocess.run([fuzzer, *arguments], input=raw, capture_output=True, check=False)
+    done = subprocess.run(
+        [fuzzer, *arguments], input=raw, capture_output=True, check=False, timeout=60 + SECONDS
+    )
     assert done.returncode == 0, f"seed {SEED}: {done.stderr.decode()[-3000:]}"
     assert int(done.stdout) >= 200

@@ -23,9 +23,9 @@ def ask(tmp_path, shm_dir, monkeypatch):
     key = tmp_path / "key"
     key.write_text(KEY)
 
-    def probe(*subscriptions, faults=(), keys=(KEY,), **options):
+    def probe(*subscriptions, faults=(), keys=(KEY,), rate=50.0, **options):
         wanted = subscriptions or (Subscription("mbp-1", ("ESZ6", "NQZ6")),)
-        core = GatewayCore(Market(1, rate=50.0, start_ns=time.time_ns()), Script(faults), keys=keys)
+        core = GatewayCore(Market(1, rate=rate, start_ns=time.time_ns()), Script(faults), keys=keys)
         with Gateway(core) as gateway:
             values = {"gateway": f"127.0.0.1:{gateway.port}", "key_file": str(key)} | options
             lines = list(DatabentoFeed.probe("db", DatabentoOptions("GLBX.MDP3", wanted, **values)))
@@ -62,7 +62,8 @@ def test_one_symbol_is_not_resolved(ask):
     lines = ask(Subscription("mbp-1", (symbols()[0], "NOSUCH")))
     assert worst(lines) is Severity.WARNING
     assert any("NOSUCH" in line.text and line.severity is Severity.WARNING for line in lines)
-    assert f"1 instruments: {symbols()[0]}" in told(lines)
+    assert f"1 instrument: {symbols()[0]}" in told(lines)
+    assert "the subscription is accepted" in told(lines)
 
 
 def test_no_symbol_is_resolved(ask):
@@ -123,3 +124,13 @@ def test_garbage_in_the_stream(ask):
     lines = ask(Subscription("mbp-1", tuple(symbols()[:1])), faults=(Fault("zero_length"),))
     assert lines[-1].severity is Severity.UNAVAILABLE
     assert "shorter than its own header" in lines[-1].text
+
+
+def test_a_busy_stream_does_not_hold_the_answer(ask, monkeypatch):
+    """It is there a moment after the last acknowledgement, long before the end of the patience."""
+    monkeypatch.setattr(probing, "PROBE_S", 60.0)
+    began_s = time.monotonic()
+    lines = ask(Subscription("mbp-1", ("ALL_SYMBOLS",)), rate=2000.0)
+    assert worst(lines) is Severity.OK
+    assert not told(lines).endswith("\n0 ticks came meanwhile")
+    assert time.monotonic() - began_s < 30

@@ -65,6 +65,7 @@ cdef extern from "dbn.h" nogil:
         DBN_RESUME_MAX_SLOTS
     void dbn_resume_intend(dbn_decoder *s, uint64_t first_seq, uint64_t n, int in_bars)
     void dbn_resume_done(dbn_decoder *s)
+    void dbn_resume_open(dbn_resume *r, uint8_t *memory, uint32_t slots, const char *dataset, int fresh)
     void dbn_resume_settle(dbn_resume *r, uint64_t next, uint64_t next_bar)
     int64_t dbn_resume_earliest(const dbn_resume *r, const uint8_t *types, int64_t since_ns)
     uint64_t dbn_resume_unmet(const dbn_resume *r, unsigned type)
@@ -78,6 +79,7 @@ cdef extern from "dbn.h" nogil:
         dbn_resume *resume
         uint64_t offset
         int64_t clock_ns
+        int64_t[256] type_ns
         dbn_counters count
         int stage, error
         uint32_t need_instrument

@@ -2,11 +2,10 @@
 """The decoder of dbn.h for Python: bytes into arrays, or without the GIL straight into a ring."""
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from mdfeedd.ring._ring cimport (
-    WriterCore, mdf_bar, mdf_count, mdf_flush, mdf_publish_batch, mdf_tick,
-    mdf_writer
+    WriterCore, mdf_bar, mdf_count, mdf_flush, mdf_publish_batch, mdf_tick
 )
 
 from typing import NamedTuple
@@ -81,8 +80,8 @@ cdef int _point(dbn_output *out, ticks, bars) except -1:
 cdef class Positions:
     """How far each stream of records has come: see dbn_resume.h. `memory` outlives the process; one writer.
 
-    `dataset`: positions of another one are thrown away, and so is all if `fresh`. Raises `ValueError` for
-    memory that is too small.
+    `dataset`: positions of another one are thrown away, as is what is damaged, and all if `fresh`. Raises
+    `ValueError` for memory that is too small.
     """
 
     def __cinit__(self):
@@ -96,18 +95,8 @@ cdef class Positions:
                                <size_t>DBN_RESUME_MAX_SLOTS):
             slots *= 2
         self._memory = memory
-        self.r.head = <dbn_resume_head *>&memory[0]
-        self.r.position = <dbn_position *>(&memory[0] + DBN_RESUME_HEAD_BYTES)
-        self.r.last = self.r.position
-        name = dataset.encode()[:31]
-        if (fresh or self.r.head.magic != DBN_RESUME_MAGIC or self.r.head.slots != slots
-                or <bytes>(<char *>self.r.head.dataset) != name):
-            memset(&memory[0], 0, DBN_RESUME_HEAD_BYTES + slots * sizeof(dbn_position))
-            self.r.head.slots = <uint32_t>slots
-            memcpy(self.r.head.dataset, <char *>name, len(name))
-            for rtype in range(256):
-                self.r.head.begun_ns[rtype] = DBN_NOT_TRACKED
-            self.r.head.magic = DBN_RESUME_MAGIC
+        name = dataset.encode()[:31].ljust(32, b"\0")
+        dbn_resume_open(&self.r, &memory[0], <uint32_t>slots, name, fresh)
 
     @property
     def known_ns(self):
@@ -236,6 +225,10 @@ cdef class DbnDecoder:
     def clock_ns(self):
         """Time of capture of the latest record, UNIX ns; `TIME_UNDEF` before the first."""
         return self.s.clock_ns
+
+    def reached_ns(self, uint8_t rtype):
+        """Time of capture of the latest record of a type, UNIX ns; `TIME_UNDEF` before the first."""
+        return self.s.type_ns[rtype]
 
     def read_as(self, uint16_t schema):
         """Say what records of type 1 are, where the metadata leave it open: mbp-1 (1) or tbbo (3)."""

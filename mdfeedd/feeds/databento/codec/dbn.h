@@ -104,6 +104,7 @@ typedef struct dbn_decoder {
     dbn_counters count;
     int stage, error;
     int64_t clock_ns; /* index time of the last record that has one */
+    int64_t type_ns[256]; /* the same by type */
 
     /* what the caller is asked for */
     uint32_t need_instrument;
@@ -138,6 +139,7 @@ static inline int dbn_open(dbn_decoder *s, unsigned version, int ts_out) {
     memset(s, 0, sizeof *s);
     s->arrival_ns = MDF_TIME_UNDEF;
     s->clock_ns = MDF_TIME_UNDEF;
+    for (int type = 0; type < 256; type++) s->type_ns[type] = MDF_TIME_UNDEF;
     s->schema = DBN_SCHEMA_NONE;
     s->version = (uint8_t)version;
     s->ts_out = ts_out != 0;
@@ -233,7 +235,7 @@ static inline dbn_instrument *dbn_find(dbn_decoder *s, const uint8_t *record, ui
         s->need_time = t;
         return NULL;
     }
-    s->clock_ns = t;
+    s->clock_ns = s->type_ns[record[1]] = t;
     s->last = e;
     return e;
 }

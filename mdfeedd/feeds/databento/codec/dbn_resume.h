@@ -6,6 +6,8 @@
  * by (ts_recv; the interval for bars); venue times run backwards, and (time, sequence) is not unique. So a position
  * is the last index time, how many records had it, and a hash of those. In a replay a record is known if its index
  * time is before the position's, or the same and no more of them came than are known; all others are new, in order.
+ * Where those of the last index time that came again are not those that are known, nobody can say which of them are
+ * new: none is told, and the replay counts as disagreeing.
  *
  * Positions lie in memory that outlives the process: a file beside the ring, which the ring's writer alone writes.
  * A kill must not part ring and positions, so a position moves in three steps, in this order:
@@ -19,7 +21,7 @@
 #error "include dbn.h"
 #endif
 
-#define DBN_RESUME_MAGIC UINT64_C(0x314D534552464446) /* "FDFRESM1" */
+#define DBN_RESUME_MAGIC UINT64_C(0x324D534552464446) /* "FDFRESM2" */
 #define DBN_RESUME_HEAD_BYTES 4096u
 #define DBN_RESUME_MAX_SLOTS (1u << 24)
 #define DBN_NOT_TRACKED INT64_MAX
@@ -237,11 +239,50 @@ static inline void dbn_resume_done(dbn_decoder *s) {
     if (r) r->is_staged = 0;
 }
 
+/* What another process has left may be of another data set or damaged: then all of it is forgotten. A search ends at
+ * a free slot, so half of them must be free. */
+static inline int dbn_resume_is_sound(dbn_resume *r, uint32_t slots, const char *dataset) {
+    dbn_resume_head *h = r->head;
+    uint32_t used = 0;
+    if (h->magic != DBN_RESUME_MAGIC || h->slots != slots || h->known_ns < 0) return 0;
+    if (memcmp(h->dataset, dataset, sizeof h->dataset)) return 0;
+    for (uint32_t i = 0; i < slots; i++) used += r->position[i].key != 0;
+    if (used > slots / 2) return 0;
+    for (uint32_t i = 0; i < slots; i++) {
+        uint64_t key = r->position[i].key;
+        if (key && (!(key & DBN_USED) || dbn_position_slot(r, key) != &r->position[i])) return 0;
+    }
+    h->used = used; /* a kill may have come between the count and the position */
+    return 1;
+}
+
+/* `memory`: a head and `slots` positions, a power of two. `dataset`: 32 bytes, filled up with zeros. */
+static inline void dbn_resume_open(dbn_resume *r, uint8_t *memory, uint32_t slots, const char *dataset, int fresh) {
+    memset(r, 0, sizeof *r);
+    r->head = (dbn_resume_head *)(void *)memory;
+    r->position = (dbn_position *)(void *)(memory + DBN_RESUME_HEAD_BYTES);
+    r->last = r->position;
+    if (!fresh && dbn_resume_is_sound(r, slots, dataset)) return;
+    memset(memory, 0, DBN_RESUME_HEAD_BYTES + (size_t)slots * sizeof(dbn_position));
+    r->head->slots = slots;
+    memcpy(r->head->dataset, dataset, sizeof r->head->dataset);
+    for (unsigned type = 0; type < 256; type++) r->head->begun_ns[type] = DBN_NOT_TRACKED;
+    r->head->magic = DBN_RESUME_MAGIC;
+}
+
+/* Is the intent one that this code has written? */
+static inline int dbn_intent_is_sound(const dbn_resume *r) {
+    const dbn_resume_head *h = r->head;
+    if (!h->ticks || h->slot >= h->slots || !(h->then.key & DBN_USED)) return 0;
+    if (!r->position[h->slot].key && h->used >= h->slots / 2) return 0;
+    return dbn_position_slot(r, h->then.key) == &r->position[h->slot];
+}
+
 /* A new process: `next` and `next_bar` are the sequence numbers that the rings give out next. */
 static inline void dbn_resume_settle(dbn_resume *r, uint64_t next, uint64_t next_bar) {
     dbn_resume_head *h = r->head;
     uint64_t reached = h->in_bars ? next_bar : next;
-    if (h->ticks && h->slot < h->slots && reached > h->first_seq) {
+    if (dbn_intent_is_sound(r) && reached > h->first_seq) {
         uint64_t made = reached - h->first_seq;
         if (made >= h->ticks) {
             h->used += !r->position[h->slot].key;
@@ -273,7 +314,8 @@ static inline uint64_t dbn_resume_unmet(const dbn_resume *r, unsigned type) {
     uint64_t unmet = 0;
     for (uint32_t i = 0; i < r->head->slots; i++) {
         const dbn_position *at = &r->position[i];
-        unmet += at->key && (at->key & 0xFF) == type && at->event_ns >= r->start_ns && at->replay != r->head->replay;
+        int is_due = at->event_ns >= r->start_ns && at->index_ns >= r->head->begun_ns[type];
+        unmet += at->key && (at->key & 0xFF) == type && is_due && at->replay != r->head->replay;
     }
     return unmet;
 }

@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
     s->offset += (size_t)(p - in) - *pos;
     *pos = (size_t)(p - in);
     s->last = e->key ? e : &s->nobody;
-    s->clock_ns = clock;
+    s->clock_ns = s->type_ns[DBN_MBP_1] = clock;
     s->count.records += made;
     s->count.quotes += made - trades;
     s->count.trades += trades;

@@ -5,7 +5,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from mdfeedd.feeds.databento.codec._dbn cimport (
-    DBN_METADATA, DBN_NEED_INPUT, DBN_OUTPUT_FULL, DbnDecoder
+    DBN_METADATA, DBN_NEED_INPUT, DbnDecoder
 )
 from mdfeedd.ring._ring cimport WriterCore, mdf_clock_ns, mdf_flush
 

@@ -105,10 +105,14 @@ _WORDS: Final[tuple[tuple[Ending, tuple[str, ...]], ...]] = (
 )
 
 
+MAX_TOLD_CHARACTERS: Final = 400
+
+
 def refusal(error: str) -> SessionEnd:
     """What the gateway's ``error=`` comes to. What is not understood is tried again."""
     text = error.lower()
+    told = "".join(c if c.isprintable() else "?" for c in error[:MAX_TOLD_CHARACTERS])
     for ending, words in _WORDS:
         if any(word in text for word in words):
-            return SessionEnd(ending, f"refused: {error}")
-    return SessionEnd(Ending.REFUSED, f"refused: {error}")
+            return SessionEnd(ending, f"refused: {told}")
+    return SessionEnd(Ending.REFUSED, f"refused: {told}")

@@ -303,7 +303,7 @@ class LiveSession:
             self._logger.warning("a symbol is not resolved, the others go on: %s", message.text)
         elif message.code == RECORDS_SKIPPED:
             self._logger.warning("records are lost, we read too slowly: %s", message.text)
-            self._recovery.skipped(self.decoder.clock_ns, message.ts_event_ns, now.wall_ns)
+            self._recovery.skipped(self.decoder, message.ts_event_ns, now.wall_ns)
         elif message.code in CODES:
             ending = CODES[message.code]
             if ending is Ending.AGED_OUT:

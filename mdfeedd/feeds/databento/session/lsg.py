@@ -121,7 +121,7 @@ class Handshake:
             return self._authentication(fields["cram"])
         if self.stage is Stage.ANSWER and "success" in fields:
             if fields["success"] != "1":
-                raise SessionEnd(Ending.MALFORMED, f"success={fields['success']!r}")
+                raise SessionEnd(Ending.MALFORMED, f"success={fields['success'][:40]!r}")
             self.session_id = fields.get("session_id", "")
             self.stage = Stage.READY
         return b""

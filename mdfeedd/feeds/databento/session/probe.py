@@ -38,7 +38,7 @@ __all__ = ["PROBE_S", "probe"]
 PROBE_S: Final = 10.0
 """For all of it."""
 QUIET_S: Final = 1.0
-"""Without a word for so long after the last acknowledgement, there is nothing more to learn."""
+"""Without news of subscriptions for so long after the last acknowledgement, there is nothing more to learn."""
 MAX_TOLD: Final = 10
 """Symbols of one kind that are named."""
 _RECEIVE_BYTES: Final = 1 << 16
@@ -108,7 +108,7 @@ def _subscribe(
     names = _Names()
     decoder = DbnDecoder(names, accept_newer=options.accept_newer_dbn)
     accepted, refused, records = 0, [], 0
-    quiet_s = deadline_s
+    quiet_s, learnt = deadline_s, (0, 0, 0)
     data: bytes | None = surplus
     while data is not None:
         try:
@@ -122,8 +122,9 @@ def _subscribe(
                 if event.code in CODES:
                     raise SessionEnd(CODES[event.code], f"error {event.code}: {event.text}")
                 refused.append(event.text)
-        if accepted >= len(requests):
-            quiet_s = min(deadline_s, time.monotonic() + QUIET_S)
+        known = (accepted, len(refused), len(names.raw))
+        if accepted >= len(requests) and known != learnt:  # data alone are no news
+            quiet_s, learnt = min(deadline_s, time.monotonic() + QUIET_S), known
         data = _receive(sock, quiet_s)
     yield from _found(requests, accepted, names, refused, records)
 
@@ -134,20 +135,29 @@ def _found(
     if accepted < len(requests):
         yield ProbeLine(
             True,
-            f"{accepted} of {len(requests)} subscriptions were acknowledged within {PROBE_S:.0f} s",
+            f"{accepted} of {_count(len(requests), 'subscription')} were acknowledged within {PROBE_S:.0f} s",
             Severity.WARNING,
         )
     else:
-        yield ProbeLine(True, f"all {accepted} subscriptions are accepted")
+        these = "the subscription is" if accepted == 1 else f"all {accepted} subscriptions are"
+        yield ProbeLine(True, f"{these} accepted")
     for text in refused[:MAX_TOLD]:
         yield ProbeLine(True, f"refused: {text}", Severity.WARNING)
     if len(refused) > MAX_TOLD:
         yield ProbeLine(True, f"... and {len(refused) - MAX_TOLD} more refusals", Severity.WARNING)
     raw = sorted(names.raw)
     shown = ", ".join(raw[:MAX_TOLD]) + (" ..." if len(raw) > MAX_TOLD else "")
-    told = f"{len(raw)} instruments: {shown}" if raw else "no symbol was resolved to an instrument"
+    told = (
+        f"{_count(len(raw), 'instrument')}: {shown}"
+        if raw
+        else "no symbol was resolved to an instrument"
+    )
     yield ProbeLine(True, told, Severity.OK if raw else Severity.WARNING)
-    yield ProbeLine(True, f"{records} ticks came meanwhile")
+    yield ProbeLine(True, f"{_count(records, 'tick')} came meanwhile")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

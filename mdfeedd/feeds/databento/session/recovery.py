@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mdfeedd.feeds.databento.schemas import BARS_S, MBO, RTYPES, schema_in
+from mdfeedd.feeds.databento.schemas import BARS_S, MBO, RTYPES, SKIPPABLE, schema_in
 from mdfeedd.feeds.databento.session.lsg import Request
 from mdfeedd.tick import GAP, TICK, TIME_UNDEF, GapReason, Kind
 
@@ -77,6 +77,7 @@ class Recovery:
         self._subscriptions: Sequence[Subscription] = ()
         self._replaying: dict[int, Hole | None] = {}
         self._aged_out = False
+        self._asked_ns = self._began_ns = 0
         self._disagreed = 0
         self._replayed = 0
         self._full_told = False
@@ -100,6 +101,7 @@ class Recovery:
     def plan(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
         """What to ask for in a new session, one request per subscription and in their order."""
         self._subscriptions = subscriptions
+        self._asked_ns = now_ns
         requests = []
         for number, one in enumerate(subscriptions):
             start_ns = self._start_ns(one, now_ns)
@@ -126,13 +128,17 @@ class Recovery:
         return added
 
     def _start_ns(self, one: Subscription, now_ns: int) -> int | None:
-        known_ns = self.known_ns
+        known_ns, first_ns = self.known_ns, one.start_ns
         if not known_ns:
-            return one.start_ns
-        if one.policy != "replay" or self._aged_out or now_ns - known_ns > self._limit_ns:
+            return first_ns
+        if one.policy != "replay" or self._aged_out:
             return None
         if not self._positions.tracks(one.rtype):
             return None  # what has been published of it is not known: it would come twice
+        if first_ns is not None and known_ns <= max(1, first_ns):
+            return first_ns  # the very first replay was cut
+        if now_ns - known_ns > self._limit_ns:
+            return None
         earliest_ns = self._positions.earliest_ns((one.rtype,), known_ns - self._reach_ns)
         from_ns = known_ns if earliest_ns is None else min(known_ns, earliest_ns)
         from_ns = max(1, from_ns - self._reach_ns - BARS_S.get(one.schema, 0) * _NS)
@@ -144,6 +150,8 @@ class Recovery:
         `stream_start_ns` is the time in its metadata, 0 where there is none.
         """
         self._aged_out = False
+        # no record of this session was captured before, whether or not it comes with the metadata at once
+        self._began_ns = min(stream_start_ns or self._asked_ns, self._asked_ns)
         self._disagreed = self._positions.disagreed
         self._replayed = self._positions.replayed
         holes = self._tell_holes(now_ns)
@@ -152,7 +160,7 @@ class Recovery:
             for number, request in self._requests.items()
             if request.start_ns is not None
         }
-        self._track(stream_start_ns or now_ns)
+        self._track()
         for number, one in enumerate(self._subscriptions):
             hole = holes.get(number)
             if hole is not None and one.schema == MBO and one.policy == "snapshot":
@@ -162,16 +170,16 @@ class Recovery:
         types = [self._subscriptions[number].rtype for number in self._replaying]
         self._positions.begin_replay(types, max(starts, default=0), now_ns + PRESENT_GRACE_NS)
         if not self.known_ns:
-            self._positions.known_ns = max(1, min(starts)) if starts else stream_start_ns or now_ns
+            self._positions.known_ns = max(1, min([*starts, self._began_ns]))
         self.reason = GapReason.DISCONNECT
 
-    def _track(self, live_ns: int) -> None:
+    def _track(self) -> None:
         """Keep positions of what is replayed, from where it was asked for first, and of nothing else."""
         begun: dict[int, int] = {}
         for number, one in enumerate(self._subscriptions):
-            asked_ns = self._requests[number].start_ns
+            start_ns = self._requests[number].start_ns
             if one.policy == "replay":
-                begun_ns = live_ns if asked_ns is None else asked_ns
+                begun_ns = self._began_ns if start_ns is None else start_ns
                 begun_ns -= BARS_S.get(one.schema, 0) * _NS
                 begun[one.rtype] = min(begun_ns, begun.get(one.rtype, begun_ns))
         for one in self._subscriptions:
@@ -192,9 +200,11 @@ class Recovery:
         self._publish(Kind.GAP, holes.values(), now_ns)
         return holes
 
-    def skipped(self, first_ns: int, last_ns: int, now_ns: int) -> None:
-        """The gateway left records out because we were slow."""
-        first_ns = self.known_ns if first_ns == TIME_UNDEF else first_ns  # nothing had come yet
+    def skipped(self, decoder: DbnDecoder, last_ns: int, now_ns: int) -> None:
+        """The gateway left records out because we were slow: since the last that came, at the earliest."""
+        skippable = [one.rtype for one in self._subscriptions if one.schema in SKIPPABLE]
+        reached = [decoder.reached_ns(rtype) for rtype in skippable] or [decoder.clock_ns]
+        first_ns = min(self._began_ns if ns == TIME_UNDEF else ns for ns in reached)
         first_ns = min(first_ns, last_ns)
         self._publish(Kind.GAP, [Hole(0, GapReason.VENDOR_SKIPPED, first_ns, last_ns)], now_ns)
 
