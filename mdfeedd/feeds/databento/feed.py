@@ -125,18 +125,29 @@ class DatabentoFeed:
 
 
 class _Rings:
-    """The ring of ticks, and that of bars from the first bar on."""
+    """The ring of ticks, and that of bars from the first bar on, whose table repeats the entries of the other's."""
 
     def __init__(self, feed: str, plan: RingPlan, ticks: Writer) -> None:
         self.plan = plan
         self.ticks = ticks
         self._feed = feed
         self._bars: Writer | None = None
+        self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
+
+    def add(self, symbol: str, **attributes: Any) -> int:
+        """Enter an instrument (see `InstrumentTable`)."""
+        own_id = self.ticks.instruments.add(symbol, **attributes)
+        self._entries[own_id] = (symbol, attributes)
+        if self._bars is not None:
+            self._bars.instruments.add(symbol, instrument_id=own_id, **attributes)
+        return own_id
 
     def bars(self) -> Writer:
         """The ring of bars."""
         if self._bars is None:
             self._bars = self.plan.writer(self._feed, BAR, BARS_SUFFIX)
+            for own_id, (symbol, attributes) in self._entries.items():
+                self._bars.instruments.add(symbol, instrument_id=own_id, **attributes)
         return self._bars
 
     def beat(self) -> None:
@@ -211,6 +222,7 @@ class _Line:
                 logger=logger,
                 now=now(),
             )
+            session.names.enter_into(self._rings)
             try:
                 self._handshake(sock, session, stop)
                 if not stop.is_set():
@@ -353,7 +365,8 @@ class _Line:
 
 
 def _replays(subscriptions: tuple[Subscription, ...]) -> bool:
-    return any(one.policy == "replay" for one in subscriptions)
+    """Whether records of the past may come."""
+    return any(one.policy == "replay" or one.start for one in subscriptions)
 
 
 def _receive(sock: socket.socket) -> bytes | None:

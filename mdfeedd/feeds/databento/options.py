@@ -198,6 +198,13 @@ class DatabentoOptions:
             raise ValueError(f"key_credential: is a name, not a path: {self.key_credential!r}")
         self.address()
         self._check_twice()
+        policies: dict[str, Recovery] = {}
+        for one in self.subscriptions:
+            if policies.setdefault(one.schema, one.policy) != one.policy:
+                raise ValueError(
+                    f"subscriptions: {one.schema} has two recoveries, {policies[one.schema]} and {one.policy}:"
+                    " a replay is of a whole schema; use two feeds"
+                )
 
     def address(self) -> tuple[str, int]:
         """Host and port of the gateway. Raises `ValueError`."""

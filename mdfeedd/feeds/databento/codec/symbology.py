@@ -157,10 +157,15 @@ class Symbology:
         symbol = asked if raw in (number, "") else raw
         if symbol in (number, ""):
             return False
-        names = (symbol, asked or symbol)
-        changed = self._told.get(message.instrument_id) != names
-        self._told[message.instrument_id] = names
-        return changed
+        known = self._told.get(message.instrument_id)
+        if known is not None and known[0] == symbol:
+            return False  # asked for once more, by another name: it stays who it is
+        entered = self._entered.get(message.instrument_id, ())
+        as_entered = (vendor_symbol for name, vendor_symbol, _ in entered if name == symbol)
+        self._told[message.instrument_id] = (symbol, next(as_entered, asked or symbol))
+        definition = self._definitions.get(message.instrument_id)
+        defined = known is None and definition is not None and definition.raw_symbol == symbol
+        return not defined
 
     def definition(self, definition: Definition) -> bool:
         """Take a definition. True if the name of the instrument may have changed."""

@@ -14,7 +14,7 @@ from mdfeedd.tick import DEFINITION, TICK, Kind
 if TYPE_CHECKING:
     import logging
 
-    from mdfeedd.feeds.databento.codec.symbology import MappingMessage
+    from mdfeedd.feeds.databento.codec.symbology import InstrumentTable, MappingMessage
     from mdfeedd.ring import Writer
 
 __all__ = ["SessionNames"]
@@ -36,6 +36,10 @@ class SessionNames(Symbology):
         self._logger = logger
         self._full_told = False
         self.now_ns = 0
+
+    def enter_into(self, table: InstrumentTable) -> None:
+        """Have another table in front of the ring's own. Before the first instrument."""
+        self._table = table
 
     def mapping(self, message: MappingMessage) -> bool:
         """Take a mapping message. True if the name of the instrument may have changed."""

@@ -104,16 +104,13 @@ class Ledger:
         if self.rig.options.encoding == "json":  # its lines have names of their own
             oracle.names = self._names_of(account.number, mappings)
         used: dict[str, int] = {}
-        symbols: dict[tuple[int, int], Any] = {}
-        as_asked: dict[int, bool] = {}
+        symbols: dict[tuple[int, int], str] = {}
         for i, (sent, record) in enumerate(zip(account.readable, objects, strict=True)):
             while mappings and mappings[0].after <= i:
                 told = mappings.pop(0)
                 oracle.names[told.code] = told.text
-                as_asked[told.code] = (told.after, told.code, told.text) not in account.renamed
             ticks, bars = len(oracle.ticks), len(oracle.bars)
-            name = oracle.symbol(record, sent.index_ns), as_asked.get(record.instrument_id)
-            self._rename(oracle, record, name, symbols)
+            self._rename(oracle, record, oracle.symbol(record, sent.index_ns), symbols)
             oracle.record(record)
             place = -1 if sent.snapshot else self._place(sent, account.version, used)
             yield Candidate(
@@ -134,8 +131,8 @@ class Ledger:
         return names | {told.code: told.text for told in reversed(mappings)}
 
     @staticmethod
-    def _rename(oracle: Any, record: Any, name: Any, names: dict[tuple[int, int], Any]) -> None:
-        """What has another name, or was asked for by another, is another instrument: its book is not known."""
+    def _rename(oracle: Any, record: Any, name: str, names: dict[tuple[int, int], str]) -> None:
+        """What has another name is another instrument: its book is not known."""
         key = record.publisher_id, record.instrument_id
         if names.setdefault(key, name) != name:
             names[key] = name
