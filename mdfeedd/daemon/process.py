@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon.control import MAX_ANSWER_BYTES
@@ -31,6 +32,15 @@ HELD_BACK: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 class Unheard(Exception):
     """The worker did not answer, or has ended. One sentence; it is told nothing more."""
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Of a worker: it runs this very code, whatever lies in the folder that the daemon was started in."""
+    kept = {key: value for key, value in env.items() if key not in _NOT_INHERITED}
+    places = [str(Path(__file__).resolve().parents[2]), kept.get("PYTHONPATH", "")]
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+    kept["PYTHONSAFEPATH"] = "1"
+    return kept
 
 
 class Process:
@@ -68,7 +78,7 @@ class Process:
                     [*command, "--plan-fd", str(fds[0]), "--control-fd", str(fds[1])],
                     stdin=subprocess.DEVNULL,
                     pass_fds=fds,
-                    env={key: value for key, value in env.items() if key not in _NOT_INHERITED},
+                    env=_environment(env),
                     start_new_session=True,
                 )
             finally:

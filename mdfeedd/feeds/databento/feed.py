@@ -271,8 +271,9 @@ class _Line:
 
     def _deliver(self, sock: socket.socket, session: LiveSession, stop: threading.Event) -> None:
         logger.info(
-            "%s: session %s: %d subscriptions to %s",
-            self._feed.name, session.session_id or "?", len(self.options.subscriptions), self.options.dataset,
+            "%s: session %s to %s: %s",
+            self._feed.name, session.session_id or "?", self.options.dataset,
+            ", ".join(one.schema for one in self.options.subscriptions),
         )  # fmt: skip
         recording = None
         with contextlib.ExitStack() as stack:

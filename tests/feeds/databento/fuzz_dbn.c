@@ -109,7 +109,7 @@ static void resume(dbn_resume *r, uint8_t *memory, uint32_t slots, uint64_t next
     r->start_ns = rnd(2) ? (int64_t)rnd(1000) : INT64_MIN;
     r->live_from_ns = rnd(2) ? INT64_MAX : (int64_t)rnd(100) << rnd(56);
     (void)dbn_resume_earliest(r, types, (int64_t)rnd(100));
-    (void)dbn_resume_unmet(r, rnd(256));
+    (void)dbn_resume_is_unmet(r, rnd(r->head->slots), rnd(256));
 }
 
 static void run(const uint8_t *data, size_t n, unsigned version) {

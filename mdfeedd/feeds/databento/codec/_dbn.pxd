@@ -68,7 +68,7 @@ cdef extern from "dbn.h" nogil:
     void dbn_resume_open(dbn_resume *r, uint8_t *memory, uint32_t slots, const char *dataset, int fresh)
     void dbn_resume_settle(dbn_resume *r, uint64_t next, uint64_t next_bar)
     int64_t dbn_resume_earliest(const dbn_resume *r, const uint8_t *types, int64_t since_ns)
-    uint64_t dbn_resume_unmet(const dbn_resume *r, unsigned type)
+    int dbn_resume_is_unmet(const dbn_resume *r, uint32_t slot, unsigned type)
 
     ctypedef struct dbn_decoder:
         int64_t arrival_ns

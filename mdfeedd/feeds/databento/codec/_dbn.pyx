@@ -163,9 +163,13 @@ cdef class Positions:
             self.r.replaying[<uint8_t>rtype] = 1
 
     def end_replay(self, uint8_t rtype):
-        """The replay of a type is over; returns how many streams should have come again and did not."""
+        """The replay of a type is over; returns the vendor's numbers of whose records none came again."""
+        cdef uint32_t slot
         self.r.replaying[rtype] = 0
-        return dbn_resume_unmet(&self.r, rtype)
+        return [
+            <uint32_t>((self.r.position[slot].key >> 24) & <uint64_t>0xFFFFFFFF)
+            for slot in range(self.r.head.slots) if dbn_resume_is_unmet(&self.r, slot, rtype)
+        ]
 
 
 cdef class DbnDecoder:

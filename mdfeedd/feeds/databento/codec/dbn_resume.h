@@ -309,13 +309,9 @@ static inline int64_t dbn_resume_earliest(const dbn_resume *r, const uint8_t *ty
     return earliest;
 }
 
-/* How many streams of the type should have been met again in this replay, and were not. */
-static inline uint64_t dbn_resume_unmet(const dbn_resume *r, unsigned type) {
-    uint64_t unmet = 0;
-    for (uint32_t i = 0; i < r->head->slots; i++) {
-        const dbn_position *at = &r->position[i];
-        int is_due = at->event_ns >= r->start_ns && at->index_ns >= r->head->begun_ns[type];
-        unmet += at->key && (at->key & 0xFF) == type && is_due && at->replay != r->head->replay;
-    }
-    return unmet;
+/* Should this stream of the type have been met again in this replay, and was not? */
+static inline int dbn_resume_is_unmet(const dbn_resume *r, uint32_t slot, unsigned type) {
+    const dbn_position *at = &r->position[slot];
+    int is_due = at->event_ns >= r->start_ns && at->index_ns >= r->head->begun_ns[type];
+    return at->key && (at->key & 0xFF) == type && is_due && at->replay != r->head->replay;
 }

@@ -99,10 +99,10 @@ cdef class Pump:
             while True:
                 with nogil:
                     status = self._decode_and_receive(fd, until_ns, &why)
-                if status == DBN_NEED_INPUT:
-                    return why
                 if decoder.out.bars_n:
                     decoder.publish_bars(self._bars)
+                if status == DBN_NEED_INPUT:
+                    return why
                 decoder.paused = True
                 decoder.serve(status)
                 if decoder._fault is not None:
@@ -122,7 +122,7 @@ cdef class Pump:
             if self._decoder.paused or self._at < self._have:
                 self._decoder.paused = False
                 status = self._decoder.publish_ticks(self._writer, self._buffer, self._have, &self._at, &left)
-                if status != DBN_NEED_INPUT:
+                if status != DBN_NEED_INPUT or self._decoder.out.bars_n:
                     return status
                 mdf_flush(&self._writer.w)
             if now_ns >= until_ns:

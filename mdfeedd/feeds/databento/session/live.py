@@ -89,6 +89,8 @@ class _Codes(enum.IntEnum):
 
 
 SYMBOL_REFUSED: Final = 4
+MAX_REFUSED_TOLD: Final = 10
+"""Of one session, by name."""
 RECORDS_SKIPPED: Final = 7
 
 
@@ -127,6 +129,7 @@ class LiveSession:
         self._inflate = ZstdInflater() if options.compression == "zstd" else None
         self._json = JsonLines() if options.encoding == "json" else None
         self._slow_told = False
+        self._refused = 0
         self._metadata_s = METADATA_S
         self.decoder = DbnDecoder(
             self.names,
@@ -260,7 +263,7 @@ class LiveSession:
         self.stage = Stage.DELIVERING
         self.delivering_since_ns = now.monotonic_ns
         self._deadline_ns = now.monotonic_ns + self._patience_ns
-        self._recovery.began(self.decoder, start_ns, now.wall_ns)
+        self._recovery.began(self.decoder, start_ns, now.wall_ns, self.names.is_mapped)
         self._writer.counters.add("sessions")
 
     def _act(self, event: Event, now: Now) -> None:
@@ -297,10 +300,18 @@ class LiveSession:
         else:
             self._logger.info("gateway: %s (system message %d)", message.text, message.code)
 
+    def _refuse(self, text: str) -> None:
+        """One symbol of many; the first few are named."""
+        self._writer.counters.add("refused_symbols")
+        self._refused += 1
+        if self._refused <= MAX_REFUSED_TOLD:
+            self._logger.warning("a symbol is not resolved, the others go on: %s", text)
+        elif self._refused == MAX_REFUSED_TOLD + 1:
+            self._logger.warning("more symbols are not resolved: see the counter refused_symbols")
+
     def _error(self, message: ErrorMessage, now: Now) -> None:
         if message.code == SYMBOL_REFUSED:
-            self._writer.counters.add("refused_symbols")
-            self._logger.warning("a symbol is not resolved, the others go on: %s", message.text)
+            self._refuse(message.text)
         elif message.code == RECORDS_SKIPPED:
             self._logger.warning("records are lost, we read too slowly: %s", message.text)
             self._recovery.skipped(self.decoder, message.ts_event_ns, now.wall_ns)

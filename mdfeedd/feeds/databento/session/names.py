@@ -9,6 +9,7 @@ import numpy as np
 from mdfeedd.feeds.databento.codec import Symbology
 from mdfeedd.feeds.databento.codec.symbology import ALWAYS_NS, NEVER_NS, Resolution
 from mdfeedd.ring.errors import RingSpace
+from mdfeedd.ring.instruments import Instrument
 from mdfeedd.tick import DEFINITION, TICK, Kind
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ class SessionNames(Symbology):
         self._writer = writer
         self._logger = logger
         self._full_told = False
+        self._known = _names_in(writer)
         self.now_ns = 0
 
     def enter_into(self, table: InstrumentTable) -> None:
         """Have another table in front of the ring's own. Before the first instrument."""
         self._table = table
+
+    def is_mapped(self, instrument_id: int) -> bool:
+        """The gateway has named this instrument in this session: it was asked for."""
+        return instrument_id in self._told
 
     def mapping(self, message: MappingMessage) -> bool:
         """Take a mapping message. True if the name of the instrument may have changed."""
@@ -64,6 +70,11 @@ class SessionNames(Symbology):
                 )
             return Resolution(0, ALWAYS_NS, NEVER_NS, mapped=True)
 
+    def _add(self, symbol: str, vendor_symbol: str, vendor_id: int, publisher_id: int) -> int:
+        """As it is in the table already, even if another session had asked for it by another name."""
+        known = self._known.get((symbol, vendor_id, publisher_id), vendor_symbol)
+        return super()._add(symbol, known, vendor_id, publisher_id)
+
     def _tell(self, publisher_id: int, instrument_id: int) -> None:
         own_id = self.resolve(publisher_id, instrument_id, self.now_ns).instrument_id
         if not own_id:
@@ -75,3 +86,14 @@ class SessionNames(Symbology):
         tick["action"] = _MODIFIED
         self._writer.publish(tick.view(TICK))
         self._writer.counters.add("published_others")
+
+
+def _names_in(writer: Writer) -> dict[tuple[str, int, int], str]:
+    """What was asked for, of the instruments that the ring's table has."""
+    names = {}
+    for place in range(writer.instruments_count):
+        entry = writer.instrument_get(place)
+        if entry is not None:
+            item = Instrument(*entry)  # type: ignore[arg-type]
+            names[item.symbol, item.vendor_id, item.publisher_id] = item.vendor_symbol
+    return names

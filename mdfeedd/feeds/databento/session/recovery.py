@@ -26,7 +26,7 @@ from mdfeedd.tick import GAP, TICK, TIME_UNDEF, GapReason, Kind
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mdfeedd.feeds.databento.codec import DbnDecoder, Positions
     from mdfeedd.feeds.databento.options import Subscription
@@ -77,6 +77,8 @@ class Recovery:
         self._subscriptions: Sequence[Subscription] = ()
         self._replaying: dict[int, Hole | None] = {}
         self._aged_out = False
+        self._is_asked: Callable[[int], bool] = bool
+        self._before: tuple[Subscription, ...] | None = None
         self._asked_ns = self._began_ns = 0
         self._disagreed = 0
         self._replayed = 0
@@ -125,6 +127,7 @@ class Recovery:
                 self._positions.begin(one.rtype, now_ns)
         for request in added:
             self._requests.setdefault(request.id, request)
+        self._before = tuple(subscriptions)
         return added
 
     def _start_ns(self, one: Subscription, now_ns: int) -> int | None:
@@ -144,12 +147,20 @@ class Recovery:
         from_ns = max(1, from_ns - self._reach_ns - BARS_S.get(one.schema, 0) * _NS)
         return from_ns if now_ns - from_ns <= max(self._limit_ns, KEPT_NS) else None
 
-    def began(self, decoder: DbnDecoder, stream_start_ns: int, now_ns: int) -> None:
+    def began(
+        self,
+        decoder: DbnDecoder,
+        stream_start_ns: int,
+        now_ns: int,
+        is_asked: Callable[[int], bool],
+    ) -> None:
         """The session delivers: tell what is missing, before its first record.
 
-        `stream_start_ns` is the time in its metadata, 0 where there is none.
+        `stream_start_ns` is the time in its metadata, 0 where there is none. `is_asked` says of an instrument
+        of the gateway's whether it belongs to what was asked for in this session.
         """
         self._aged_out = False
+        self._is_asked = is_asked
         # no record of this session was captured before, whether or not it comes with the metadata at once
         self._began_ns = min(stream_start_ns or self._asked_ns, self._asked_ns)
         self._disagreed = self._positions.disagreed
@@ -161,6 +172,7 @@ class Recovery:
             if request.start_ns is not None
         }
         self._track()
+        self._before = tuple(self._subscriptions)
         for number, one in enumerate(self._subscriptions):
             hole = holes.get(number)
             if hole is not None and one.schema == MBO and one.policy == "snapshot":
@@ -195,10 +207,22 @@ class Recovery:
             return {}
         last_ns = max(now_ns, first_ns)
         holes = {
-            number: Hole(number + 1, self.reason, first_ns, last_ns) for number in self._requests
+            number: Hole(number + 1, self.reason, first_ns, last_ns)
+            for number, one in enumerate(self._subscriptions)
+            if self._is_of_before(one)
         }
         self._publish(Kind.GAP, holes.values(), now_ns)
         return holes
+
+    def _is_of_before(self, one: Subscription) -> bool:
+        """Something of it was asked for in the session before; of another process that is not known."""
+        if self._before is None:
+            return True
+        return any(
+            (other.schema, other.stype) == (one.schema, one.stype)
+            and set(other.symbols) & set(one.symbols)
+            for other in self._before
+        )
 
     def skipped(self, decoder: DbnDecoder, last_ns: int, now_ns: int) -> None:
         """The gateway left records out because we were slow: since the last that came, at the earliest."""
@@ -225,7 +249,7 @@ class Recovery:
         numbers = [n for n in self._replaying if self._subscriptions[n].rtype == rtype]
         if not numbers:
             return
-        unmet = self._positions.end_replay(rtype)
+        unmet = sum(map(self._is_asked, self._positions.end_replay(rtype)))
         disagreed = self._positions.disagreed - self._disagreed
         self._disagreed = self._positions.disagreed
         holes = [hole for n in numbers if (hole := self._replaying.pop(n)) is not None]
@@ -242,6 +266,7 @@ class Recovery:
                 "recovered: the replay of %s is complete, %d records were new",
                 schema, self._positions.replayed - self._replayed,
             )  # fmt: skip
+        self._replayed = self._positions.replayed
         self._publish(Kind.RECOVERED, holes, now_ns)
 
     def note(self, captured_ns: int) -> None:

@@ -56,7 +56,7 @@ def feed(shm_dir):
         def replay(self, *records, start=T0):
             self.positions.begin_replay([TRADES], start, FAR)
             told = self.live(*records)
-            self.unmet = self.positions.end_replay(TRADES)
+            self.unmet = len(self.positions.end_replay(TRADES))
             return told
 
     yield Feed
