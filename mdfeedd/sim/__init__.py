@@ -7,6 +7,7 @@
 
     cme: a channel of CME MDP 3.0 ─► packets with faults, in memory or by UDP, and what was true
     databento: a live gateway ─► sessions with faults, in memory or by TCP, and what was sent
+    bloomberg: a stand-in for the `blpapi` package ─► events with faults, within the feed's process
 
 The market is made of blocks of a few thousand events, each computed in numpy at once; nothing is allocated
 per tick, and how its ticks are asked for (`ticks` or `until`, in whatever portions) does not change them.
