@@ -22,6 +22,7 @@ SINKS: Final = "mdfeedd.sinks"
 
 BUILTIN: Final[dict[str, dict[str, str]]] = {
     FEEDS: {
+        "bloomberg": "mdfeedd.feeds.bloomberg.feed:BloombergFeed",
         "databento": "mdfeedd.feeds.databento.feed:DatabentoFeed",
         "cme": "mdfeedd.feeds.cme.feed:CmeFeed",
         "replay": "mdfeedd.feeds.replay.feed:ReplayFeed",

@@ -1,0 +1,89 @@
+"""What the parts of the feed have counted, as counters of the ring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mdfeedd.feeds.bloomberg.moment import NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mdfeedd.feeds.bloomberg.codec import Decoder
+    from mdfeedd.feeds.bloomberg.line import Line
+    from mdfeedd.feeds.bloomberg.moment import Now
+    from mdfeedd.feeds.bloomberg.plane import PythonPlane
+    from mdfeedd.feeds.bloomberg.topics import Topics
+    from mdfeedd.ring.counters import Counters
+
+__all__ = ["Counting"]
+
+
+class Counting:
+    """Brings the counters up to date when told to. The line is that of the present session."""
+
+    def __init__(
+        self, counters: Counters, decoder: Decoder, topics: Topics, plane: PythonPlane
+    ) -> None:
+        self._counters = counters
+        self._decoder = decoder
+        self._topics = topics
+        self._line: Line | None = None
+        self._sessions = 0
+        self._delivers = False
+        self._before = dict.fromkeys(("unknown", "odd", "silences"), 0)
+        staging = decoder.staging
+        self._sources: Final[dict[str, Callable[[], int]]] = {
+            "received_records": lambda: decoder.messages,
+            "skipped_records": lambda: decoder.skipped,
+            "unknown_records": lambda: decoder.unknown + self._of_lines("unknown"),
+            "malformed_records": lambda: plane.unreadable + self._of_lines("odd"),
+            "unmapped_records": lambda: decoder.unmapped,
+            "gaps": lambda: staging.gaps,
+            "published_quotes": lambda: staging.quotes,
+            "published_trades": lambda: staging.trades,
+            "published_others": lambda: staging.others,
+            "stale_books": lambda: decoder.torn,
+            "recovered_books": lambda: decoder.recovered,
+            "refused_symbols": lambda: topics.refused,
+            "silences": lambda: self._of_lines("silences"),
+            "sessions": lambda: self._sessions,
+        }
+        self._counted = dict.fromkeys(self._sources, 0)
+
+    def use(self, line: Line) -> None:
+        """Another session begins."""
+        for name in self._before:
+            self._before[name] = self._of_lines(name)
+        self._line = line
+        self._delivers = False
+
+    def _of_lines(self, name: str) -> int:
+        """The sum over all sessions."""
+        if self._line is None:
+            return self._before[name]
+        owner = self._line.conversation if name == "unknown" else self._line
+        return self._before[name] + int(getattr(owner, name))
+
+    def count(self) -> None:
+        """Add what has come since the last time."""
+        if self._line is not None and self._line.conversation.opened_ns and not self._delivers:
+            self._delivers = True
+            self._sessions += 1
+        for name, source in self._sources.items():
+            value = source()
+            if value != self._counted[name]:
+                self._counters.add(name, value - self._counted[name])
+                self._counted[name] = value
+
+    def gauge(self) -> None:
+        """What goes up and down, and takes a look at every topic."""
+        self._counters.set("unproven_books", self._topics.stale)
+        latency_ns = self._decoder.latency_ns
+        if latency_ns is not None:
+            self._counters.set("latency_ns", latency_ns)
+
+    def delivered_s(self, now: Now) -> float:
+        """How long the last session was open for data."""
+        opened_ns = self._line.conversation.opened_ns if self._line is not None else 0
+        return (now.monotonic_ns - opened_ns) / NS if opened_ns else 0.0

@@ -1,0 +1,140 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""From the SDK's events into the ring, without the GIL and without Python objects; see blp_walk.h."""
+from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.string cimport memset
+
+from mdfeedd.feeds.bloomberg.native._codec cimport Kernel, blp_decoder, blp_table
+from mdfeedd.ring._ring cimport WriterCore, mdf_flush, mdf_publish_batch
+
+import ctypes
+
+cdef extern from "blp_walk.h" nogil:
+    enum:
+        BLP_WALK_END
+        BLP_WALK_ODD
+        BLP_WALK_FULL
+        BLP_WALK_ENDLESS
+    ctypedef struct blp_abi:
+        pass
+    ctypedef struct blp_walk:
+        const blp_abi *abi
+        const blp_table *table
+        blp_decoder *decoder
+        int64_t recv_ns
+        uint32_t index
+    const char *blp_abi_open(blp_abi *abi, const char *path)
+    void blp_abi_close(blp_abi *abi)
+    int blp_walk_begin(blp_walk *w, const void *event)
+    void blp_walk_end(blp_walk *w)
+    int blp_walk_on(blp_walk *w)
+    int blp_walk_note(blp_walk *w)
+
+
+class Unusable(Exception):
+    """The library cannot be used in this way; the Python path can."""
+
+
+cdef uintptr_t _address(object event) except? 0:
+    """Where the SDK's own event is. Raises `Unusable`."""
+    try:
+        handle = event._handle()
+    except Exception as error:
+        raise Unusable(f"an event has no handle to give: {type(error).__name__}: {error}") from None
+    if isinstance(handle, (ctypes._Pointer, ctypes._SimpleCData)):
+        try:
+            handle = ctypes.cast(handle, ctypes.c_void_p).value
+        except ctypes.ArgumentError:
+            handle = None
+    if type(handle) is not int or not 0 < handle < 1 << 64:
+        raise Unusable(f"an event's handle is no address: {type(handle).__name__}")
+    return <uintptr_t>handle
+
+
+cdef class Library:
+    """The SDK's library at `path`, which the process has loaded. Raises `Unusable`."""
+
+    cdef blp_abi abi
+    cdef readonly str path
+
+    def __cinit__(self, str path not None):
+        cdef const char *why
+        cdef bytes name = path.encode()
+        memset(&self.abi, 0, sizeof(self.abi))
+        self.path = path
+        why = blp_abi_open(&self.abi, name)
+        if why != NULL:
+            raise Unusable(f"{path}: {why.decode()}")
+
+    def __dealloc__(self):
+        blp_abi_close(&self.abi)
+
+
+cdef class Walker:
+    """Takes whole events: what is ordinary goes from `library` into the ring, the rest to `plane`."""
+
+    cdef Kernel _kernel
+    cdef WriterCore _writer
+    cdef Library _library
+    cdef object _plane
+
+    def __cinit__(self, Kernel kernel not None, WriterCore writer not None, Library library not None, plane):
+        self._kernel = kernel
+        self._writer = writer
+        self._library = library
+        self._plane = plane
+
+    def use(self, event, now):
+        """Take all of the event; raises `Unusable` before anything of it was taken.
+
+        Returns false where the event has no end, which stays to be told.
+        """
+        cdef blp_walk w
+        cdef const void *at = <const void *>_address(event)
+        cdef int status
+        self._writer.check()
+        memset(&w, 0, sizeof(w))
+        w.abi = &self._library.abi
+        w.table = &self._kernel.touches.table
+        w.decoder = &self._kernel.d
+        w.recv_ns = now.wall_ns
+        with nogil:
+            status = blp_walk_begin(&w, at)
+        if status:
+            raise Unusable("the SDK's library does not iterate over an event")
+        try:
+            status = self._walk(&w, event, now)
+        finally:
+            with nogil:
+                blp_walk_end(&w)
+        return status == BLP_WALK_END
+
+    cdef int _walk(self, blp_walk *w, object event, object now) except -1:
+        cdef int status
+        cdef uint32_t at = 0
+        messages = None
+        while True:
+            with nogil:
+                status = blp_walk_on(w)
+                if status != BLP_WALK_ODD:
+                    self._publish()
+            if status == BLP_WALK_FULL:
+                continue
+            if blp_walk_note(w):
+                self._kernel.last_message = None
+            if status != BLP_WALK_ODD:
+                break
+            messages = iter(event) if messages is None else messages
+            message = None
+            while at < w.index:
+                message = next(messages, None)
+                at += 1
+            if message is not None:
+                self._plane.take(message, now)
+        with nogil:
+            mdf_flush(&self._writer.w)
+        return status
+
+    cdef void _publish(self) noexcept nogil:
+        if self._kernel.d.out.n:
+            mdf_publish_batch(&self._writer.w, self._kernel.d.out.ticks, self._kernel.d.out.n)
+            self._kernel.d.out.n = 0

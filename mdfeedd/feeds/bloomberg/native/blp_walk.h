@@ -1,0 +1,211 @@
+/* Messages of an event of the SDK into ticks, by its C interface, without Python.
+ *
+ *     event ─► iterator ─► message ─┬─ recap, cid, type: ordinary ─► blp_decode ─► staging
+ *                                   └─ else BLP_WALK_ODD: the caller does it, and goes on
+ *
+ * Nothing is trusted: a pointer may be NULL, a call may fail, a text is read up to a limit, a type is looked at before
+ * the value. What is strange makes the message odd, and has changed nothing.
+ */
+#ifndef MDFEEDD_BLP_WALK_H
+#define MDFEEDD_BLP_WALK_H
+
+#include "blp_abi.h"
+#include "blp_table.h"
+
+#define BLP_MAX_MESSAGES (1u << 20) /* in an event: an iterator that goes on is broken */
+#define BLP_BATCH 256               /* ticks that are published at once: they stay in the first-level cache */
+
+enum { BLP_WALK_END, BLP_WALK_ODD, BLP_WALK_FULL, BLP_WALK_ENDLESS };
+
+/* `index`: messages begun; `last`: elements of the last one that was ordinary, until that is noted. */
+typedef struct {
+    const blp_abi *abi;
+    const blp_table *table;
+    blp_decoder *decoder;
+    blp_iterator *iterator;
+    const blp_element *last;
+    int64_t recv_ns;
+    uint32_t index;
+} blp_walk;
+
+typedef struct { const blp_abi *abi; const blp_element *elements; } blp_elements;
+
+/* A field, and its type if BLP_GIVEN. */
+static inline int blp_find(const void *of, int field, blp_element **found, int *type) {
+    const blp_elements *e = of;
+    *found = NULL;
+    if (e->abi->Element_getElement(e->elements, found, NULL, e->abi->names[field])) return BLP_ABSENT;
+    if (!*found || e->abi->Element_isArray(*found)) return BLP_STRANGE;
+    *type = e->abi->Element_datatype(*found);
+    if (*type < BLP_BOOL || *type >= BLP_SEQUENCE) return BLP_STRANGE;
+    return e->abi->Element_isNullValue(*found, 0) ? BLP_NULL : BLP_GIVEN;
+}
+
+static inline int blp_is_float(int type) { return type == BLP_FLOAT64 || type == BLP_FLOAT32; }
+static inline int blp_is_int(int type) { return type == BLP_INT64 || type == BLP_INT32; }
+
+static int blp_abi_price(const void *of, int field, int64_t *price) {
+    blp_element *element;
+    double x;
+    int type, found = blp_find(of, field, &element, &type);
+    if (found != BLP_GIVEN) return found;
+    if (!blp_is_float(type) && !blp_is_int(type)) return BLP_STRANGE;
+    if (((const blp_elements *)of)->abi->Element_getValueAsFloat64(element, &x, 0)) return BLP_STRANGE;
+    return blp_price(x, price) ? BLP_GIVEN : BLP_STRANGE;
+}
+
+static int blp_abi_size(const void *of, int field, uint64_t *size) {
+    const blp_abi *abi = ((const blp_elements *)of)->abi;
+    blp_element *element;
+    double x;
+    int64_t n;
+    int type, found = blp_find(of, field, &element, &type);
+    if (found != BLP_GIVEN) return found;
+    if (blp_is_float(type)) {
+        if (abi->Element_getValueAsFloat64(element, &x, 0)) return BLP_STRANGE;
+        return blp_size(x, size) ? BLP_GIVEN : BLP_STRANGE;
+    }
+    if (!blp_is_int(type) || abi->Element_getValueAsInt64(element, &n, 0) || n < 0) return BLP_STRANGE;
+    *size = (uint64_t)n;
+    return BLP_GIVEN;
+}
+
+static int blp_abi_number(const void *of, int field, uint64_t *number) {
+    const blp_abi *abi = ((const blp_elements *)of)->abi;
+    blp_element *element;
+    const char *text = NULL;
+    int64_t n;
+    int type, found = blp_find(of, field, &element, &type);
+    if (found != BLP_GIVEN) return found;
+    if (blp_is_int(type)) {
+        if (abi->Element_getValueAsInt64(element, &n, 0)) return BLP_STRANGE;
+        *number = n < 0 ? 0 : (uint64_t)n;
+        return BLP_GIVEN;
+    }
+    if (type != BLP_STRING || abi->Element_getValueAsString(element, &text, 0) || !text) return BLP_STRANGE;
+    size_t length = 0;
+    while (length <= BLP_MOST_DIGITS && text[length]) length++;
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] > 0x7F) return BLP_STRANGE; /* whether it is text at all, others must say */
+    if (length > BLP_MOST_DIGITS) return BLP_STRANGE;
+    *number = blp_number(text, length);
+    return BLP_GIVEN;
+}
+
+static const uint8_t blp_month_days[] = {0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+static inline int blp_is_date(const blp_datetime *t) {
+    if (t->year < 1 || t->year > 9999 || t->month < 1 || t->month > 12 || t->day < 1) return 0;
+    int leap = t->month == 2 && t->year % 4 == 0 && (t->year % 100 != 0 || t->year % 400 == 0);
+    return t->day <= blp_month_days[t->month] + leap;
+}
+
+/* A datetime as Python would have it, which is to the microsecond. */
+static inline int blp_read_datetime(const blp_datetime *t, int64_t recv_ns, int64_t *at_ns) {
+    int parts = t->parts & ~(BLP_HAS_OFFSET | BLP_HAS_FRACTION);
+    int fraction = t->milliseconds || t->picoseconds, east = 0;
+    if (!t->parts) return BLP_NULL;
+    if (parts != BLP_HAS_TIME && parts != (BLP_HAS_TIME | BLP_HAS_DATE)) return BLP_STRANGE;
+    if (t->hours > 23 || t->minutes > 59 || t->seconds > 59 || t->milliseconds > 999) return BLP_STRANGE;
+    if (t->picoseconds > 999999999 || (fraction && !(t->parts & BLP_HAS_FRACTION))) return BLP_STRANGE;
+    if (t->parts & BLP_HAS_OFFSET) east = t->offset_minutes;
+    if (east <= -1440 || east >= 1440) return BLP_STRANGE;
+    int64_t of_day_ns = ((t->hours * 60 + t->minutes) * 60 + t->seconds) * INT64_C(1000000000) +
+                        t->milliseconds * INT64_C(1000000) + t->picoseconds / 1000000 * INT64_C(1000);
+    if (parts == BLP_HAS_TIME) return blp_time_of_day(of_day_ns, east, recv_ns, at_ns) ? BLP_GIVEN : BLP_NULL;
+    if (!blp_is_date(t)) return BLP_STRANGE;
+    return blp_stamp(t->year, t->month, t->day, of_day_ns, east, recv_ns, at_ns) ? BLP_GIVEN : BLP_NULL;
+}
+
+static int blp_abi_time(const void *of, int field, int64_t recv_ns, int64_t *at_ns) {
+    blp_element *element;
+    blp_datetime t;
+    int type, found = blp_find(of, field, &element, &type);
+    if (found != BLP_GIVEN) return found;
+    if (type == BLP_STRING || type == BLP_ENUMERATION || blp_is_int(type) || blp_is_float(type)) return BLP_NULL;
+    if (type != BLP_DATETIME && type != BLP_TIME) return BLP_STRANGE;
+    memset(&t, 0, sizeof t);
+    if (((const blp_elements *)of)->abi->Element_getValueAsHighPrecisionDatetime(element, &t, 0))
+        return BLP_STRANGE;
+    return blp_read_datetime(&t, recv_ns, at_ns);
+}
+
+/* The text of a field if it is one, else NULL. What it is compared with bounds how far it is read. */
+static inline const char *blp_text(const blp_elements *e, int field) {
+    blp_element *element;
+    const char *text = NULL;
+    int type;
+    if (blp_find(e, field, &element, &type) != BLP_GIVEN) return NULL;
+    if (type != BLP_STRING && type != BLP_ENUMERATION) return NULL;
+    return e->abi->Element_getValueAsString(element, &text, 0) ? NULL : text;
+}
+
+#define BLP_IS(text, word) (strncmp(text, word, sizeof word) == 0)
+
+/* The kind of an ordinary message, for `blp_decode`; else 0. */
+static inline int blp_abi_kind(const blp_elements *e) {
+    const char *type = blp_text(e, BLP_TYPE);
+    int is_quote = type && BLP_IS(type, "QUOTE");
+    if (!type || !(is_quote || BLP_IS(type, "TRADE"))) return 0;
+    const char *sub = blp_text(e, BLP_SUBTYPE);
+    if (!sub) return 0;
+    if (is_quote)
+        return BLP_IS(sub, "BID") || BLP_IS(sub, "ASK") || BLP_IS(sub, "PAIRED") || BLP_IS(sub, "MID") ? BLP_QUOTE : 0;
+    if (BLP_IS(sub, "NEW")) return MDF_TRADE;
+    if (BLP_IS(sub, "CANCEL")) return MDF_TRADE_CANCEL;
+    return BLP_IS(sub, "CORRECT") ? MDF_TRADE_CORRECTION : 0;
+}
+
+static inline int blp_walk_one(blp_walk *w, const blp_message *message) {
+    const blp_abi *abi = w->abi;
+    if (abi->Message_recapType && abi->Message_recapType(message)) return BLP_ODD;
+    blp_cid cid = abi->Message_correlationId(message, 0);
+    if (BLP_CID_TYPE(cid) != BLP_CID_INT) return BLP_ODD;
+    blp_touch *touch = blp_table_get(w->table, cid.v[0]);
+    blp_elements e = {abi, abi->Message_elements(message)};
+    if (!touch || !e.elements) return BLP_ODD;
+    int kind = blp_abi_kind(&e), type, late = 0;
+    if (!kind) return BLP_ODD;
+    blp_element *element;
+    int delayed = blp_find(&e, BLP_DELAYED, &element, &type);
+    if (delayed == BLP_GIVEN && (type != BLP_BOOL || abi->Element_getValueAsBool(element, &late, 0)))
+        return BLP_ODD;
+    blp_source source = {&e, blp_abi_price, blp_abi_size, blp_abi_number, blp_abi_time};
+    if (blp_decode(w->decoder, touch, kind, delayed, !!late, &source, w->recv_ns) == BLP_ODD) return BLP_ODD;
+    w->last = e.elements;
+    return BLP_TAKEN;
+}
+
+/* Begin an event: 0, or -1 if the library does not iterate over it, and then there is nothing to end. */
+static inline int blp_walk_begin(blp_walk *w, const void *event) {
+    w->iterator = w->abi->MessageIterator_create(event);
+    return w->iterator ? 0 : -1;
+}
+
+static inline void blp_walk_end(blp_walk *w) {
+    w->abi->MessageIterator_destroy(w->iterator);
+}
+
+/* Go on: to the end, to a message that is not ordinary (the last begun), or to a batch of ticks. */
+static int blp_walk_on(blp_walk *w) {
+    for (;;) {
+        blp_message *message = NULL;
+        if (w->index == BLP_MAX_MESSAGES) return BLP_WALK_ENDLESS;
+        if (w->abi->MessageIterator_next(w->iterator, &message)) return BLP_WALK_END;
+        w->index++;
+        if (!message || blp_walk_one(w, message) == BLP_ODD) return BLP_WALK_ODD;
+        if (w->decoder->out->n >= BLP_BATCH) return BLP_WALK_FULL;
+    }
+}
+
+/* Note when the last ordinary message was sent; 0 if it does not say so. Whether there was one since the last time. */
+static inline int blp_walk_note(blp_walk *w) {
+    blp_elements e = {w->abi, w->last};
+    int64_t at_ns = 0;
+    if (!w->last) return 0;
+    w->decoder->sent_ns = blp_abi_time(&e, BLP_SENT, w->recv_ns, &at_ns) == BLP_GIVEN ? at_ns : 0;
+    w->last = NULL;
+    return 1;
+}
+
+#endif

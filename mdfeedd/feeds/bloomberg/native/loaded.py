@@ -1,0 +1,82 @@
+"""The data plane over the SDK's C interface, where the process has the library for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.feeds.bloomberg.native._plane import Library, Unusable, Walker
+
+if TYPE_CHECKING:
+    from mdfeedd.feeds.bloomberg.moment import Now, Tell
+    from mdfeedd.feeds.bloomberg.native.decoder import Decoder
+    from mdfeedd.feeds.bloomberg.plane import PythonPlane
+    from mdfeedd.ring._ring import WriterCore
+
+__all__ = ["NativePlane", "find_library", "native_plane"]
+
+_LIBRARY: Final = "libblpapi3"
+_MAPS: Final = Path("/proc/self/maps")
+_KIND: Final = "native"
+
+
+class NativePlane:
+    """Takes events by `walker` until it finds that it cannot; says so once, and leaves them to the next plane."""
+
+    def __init__(self, walker: Walker, tell: Tell) -> None:
+        self.off = False
+        self._walker = walker
+        self._tell = tell
+
+    def use(self, event: Any, now: Now) -> bool:
+        """Whether the event was taken."""
+        if self.off:
+            return False
+        try:
+            if not self._walker.use(event, now):
+                self._stop("an event of the SDK has no end", now)
+        except Unusable as why:
+            self._stop(str(why), now)
+            return False
+        return True
+
+    def _stop(self, why: str, now: Now) -> None:
+        self.off = True
+        self._tell(_KIND, f"market data take the Python path from now on: {why}", now)
+
+
+def find_library() -> str:
+    """Where the SDK's library is that this process has loaded. Raises `Unusable`."""
+    found = {
+        line.split(maxsplit=5)[-1]
+        for line in _MAPS.read_text().splitlines()
+        if _LIBRARY in line.rpartition("/")[2]
+    }
+    if len(found) != 1:
+        raise Unusable(f"{len(found)} libraries of the name {_LIBRARY} are loaded")
+    return found.pop()
+
+
+def _library(blpapi: Any) -> Library:
+    if not callable(getattr(blpapi.Event, "_handle", None)):
+        raise Unusable("the events of this blpapi give no handle")
+    return Library(find_library())
+
+
+def native_plane(
+    blpapi: Any,
+    decoder: Decoder,
+    writer: WriterCore,
+    plane: PythonPlane,
+    *,
+    tell: Tell,
+    now: Now,
+) -> NativePlane | None:
+    """The data plane, or None, told why. `plane` does what is not ordinary."""
+    try:
+        library = _library(blpapi)
+    except (Unusable, OSError) as why:
+        tell(_KIND, f"market data take the Python path: {why}", now, routine=True)
+        return None
+    tell(_KIND, f"market data take the native path, by {library.path}", now, routine=True)
+    return NativePlane(Walker(decoder.kernel, writer, library, plane), tell)

@@ -1,0 +1,193 @@
+"""What the configuration says of a Bloomberg feed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+__all__ = ["MAX_TOPICS", "MKTDATA", "PORT", "BloombergOptions", "Topic"]
+
+PORT: Final = 8194
+MKTDATA: Final = "//blp/mktdata"
+MAX_TOPICS: Final = 100_000
+MAX_SERVERS: Final = 16
+MAX_TOPIC_CHARACTERS: Final = 128
+MAX_FIELDS: Final = 100
+FIELDS: Final = ("LAST_PRICE", "SIZE_LAST_TRADE", "BID", "ASK", "BID_SIZE", "ASK_SIZE")
+
+_HOST: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+_SERVICE: Final = re.compile(r"//[a-z0-9_.-]+/[a-z0-9_.-]+")
+_FIELD: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
+_MAX_PORT: Final = 65_535
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "queue_events": (1000, 10_000_000),
+    "start_attempts": (1, 1000),
+    "connect_timeout_s": (0.1, 120),
+    "image_wait_s": (0.1, 3600),
+    "silence_s": (1, 86_400),
+}
+_INTERVAL_S: Final = (0.1, 86_400)
+_NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "app": ("app_name",),
+    "user_app": ("app_name",),
+    "directory": ("directory_property",),
+    "manual": ("user_id", "ip_address"),
+    "token": ("token_credential",),
+}
+_TLS: Final = ("tls_client_credential", "tls_password_credential", "tls_trust_credential")
+
+
+def _key(help: str, default: Any) -> Any:  # noqa: A002 - the name that the metadata has
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One instrument to follow. Raises `ValueError` ("key: reason")."""
+
+    topic: str = field(
+        metadata={"help": "as Bloomberg names it: IBM US Equity, /isin/US0378331005"}
+    )
+    symbol: str = _key("our name for it; empty: the topic", "")
+    fields: tuple[str, ...] = _key("in place of the feed's fields", ())
+
+    def __post_init__(self) -> None:
+        _check_text("topic", self.topic)
+        if set(self.topic) & {"?", "&"}:
+            raise ValueError(f"topic: must be without fields and options: {self.topic!r}")
+        if self.symbol:
+            _check_text("symbol", self.symbol)
+        _check_fields(self.fields)
+
+    @property
+    def name(self) -> str:
+        """Our name for it."""
+        return self.symbol or self.topic
+
+
+def _check_text(key: str, text: str) -> None:
+    if not 1 <= len(text) <= MAX_TOPIC_CHARACTERS or not text.isprintable() or text != text.strip():
+        raise ValueError(
+            f"{key}: must be of 1 to {MAX_TOPIC_CHARACTERS} printable characters, not {text!r}"
+        )
+
+
+def _check_fields(names: tuple[str, ...]) -> None:
+    if len(names) > MAX_FIELDS:
+        raise ValueError(f"fields: must be {MAX_FIELDS} at most, not {len(names)}")
+    for name in names:
+        if not _FIELD.fullmatch(name):
+            raise ValueError(f"fields: must be names like LAST_PRICE, not {name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class BloombergOptions:
+    """One session and what to follow in it. Raises `ValueError` ("key: reason")."""
+
+    topics: tuple[Topic, ...] = field(metadata={"help": "what to follow"})
+    fields: tuple[str, ...] = _key("changes of these are sent", FIELDS)
+
+    servers: tuple[str, ...] = _key("host or host:port, tried in this order", ("localhost:8194",))
+    client: Literal["auto", "terminal", "server"] = _key(
+        "Desktop API of a terminal, or B-PIPE and Server API", "auto"
+    )
+    leased_line: Literal[0, 8194, 8196] = _key(
+        "zero-footprint over leased lines, by its port, in place of servers; 0: no", 0
+    )
+    socks5: str = _key('proxy to the servers, host:port; "": none', "")
+
+    auth: Literal["none", "app", "user", "directory", "manual", "user_app", "token"] = _key(
+        "whose identity the session has; none: the terminal's", "none"
+    )
+    app_name: str = _key("of the application, for app and user_app", "")
+    directory_property: str = _key("of Active Directory, for directory", "")
+    user_id: str = _key("for manual", "")
+    ip_address: str = _key("for manual", "")
+    token_credential: str = _key("systemd credential with the token, for token", "")
+    tls_client_credential: str = _key("systemd credential: PKCS#12 of the client (.pk12)", "")
+    tls_password_credential: str = _key("systemd credential: its password", "")
+    tls_trust_credential: str = _key("systemd credential: PKCS#7 of whom to trust (.pk7)", "")
+
+    service: str = _key("what the topics are of", MKTDATA)
+    delayed: Literal["allow", "refuse", "force"] = _key(
+        "data that are late for want of an entitlement: flag them, refuse them, or ask for no other",
+        "allow",
+    )
+    interval_s: float = _key("at most one update in so many seconds; 0: tick by tick", 0.0)
+    conflate: bool = _key("let Bloomberg leave out quotes", False)
+    statistics: bool = _key("also tell open, high, low, volume and VWAP", False)
+
+    queue_events: int = _key("that the SDK keeps for us, before it drops what comes", 100_000)
+    start_attempts: int = _key("to connect, before a session is given up", 3)
+    connect_timeout_s: float = _key("of each attempt", 5.0)
+    image_wait_s: float = _key("without an image for so long, it is asked for again", 30.0)
+    silence_s: float = _key("without a message of any kind for so long, it is told", 300.0)
+    blpapi_path: str = _key("folder that holds the package blpapi, where it is not installed", "")
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.topics) <= MAX_TOPICS:
+            raise ValueError(f"topics: must be 1 to {MAX_TOPICS}, not {len(self.topics)}")
+        self._check_twice()
+        if not self.fields:
+            raise ValueError("fields: must be one at least")
+        _check_fields(self.fields)
+        if not 1 <= len(self.servers) <= MAX_SERVERS:
+            raise ValueError(f"servers: must be 1 to {MAX_SERVERS}, not {len(self.servers)}")
+        self.addresses()
+        self.proxy()
+        for key, (least, most) in _RANGES.items():
+            value = getattr(self, key)
+            if not least <= value <= most:
+                raise ValueError(f"{key}: must be {least:g} to {most:g}, not {value}")
+        least, most = _INTERVAL_S
+        if self.interval_s and not least <= self.interval_s <= most:
+            raise ValueError(
+                f"interval_s: must be 0 or {least:g} to {most:g}, not {self.interval_s}"
+            )
+        if not _SERVICE.fullmatch(self.service):
+            raise ValueError(f"service: must be like {MKTDATA}, not {self.service!r}")
+        if self.blpapi_path and not self.blpapi_path.startswith("/"):
+            raise ValueError(f"blpapi_path: must be an absolute path, not {self.blpapi_path!r}")
+        self._check_identity()
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each server. Raises `ValueError`."""
+        return tuple(_address("servers", server) for server in self.servers)
+
+    def proxy(self) -> tuple[str, int] | None:
+        """Host and port of the proxy. Raises `ValueError`."""
+        return _address("socks5", self.socks5) if self.socks5 else None
+
+    def _check_twice(self) -> None:
+        topics: set[str] = set()
+        names: set[str] = set()
+        for one in self.topics:
+            if one.topic in topics:
+                raise ValueError(f"topics: {one.topic} is there twice: each tick would come twice")
+            if one.name in names:
+                raise ValueError(f"topics: two of them have the symbol {one.name}")
+            topics.add(one.topic)
+            names.add(one.name)
+
+    def _check_identity(self) -> None:
+        for key in _NEEDS.get(self.auth, ()):
+            if not getattr(self, key):
+                raise ValueError(f"{key}: must be given for auth {self.auth}")
+        for key in (*_TLS, "token_credential"):
+            if "/" in getattr(self, key):
+                raise ValueError(f"{key}: is a name, not a path: {getattr(self, key)!r}")
+        given = [key for key in _TLS if getattr(self, key)]
+        if given and len(given) < len(_TLS):
+            missing = next(key for key in _TLS if key not in given)
+            raise ValueError(f"{missing}: must be given with {given[0]}")
+        if self.leased_line and not given:
+            raise ValueError("leased_line: needs the three tls_ credentials")
+
+
+def _address(key: str, text: str) -> tuple[str, int]:
+    found = _HOST.fullmatch(text)
+    port = int(found["port"] or PORT) if found else 0
+    if found is None or not 1 <= port <= _MAX_PORT:
+        raise ValueError(f"{key}: must be host or host:port, not {text!r}")
+    return found["host"].strip("[]"), port

@@ -1,0 +1,355 @@
+"""The whole feed against the stand-in, in real time, and what its ring holds in the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from typing import Any, Self
+
+import pytest
+
+from mdfeedd.feeds.bloomberg.feed import BloombergFeed
+from mdfeedd.feeds.bloomberg.options import BloombergOptions, Topic
+from mdfeedd.feeds.protocol import RingPlan, Severity
+from mdfeedd.ring import Reader
+from mdfeedd.ring.inspect import inspect
+from mdfeedd.sim.bloomberg import Fault, Script, World, path, playing
+from mdfeedd.tick import GAP, Flag, GapReason, Kind
+
+DEADLINE_S = 30.0
+NAMES = ("ESZ6 Index", "SPY US Equity", "EURUSD Curncy")
+
+
+def until(condition: Any, what: str) -> Any:
+    end_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end_s:
+        if found := condition():
+            return found
+        time.sleep(0.005)
+    raise AssertionError(f"not within {DEADLINE_S:g} s: {what}")
+
+
+@pytest.fixture(autouse=True)
+def package():
+    """Nothing of the stand-in is left afterwards."""
+    yield
+    if path() in sys.path:
+        sys.path.remove(path())
+    for name in [n for n in sys.modules if n.partition(".")[0] == "blpapi"]:
+        del sys.modules[name]
+
+
+class Life:
+    """A feed in a thread, its world, and all that it has published."""
+
+    def __init__(self, directory: str, *faults: Any, names: Any = NAMES, rate: float = 300.0, **options: Any) -> None:  # fmt: skip
+        self.world = World(5, NAMES, rate=rate, script=Script(faults))
+        self.options = BloombergOptions(
+            tuple(Topic(name) for name in names), blpapi_path=path(), **options
+        )
+        self.plan = RingPlan("blp", 1 << 16, 1, 64, directory)
+        self.stop = threading.Event()
+        self.error: BaseException | None = None
+        self.feed = BloombergFeed("blp", self.options, self.plan)
+        self.thread = threading.Thread(target=self._run, name="feed")
+
+    def _run(self) -> None:
+        try:
+            self.feed.run(self.stop)
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            self.error = error
+
+    def __enter__(self) -> Self:
+        self.playing = playing(self.world)
+        self.playing.__enter__()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.end()
+        self.playing.__exit__(None, None, None)
+
+    def end(self) -> float:
+        """Stop; how long that took."""
+        began_s = time.monotonic()
+        self.stop.set()
+        self.thread.join(DEADLINE_S)
+        assert not self.thread.is_alive()
+        return time.monotonic() - began_s
+
+    def ticks(self) -> Any:
+        with Reader("blp", "oldest", directory=self.plan.directory) as reader:
+            return reader.read(1 << 16, timeout=0).records.copy()
+
+    def count(self, name: str) -> int:
+        try:
+            return inspect("blp", self.plan.directory).counters[name]
+        except Exception:  # noqa: BLE001 - there is no ring yet
+            return 0
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return str(tmp_path)
+
+
+def test_feed_publishes_what_the_world_trades_and_stops_within_a_second(directory):
+    with Life(directory) as life:
+        until(lambda: life.count("published_trades") > 20, "trades")
+        assert life.end() < 1.0
+        assert life.error is None
+        ticks = life.ticks()
+    sent = life.world.sessions[0].counts["delivered"]
+    assert life.count("received_records") == sent
+    assert life.count("sessions") == 1
+    assert life.count("gaps") == 0
+    assert life.count("published_quotes") == int((ticks["kind"] == Kind.QUOTE).sum())
+    assert set(ticks["instrument_id"].tolist()) == {(1 << 24) | n for n in (1, 2, 3)}
+    snapshots = ticks[(ticks["flags"] & Flag.SNAPSHOT) > 0]
+    assert len(snapshots) == 3
+    with Reader("blp", "oldest", directory=directory) as reader:
+        assert sorted(i.symbol for i in reader.instruments) == sorted(NAMES)
+
+
+def test_feed_has_no_thread_of_its_own(directory):
+    before = set(threading.enumerate())
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+        assert set(threading.enumerate()) - before == {life.thread}
+
+
+def test_sdk_is_given_no_event_handler(directory):
+    import ast
+    from pathlib import Path
+
+    import mdfeedd.feeds.bloomberg as package
+
+    for file in Path(package.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                assert node.func.attr not in {"start_new_thread", "Thread", "EventDispatcher"}
+                assert node.func.attr != "Session" or len(node.args) == 1
+
+
+def test_restart_is_told_and_healed(directory):
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+    with Life(directory) as life:
+        until(lambda: life.count("recovered_books") == 3, "recovery")
+        life.end()
+        ticks = life.ticks()
+    gaps = ticks[ticks["kind"] == Kind.GAP].view(GAP)
+    assert gaps["reason"].tolist() == [GapReason.RESTART]
+    assert gaps["instrument_id"].tolist() == [0]
+    recovered = ticks[ticks["kind"] == Kind.RECOVERED].view(GAP)
+    assert len(recovered) == 4
+    assert recovered["instrument_id"].tolist()[-1] == 0
+    for name in ("first_missing", "last_missing", "reason"):
+        assert set(recovered[name].tolist()) == {int(gaps[name][0])}
+    with Reader("blp", "oldest", directory=directory) as reader:
+        assert len(reader.instruments) == 3
+
+
+def test_disconnect_and_session_terminated_are_gaps_and_counted(directory):
+    faults = (Fault("disconnect", at_s=0.2, seconds=0.2), Fault("terminated", at_s=1.0))
+    with Life(directory, *faults) as life:
+        until(lambda: life.count("sessions") == 2 and life.count("recovered_books") >= 6, "a second session")  # fmt: skip
+        until(lambda: life.count("unproven_books") == 0, "all proven")
+    assert life.count("gaps") == 2
+    assert life.count("disconnects") == 1
+    assert life.count("stale_books") == 6
+
+
+def test_topics_are_added_and_removed_while_it_runs(directory):
+    with Life(directory, names=NAMES[:2]) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+        new = replace(life.options, topics=(Topic(NAMES[1]), Topic(NAMES[2], "EURUSD")))
+        assert BloombergFeed.live(life.options, new)
+        life.feed.reconfigure(new)
+        until(lambda: len({*life.ticks()["instrument_id"].tolist()}) == 3, "the third instrument")
+        life.end()
+        ticks = life.ticks()
+    assert life.count("sessions") == 1
+    cleared = ticks[ticks["kind"] == Kind.CLEAR]
+    assert cleared["instrument_id"].tolist() == [(1 << 24) | 1]
+    after = ticks[ticks["seq"] > cleared["seq"][0]]
+    assert set(after["instrument_id"].tolist()) == {(1 << 24) | 2, (1 << 24) | 3}
+
+
+def test_more_topics_than_the_table_has_room_for(directory, caplog):
+    with Life(directory) as life:
+        life.end()
+    life = Life(directory)
+    life.plan = replace(life.plan, name="small", instruments_capacity=2)
+    life.feed = BloombergFeed("small", life.options, life.plan)
+    with life:
+        until(lambda: any("is left out" in r.getMessage() for r in caplog.records), "the sentence")
+    assert life.error is None
+    assert "instruments_capacity" in caplog.text
+
+
+def test_identity_refused_ends_with_77(directory, caplog):
+    with Life(directory, Fault("auth_refused"), auth="app", app_name="firm:app") as life:
+        life.thread.join(DEADLINE_S)
+    assert isinstance(life.error, SystemExit)
+    assert life.error.code == 77
+    assert "identity" in caplog.text
+
+
+def test_credentials_that_are_not_there_end_with_77(directory, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with Life(directory, auth="token", token_credential="token") as life:
+        life.thread.join(DEADLINE_S)
+    assert isinstance(life.error, SystemExit)
+    assert life.error.code == 77
+    assert life.world.sessions == []
+
+
+def test_nobody_listens_and_the_feed_goes_on_trying(directory, caplog):
+    caplog.set_level(logging.INFO)
+    with Life(directory, Fault("refused", 0), Fault("closed", 1), start_attempts=1) as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+    assert len(life.world.sessions) >= 3
+    assert "Connection failed" in caplog.text
+    assert "logged in" in caplog.text
+    assert life.count("disconnects") == 0
+    assert life.count("gaps") == 0
+
+
+def test_stop_while_it_waits_for_the_next_session(directory):
+    with Life(directory, Fault("refused", None), start_attempts=1) as life:
+        until(lambda: len(life.world.sessions) >= 1, "a session")
+        assert life.end() < 1.0
+    assert life.error is None
+
+
+def test_exception_of_our_own_is_not_swallowed(directory, monkeypatch):
+    from mdfeedd.feeds.bloomberg.topics import Topics
+
+    def bug(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Topics, "handle", bug)
+    with Life(directory) as life:
+        life.thread.join(DEADLINE_S)
+    assert isinstance(life.error, ZeroDivisionError)
+
+
+def test_silence_is_told_once_and_its_end_too(directory, caplog):
+    caplog.set_level(logging.INFO)
+    fault = Fault("silence", at_s=0.1, seconds=2.5)
+    with Life(directory, fault, silence_s=1.0) as life:
+        until(lambda: "messages come again" in caplog.text, "the end of the silence")
+    assert life.count("silences") == 1
+    assert caplog.text.count("not a message for") == 1
+
+
+# without the package
+
+
+CHILD = """
+import logging, sys, threading
+sys.modules.pop("blpapi", None)
+from mdfeedd.feeds.bloomberg.feed import BloombergFeed
+from mdfeedd.feeds.bloomberg.options import BloombergOptions, Topic
+from mdfeedd.feeds.protocol import RingPlan
+assert "blpapi" not in sys.modules
+logging.basicConfig()
+BloombergFeed("b", BloombergOptions((Topic("IBM US Equity"),)), RingPlan("b", 256, directory=sys.argv[1])).run(threading.Event())
+"""
+
+
+def child(*arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != path()]
+    code = "try:\n import blpapi\nexcept ImportError:\n raise SystemExit(5)"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    there = subprocess.run([sys.executable, "-c", code], env=env, check=False, timeout=60)
+    if there.returncode != 5:
+        pytest.skip("Bloomberg's own package is installed here")
+    return subprocess.run(
+        [sys.executable, *arguments], env=env, check=False, timeout=60, capture_output=True, text=True
+    )  # fmt: skip
+
+
+def test_without_the_package_one_sentence_and_78(directory):
+    done = child("-c", CHILD, directory)
+    assert done.returncode == 78, done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert "there is no package blpapi" in line
+    assert "pip install --index-url https://blpapi.bloomberg.com" in line
+    assert os.listdir(directory) == []  # and no ring
+
+
+def test_without_the_package_every_vendor_can_be_loaded():
+    code = (
+        "import mdfeedd.daemon.plugins as p\n"
+        "for name in p.BUILTIN[p.FEEDS]: p.load(p.resolve(p.FEEDS, name))\n"
+        "import sys; assert 'blpapi' not in sys.modules"
+    )
+    done = child("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+# the probe
+
+
+def lines(*faults: Any, names: Any = NAMES, **options: Any) -> list[Any]:
+    world = World(5, NAMES, rate=100.0, script=Script(faults))
+    topics = tuple(Topic(name) for name in names)
+    with playing(world):
+        made = BloombergOptions(topics, blpapi_path=path(), **options)
+        return list(BloombergFeed.probe("b", made))
+
+
+def test_probe_of_what_works():
+    found = lines()
+    assert all(line.ok for line in found)
+    assert {line.severity for line in found} == {Severity.OK}
+    assert found[-1].text == "3 of 3 topics are live"
+
+
+def test_probe_tells_each_topic_that_does_not_work():
+    faults = (
+        Fault("delayed", topic=NAMES[0]),
+        Fault("refuse", topic=NAMES[1], category="NOT_ENTITLED"),
+    )
+    found = lines(*faults, names=(*NAMES, "NOPE Equity"), fields=("LAST_PRICE", "BID", "PX_BID"))
+    text = "\n".join(line.text for line in found)
+    assert "2 of 4 topics are live" in text
+    assert f"delayed, for want of an entitlement: {NAMES[0]}" in text
+    assert f"failed: {NAMES[1]}: NOT_ENTITLED" in text
+    assert "failed: NOPE Equity: BAD_SEC" in text
+    assert "refused field: " in text
+    assert max(line.severity for line in found) == Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "severity"),
+    [
+        ("refused", {"start_attempts": 1}, Severity.UNAVAILABLE),
+        ("auth_refused", {"auth": "app", "app_name": "firm:app"}, Severity.CREDENTIALS),
+        ("refused", {"auth": "token", "token_credential": "none"}, Severity.CREDENTIALS),
+    ],
+)
+def test_probe_of_what_does_not_work(fault, options, severity, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = lines(Fault(fault), **options)
+    assert (found[-1].ok, found[-1].severity) == (False, severity)
+    assert sum(not line.ok for line in found) == 1
+
+
+def test_probe_without_the_package(tmp_path):
+    (tmp_path / "blpapi.py").write_text("raise ImportError('libblpapi3_64.so is missing')\n")
+    sys.modules.pop("blpapi", None)
+    made = BloombergOptions((Topic("IBM US Equity"),), blpapi_path=str(tmp_path))
+    try:
+        (line,) = BloombergFeed.probe("b", made)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (line.ok, line.severity) == (False, Severity.CONFIG)
+    assert "libblpapi3_64.so is missing" in line.text

@@ -1,0 +1,168 @@
+"""What the configuration may say, and what becomes of it in the SDK's options."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mdfeedd.daemon import config
+from mdfeedd.feeds.bloomberg.credentials import Credentials, read_credentials
+from mdfeedd.feeds.bloomberg.ending import Ending, SessionEnd
+from mdfeedd.feeds.bloomberg.feed import BloombergFeed
+from mdfeedd.feeds.bloomberg.options import FIELDS, MAX_TOPICS, BloombergOptions, Topic
+from mdfeedd.feeds.bloomberg.session import subscription_options
+
+IBM = Topic("IBM US Equity", "IBM")
+TLS = {"tls_client_credential": "client.pk12", "tls_password_credential": "password", "tls_trust_credential": "trust.pk7"}  # fmt: skip
+
+
+def made(**options: Any) -> BloombergOptions:
+    return BloombergOptions((IBM,), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"topics": ()}, "topics"),
+        ({"topics": (IBM, IBM)}, "topics"),
+        ({"topics": (IBM, Topic("ESZ6 Index", "IBM"))}, "topics"),
+        ({"topics": (IBM, Topic("IBM US Equity", "OTHER"))}, "topics"),
+        ({"fields": ()}, "fields"),
+        ({"fields": ("last price",)}, "fields"),
+        ({"servers": ()}, "servers"),
+        ({"servers": ("a b:8194",)}, "servers"),
+        ({"servers": ("host:0",)}, "servers"),
+        ({"servers": ("host:70000",)}, "servers"),
+        ({"socks5": ":1"}, "socks5"),
+        ({"auth": "app"}, "app_name"),
+        ({"auth": "user_app"}, "app_name"),
+        ({"auth": "directory"}, "directory_property"),
+        ({"auth": "manual", "user_id": "1"}, "ip_address"),
+        ({"auth": "token"}, "token_credential"),
+        ({"auth": "token", "token_credential": "a/b"}, "token_credential"),
+        ({"tls_client_credential": "a"}, "tls_password_credential"),
+        ({"tls_trust_credential": "a", "tls_client_credential": "b"}, "tls_password_credential"),
+        ({"leased_line": 8194}, "leased_line"),
+        ({"service": "mktdata"}, "service"),
+        ({"interval_s": 0.01}, "interval_s"),
+        ({"queue_events": 10}, "queue_events"),
+        ({"start_attempts": 0}, "start_attempts"),
+        ({"connect_timeout_s": 200.0}, "connect_timeout_s"),
+        ({"image_wait_s": 0.0}, "image_wait_s"),
+        ({"silence_s": 0.0}, "silence_s"),
+        ({"blpapi_path": "relative"}, "blpapi_path"),
+    ],
+)
+def test_option_that_makes_no_sense_is_refused_by_name(options, key):
+    with pytest.raises(ValueError, match=f"^{key}: "):
+        BloombergOptions(**{"topics": (IBM,)} | options)
+
+
+@pytest.mark.parametrize("fields", [{"topic": ""}, {"topic": " X"}, {"topic": "X?fields=BID"}, {"topic": "X&delayed"}, {"topic": "X\n"}, {"topic": "X" * 200}, {"topic": "X", "symbol": "\0"}, {"topic": "X", "fields": ("bid",)}, {"topic": "X", "fields": ("A",) * 101}])  # fmt: skip
+def test_topic_that_makes_no_sense_is_refused(fields):
+    with pytest.raises(ValueError, match=": "):
+        Topic(**fields)
+
+
+def test_too_many_topics():
+    topics = tuple(Topic(f"T{n} Equity") for n in range(MAX_TOPICS + 1))
+    with pytest.raises(ValueError, match="topics"):
+        BloombergOptions(topics)
+
+
+def test_names_addresses_and_defaults():
+    options = made(servers=("localhost", "b.example:8196", "[::1]:9000"), socks5="proxy:1080")
+    assert options.addresses() == (("localhost", 8194), ("b.example", 8196), ("::1", 9000))
+    assert options.proxy() == ("proxy", 1080)
+    assert made().proxy() is None
+    assert options.fields == FIELDS
+    assert (IBM.name, Topic("SPX Index").name) == ("IBM", "SPX Index")
+
+
+def test_configuration_file_with_every_kind_of_key():
+    text = """
+feeds:
+  - name: b
+    vendor: bloomberg
+    options:
+      topics: [{topic: IBM US Equity, symbol: IBM}, {topic: ESZ6 Index, fields: [BID, ASK]}]
+      servers: ["a:8194", "b:8194"]
+      auth: app
+      app_name: "firm:app"
+      leased_line: 8196
+      tls_client_credential: c
+      tls_password_credential: p
+      tls_trust_credential: t
+consumers:
+  - {name: c, type: callbacks, rings: [b], options: {on_tick: "os:getpid"}}
+"""
+    (feed,) = config.parse(text, "test.yaml").feeds
+    assert feed.plugin == "bloomberg"
+
+
+def test_subscription_options_always_ask_for_gmt():
+    assert subscription_options(made()) == {"useGMT": None}
+    assert subscription_options(made(interval_s=2.0, conflate=True, delayed="force")) == {
+        "useGMT": None, "interval": "2", "conflate": None, "delayed": None,
+    }  # fmt: skip
+
+
+def test_running_feed_takes_other_topics_and_nothing_else():
+    old = made()
+    assert BloombergFeed.live(old, replace(old, topics=(IBM, Topic("ESZ6 Index"))))
+    assert BloombergFeed.live(old, old)
+    assert not BloombergFeed.live(old, replace(old, interval_s=1.0))
+    assert not BloombergFeed.live(old, replace(old, topics=(Topic("ESZ6 Index"),), conflate=True))
+
+
+# credentials
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "client.pk12").write_bytes(b"\x30\x82client")
+    (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "trust.pk7").write_bytes(b"\x30\x82trust")
+    (tmp_path / "token").write_text("tok3n")
+    return tmp_path
+
+
+def test_credentials_are_read_and_do_not_print_themselves(folder):
+    read = read_credentials(made(**TLS, auth="token", token_credential="token"))
+    assert (read.client, read.password) == (b"\x30\x82client", "s3cret")
+    assert (read.trust, read.token) == (b"\x30\x82trust", "tok3n")
+    assert repr(read) == "<Credentials>"
+    with pytest.raises(TypeError):
+        pickle.dumps(read)
+
+
+def test_credential_that_is_not_there(folder):
+    (folder / "password").unlink()
+    with pytest.raises(SessionEnd) as caught:
+        read_credentials(made(**TLS))
+    assert caught.value.ending is Ending.NO_CREDENTIALS
+    assert caught.value.ending.then.status == 77
+    assert "password" in caught.value.text
+
+
+def test_credential_that_is_empty(folder):
+    (folder / "trust.pk7").write_bytes(b"")
+    with pytest.raises(SessionEnd):
+        read_credentials(made(**TLS))
+
+
+def test_credentials_that_were_not_passed(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(SessionEnd) as caught:
+        read_credentials(made(**TLS))
+    assert "client.pk12 was not passed" in caught.value.text
+
+
+def test_no_credentials_where_none_are_named(monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    assert read_credentials(made()).client == b""
+    assert Credentials().token == ""
