@@ -45,7 +45,13 @@ def test_what_is_commented_out_is_valid_too(path):
     )
     plan = config.parse(text, path.name)
     if path == SHOWN:
-        assert {feed.plugin for feed in plan.feeds} == {"synthetic", "replay", "cme", "databento", "bloomberg"}
+        assert {feed.plugin for feed in plan.feeds} == {
+            "synthetic",
+            "replay",
+            "cme",
+            "databento",
+            "bloomberg",
+        }
         assert {consumer.plugin for consumer in plan.consumers} == {"bars", "batch", "callbacks"}
 
 

@@ -85,7 +85,9 @@ class Line:
             for plane in self._planes:
                 if plane.use(event, now):
                     break
-            if now.monotonic_ns < self._look_ns and not (self.topics.decoder.events or self._silent):
+            if now.monotonic_ns < self._look_ns and not (
+                self.topics.decoder.events or self._silent
+            ):
                 self._publish()
                 return now
         elif kind != self._timeout:
