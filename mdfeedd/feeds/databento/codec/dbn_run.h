@@ -47,16 +47,15 @@ static inline void dbn_run_trade(dbn_word *word, const dbn_trade *r) {
     mdf_store((uint64_t *)word + 7, dbn_size(r->size));
 }
 
-/* Stage the next position of a stream that has one. 0: the record is for dbn_record(). */
-static inline int dbn_run_stage(dbn_resume *r, const uint8_t *p, uint32_t body, int64_t ts_recv) {
+/* What becomes of the position of a stream that has one; NULL: the record is for dbn_record(). It stays in registers. */
+static inline dbn_position *dbn_run_position(dbn_resume *r, const uint8_t *p, uint32_t body, int64_t ts_recv,
+                                             dbn_position *then) {
     uint64_t key = dbn_stream_key(p);
     dbn_position *at = r->last->key == key ? r->last : dbn_position_slot(r, key);
-    if (!at->key) return 0;
+    if (!at->key) return NULL;
     int64_t event_ns = dbn_time(((const dbn_header *)p)->ts_event);
-    r->staged = dbn_position_after(at, key, ts_recv, event_ns, dbn_record_hash(p, body), r->head->replay);
-    r->staged_slot = (uint64_t)(at - r->position);
-    r->last = at;
-    return 1;
+    *then = dbn_position_after(at, key, ts_recv, event_ns, dbn_record_hash(p, body), r->head->replay);
+    return r->last = at;
 }
 
 /* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks. */
@@ -79,7 +78,8 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
         int64_t ts_recv = (int64_t)r->base.ts_recv;
         unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_side_code(r->base.side);
         if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind || !e->instrument_id) break;
-        if (resume && !dbn_run_stage(resume, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv)) break;
+        dbn_position then, *at = NULL;
+        if (resume && !(at = dbn_run_position(resume, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv, &then))) break;
         dbn_word *word = (dbn_word *)(void *)(to.slots + ((to.next + made) & to.mask) * sizeof(mdf_tick));
         if (!to.commit) word[0] = 0;
         mdf_store((uint64_t *)word + 1, (uint64_t)dbn_time(r->base.hd.ts_event));
@@ -88,9 +88,9 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
                                             (uint64_t)(flags | dbn_flags(r->base.flags)) << 48);
         if (kind == MDF_QUOTE) dbn_run_quote(word, r->base.sequence, &r->level, side);
         else dbn_run_trade(word, &r->base);
-        if (resume) dbn_intend(resume->head, &resume->staged, resume->staged_slot, to.next + made, 1, 0);
+        if (resume) dbn_intend(resume->head, &then, (uint64_t)(at - resume->position), to.next + made, 1, 0);
         if (to.commit) mdf_store_release((uint64_t *)word, to.next + made);
-        if (resume) dbn_move(resume, &resume->staged, resume->staged_slot);
+        if (resume) dbn_move(resume, &then, (uint64_t)(at - resume->position));
         made++;
         trades += kind == MDF_TRADE;
         unmapped += e->key >> 62 & 1;
