@@ -75,6 +75,7 @@ class Conversation:
         self._open_at_ns = 0
         self._open_failures = 0
         self._down_ns = 0
+        self._servers: set[tuple[str, str]] = set()
 
     def receive(self, name: str, cid: int | None, body: dict[str, Any], now: Now) -> None:
         """One message that is not market data. Raises `SessionEnd`."""
@@ -114,6 +115,7 @@ class Conversation:
     def _connection_up(self, _cid: int | None, body: dict[str, Any], now: Now) -> None:
         self._tell("connection", f"connected to {_server(body)}", now, routine=True)
         self._down_ns = 0
+        self._servers.add(_key(body))
         self._topics.up(now)
 
     def _started(self, _cid: int | None, _body: dict[str, Any], now: Now) -> None:
@@ -124,8 +126,17 @@ class Conversation:
     def _connection_down(self, _cid: int | None, body: dict[str, Any], now: Now) -> None:
         why = body.get("description")
         self._tell("connection", f"the connection to {_server(body)} is lost{f': {why}' if why else ''}; the SDK restores it", now)  # fmt: skip
-        self._down_ns = now.monotonic_ns
+        if _key(body) in self._servers:
+            self._servers.remove(_key(body))
+        else:
+            self._servers.clear()  # it does not say which: all may be lost
         self._topics.down(now)
+        if (
+            self._servers
+        ):  # which topics came from which server is not told, but another is there already
+            self._topics.up(now)
+        else:
+            self._down_ns = now.monotonic_ns
 
     def _not_started(self, _cid: int | None, body: dict[str, Any], _now: Now) -> None:
         raise self._over(Ending.STARTUP, "could not be started", read_failure(body))
@@ -226,6 +237,10 @@ class Conversation:
         "TokenGenerationFailure": _no_token,
     }
     """By the type of the message. What a token is, is told nowhere."""
+
+
+def _key(body: dict[str, Any]) -> tuple[str, str]:
+    return str(body.get("server")), str(body.get("serverId"))
 
 
 def _server(body: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from mdfeedd.feeds.bloomberg.codec import Decoder, Staging
 from mdfeedd.feeds.bloomberg.conversation import Stage as Session
 from mdfeedd.feeds.bloomberg.credentials import read_credentials
 from mdfeedd.feeds.bloomberg.ending import CONFIG, CREDENTIALS, SessionEnd
-from mdfeedd.feeds.bloomberg.failure import Answer, Pauses
+from mdfeedd.feeds.bloomberg.failure import Pauses
 from mdfeedd.feeds.bloomberg.line import Line, clock
 from mdfeedd.feeds.bloomberg.moment import NS, Now, Tell
 from mdfeedd.feeds.bloomberg.plane import PythonPlane
@@ -124,15 +124,11 @@ def _found(topics: Topics, heard: _Heard) -> Iterator[ProbeLine]:
     yield from _list("no answer yet", [e.listing.topic for e in topics if e.stage in (Stage.IDLE, Stage.ASKED, Stage.STARTED)])  # fmt: skip
     yield from _list("refused field", heard.fields)
     failed = [
-        f"{entry.listing.topic}: {entry.failure}: {_answer(entry.failure.answer)}"
+        f"{entry.listing.topic}: {entry.failure} ({entry.failure.answer.value})"
         for entry in topics
         if entry.failure is not None and entry.stage is not Stage.LIVE
     ]
     yield from _list("failed", failed)
-
-
-def _answer(answer: Answer) -> str:
-    return f"would be {answer.value}"
 
 
 def _list(what: str, items: list[str]) -> Iterator[ProbeLine]:

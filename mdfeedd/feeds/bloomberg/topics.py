@@ -440,7 +440,6 @@ class Topics:
             pause_ns = self._pauses.pause_ns(answer, entry.failures, now.wall_ns)
             if answer is Answer.TOMORROW:
                 self.held_until_ns = max(self.held_until_ns, now.wall_ns + pause_ns)
-                entry.established = False
             entry.stage = Stage.WAITING
             self._wake_in(entry, pause_ns, now)
 

@@ -80,13 +80,21 @@ class Desk:
     def ask(self) -> Any:
         return self.topics.due(self.now)
 
+    def drain(self) -> list[Any]:
+        """All that is due to be asked for."""
+        asks = []
+        while (one := self.ask()) is not None:
+            asks.append(one)
+        return asks
+
+    def again(self) -> list[int]:
+        """Correlation ids of what is due to be asked for."""
+        return [ask.cid for one in self.drain() for ask in one.subscribe]
+
     def open(self) -> list[int]:
         """All topics asked for: their correlation ids."""
         self.topics.open(self.now)
-        cids = []
-        while (asks := self.ask()) is not None:
-            cids += [ask.cid for ask in asks.subscribe]
-        return cids
+        return self.again()
 
     def live(self) -> list[int]:
         """All topics live, with a touch of 100 to 101."""

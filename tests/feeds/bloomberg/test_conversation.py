@@ -31,7 +31,7 @@ class Talk:
         self.conversation.check(self.desk.after(seconds))
 
     def open(self) -> int:
-        self("SessionConnectionUp", {"server": "localhost:8194", "serverId": "x"})
+        self("SessionConnectionUp", {"server": "localhost:8194"})
         self("SessionStarted", {"initialEndpoints": [{"address": "localhost:8194"}]})
         self.conversation.opens = False
         self("ServiceOpened", {"serviceName": MKTDATA})
@@ -133,6 +133,28 @@ def test_session_connection_down_and_up(talk, make_image):
     talk.desk.decode(cid, make_image(), 2)
     assert talk.desk.kinds() == [Kind.QUOTE, Kind.RECOVERED, Kind.RECOVERED]
     talk.check(2 * DOWN_S)
+
+
+def test_one_of_two_connections_is_lost(talk, make_image):
+    cid = talk.open()
+    talk("SessionConnectionUp", {"server": "b:8194", "serverId": "2"})
+    talk.desk.decode(cid, make_image(), 1)
+    talk.desk.take()
+    talk("SessionConnectionDown", {"server": "b:8194", "serverId": "2"})
+    assert talk.desk.kinds() == [Kind.GAP]
+    talk.check(DOWN_S)  # no end of the session: the other is there
+    (asks,) = [talk.desk.ask()]
+    assert asks.unsubscribe == [cid]  # and an image is asked for of what did not get one
+
+
+def test_connection_lost_that_names_no_server_is_all_of_them(talk, make_image):
+    cid = talk.open()
+    talk("SessionConnectionUp", {"server": "b:8194", "serverId": "2"})
+    talk.desk.decode(cid, make_image(), 1)
+    talk("SessionConnectionDown")
+    assert talk.desk.ask() is None
+    with pytest.raises(SessionEnd):
+        talk.check(DOWN_S)
 
 
 def test_connection_that_stays_down_is_given_up(talk):

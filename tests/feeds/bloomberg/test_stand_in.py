@@ -22,6 +22,8 @@ from mdfeedd.feeds.bloomberg.ending import Backoff, Ending, SessionEnd
 from mdfeedd.feeds.bloomberg.failure import Pauses
 from mdfeedd.feeds.bloomberg.line import Line
 from mdfeedd.feeds.bloomberg.moment import Now, Tell
+from mdfeedd.feeds.bloomberg.native import decoder as native
+from mdfeedd.feeds.bloomberg.native.quick import QuickPlane
 from mdfeedd.feeds.bloomberg.options import BloombergOptions, Topic
 from mdfeedd.feeds.bloomberg.plane import PythonPlane
 from mdfeedd.feeds.bloomberg.session import Link
@@ -77,12 +79,14 @@ class Tour:
 
     def __init__(self, blpapi: Any, world: World, read_rows: Any, **options: Any) -> None:
         names = options.pop("topics", TOPICS)
+        in_c = options.pop("in_c", False)
         self.blpapi, self.world, self.read_rows = blpapi, world, read_rows
         self.options = BloombergOptions(tuple(Topic(name) for name in names), **options)
         chance = random.Random(world.seed).random
-        self.staging = Staging()
-        self.decoder = Watched(self.staging)
+        self.staging: Any = native.Staging() if in_c else Staging()
+        self.decoder: Any = (native.Decoder if in_c else Watched)(self.staging)
         self.decoder.read_rows = read_rows
+        self.decoder.journal = []
         self.tell = Tell()
         self.pauses = Pauses(chance)
         self.backoff = Backoff(chance)
@@ -90,7 +94,7 @@ class Tour:
             self.decoder, self.tell, self.pauses, chance, fields=self.options.fields,
             image_wait_ns=int(self.options.image_wait_s * SECOND),
         )  # fmt: skip
-        self.plane = PythonPlane(self.decoder, self.tell)
+        self.plane = (QuickPlane if in_c else PythonPlane)(self.decoder, self.tell)
         self.rows: list[dict[str, Any]] = []
         self.ids = {name: i + 1 for i, name in enumerate(names)}
         self.topics.follow(self.options.topics, lambda t: self.ids[t.topic], self.now())
@@ -300,6 +304,23 @@ def test_random_faults_lose_no_topic_and_invent_no_tick(tour, seed):
     assert seen["quotes"] > 50
     assert seen["trades"] > 5
     assert one.plane.unreadable == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS[:8])
+def test_whole_sessions_by_the_kernel_in_c_are_the_same(tour, seed):
+    script = Script.random(seed, TOPICS, seconds=15)
+    rows = []
+    for in_c in (False, True):
+        one = tour(seed=seed, script=script, world={"oddities": 0.03}, in_c=in_c)
+        one.run(40)
+        one.drain()
+        rows.append(one.rows)
+        counts = one.decoder
+        rows.append([counts.messages, counts.skipped, counts.unknown, counts.unmapped, counts.torn, counts.recovered])  # fmt: skip
+        one.leave(over=False)
+    assert len(rows[0]) > 100
+    assert rows[0] == rows[2]
+    assert rows[1] == rows[3]
 
 
 def test_quiet_session_tells_every_message_once(tour):

@@ -335,7 +335,6 @@ class Decoder:
         if not self._awaited and first_ns:
             self.staging.hole(Kind.RECOVERED, now_ns, 0, first_ns, last_ns, reason)
             self._feed_hole = (0, 0, 0)
-            self._healing = False
 
 
 def _first_ns(message: dict[str, Any], names: tuple[str, ...], recv_ns: int) -> int | None:

@@ -13,7 +13,7 @@ static const char *const blp_quote_words[] = {"BID", "ASK", "PAIRED", "MID"};
 static const char *const blp_trade_words[] = {"NEW", "CANCEL", "CORRECT"};
 static PyObject *blp_quote_texts[4], *blp_trade_texts[3], *blp_type_texts[2];
 /* The zone that came last, and how far east of UTC it is. Only of types whose offset never changes. */
-static PyObject *blp_zone;
+static PyObject *blp_zone, *blp_utcoffset;
 static int blp_zone_minutes;
 
 static int blp_dict_init(void) {
@@ -25,6 +25,7 @@ static int blp_dict_init(void) {
         if (!(blp_quote_texts[i] = PyUnicode_InternFromString(blp_quote_words[i]))) return -1;
     for (int i = 0; i < 3; i++)
         if (!(blp_trade_texts[i] = PyUnicode_InternFromString(blp_trade_words[i]))) return -1;
+    if (!(blp_utcoffset = PyUnicode_InternFromString("utcoffset"))) return -1;
     blp_type_texts[0] = PyUnicode_InternFromString("QUOTE");
     blp_type_texts[1] = PyUnicode_InternFromString("TRADE");
     return blp_type_texts[0] && blp_type_texts[1] ? 0 : -1;
@@ -89,7 +90,7 @@ static int blp_minutes(PyObject *zone, int *minutes) {
     const char *name = strrchr(Py_TYPE(zone)->tp_name, '.');
     name = name ? name + 1 : Py_TYPE(zone)->tp_name;
     if (strcmp(name, "FixedOffset") && strcmp(name, "timezone")) return -1;
-    PyObject *offset = PyObject_CallMethod(zone, "utcoffset", "O", Py_None);
+    PyObject *offset = PyObject_CallMethodOneArg(zone, blp_utcoffset, Py_None);
     if (!offset || !PyDelta_Check(offset)) {
         PyErr_Clear(); /* the decoder in Python meets it again, and says so */
         Py_XDECREF(offset);
