@@ -28,8 +28,9 @@ examples:
 """
 _TELL_S: Final = 10.0
 _FEEDS: Final = {"I": 0, "N": 1, "S": 2, "SMBO": 3}
-_LOSS: Final = re.compile(r"(?:(?:(I|N|S|SMBO)\.)?([AB])=)?([\d.]+(?:e-?\d+)?)")
-_CUT: Final = re.compile(r"([AB]):([\d.]+)-([\d.]+)")
+_LOSS: Final = re.compile(r"(?:(?:(I|N|S|SMBO)\.)?([AB])=)?(\d*\.?\d+(?:e-?\d+)?)")
+_CUT: Final = re.compile(r"([AB]):(\d*\.?\d+)-(\d*\.?\d+)")
+_GROUP: Final = "239.192.31.0"
 
 
 def add(commands: Any) -> None:
@@ -90,7 +91,9 @@ def _add_lines(cme: argparse.ArgumentParser) -> None:
     cme.add_argument(
         "--multicast", default="", metavar="INTERFACE", help="multicast, by this interface"
     )
-    cme.add_argument("--group", default="239.192.31.0", help="first multicast group (239.192.31.0)")
+    cme.add_argument(
+        "--group", metavar="ADDRESS", help=f"first multicast group, with --multicast ({_GROUP})"
+    )
     cme.add_argument(
         "--write-config", default="", metavar="FILE", help="write the lines as CME's config.xml"
     )
@@ -155,6 +158,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _options(arguments: argparse.Namespace) -> PublisherOptions:
     from mdfeedd.sim.cme.publisher import PublisherOptions
 
+    if arguments.group is not None and not arguments.multicast:
+        _misused("--group: only with --multicast, which says the interface")
     try:
         return PublisherOptions(
             channel=arguments.channel,
@@ -166,7 +171,7 @@ def _options(arguments: argparse.Namespace) -> PublisherOptions:
             host=arguments.host,
             port=arguments.port,
             interface=arguments.multicast,
-            group=arguments.group,
+            group=arguments.group or _GROUP,
             config=arguments.write_config,
             loss=tuple(line for text in arguments.loss for line in _losses(text)),
             duplicate=arguments.duplicate,
@@ -194,7 +199,10 @@ def _cut(text: str) -> tuple[int, float, float]:
     found = _CUT.fullmatch(text)
     if not found:
         _misused(f"--cut: such as B:20-30, not {text!r}")
-    return "AB".index(found[1]), float(found[2]), float(found[3])
+    from_s, to_s = float(found[2]), float(found[3])
+    if from_s >= to_s:
+        _misused(f"--cut: must end after it begins, such as B:20-30, not {text!r}")
+    return "AB".index(found[1]), from_s, to_s
 
 
 def _skew(text: str) -> tuple[int, int]:

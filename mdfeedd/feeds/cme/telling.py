@@ -31,7 +31,7 @@ SENTENCES: Final[dict[str, str]] = {
     " flagged STALE until it is proven right",
     "RECOVERED": "recovered from the loss of packets {first} to {last}",
     "RESET": "reset by the venue: all its books are empty and begin anew",
-    "EPOCH": "the venue's sequence began anew (a new week): all books are empty",
+    "EPOCH": "the venue's sequence began anew (a new week, or a restart): all books are empty",
     "SILENT": "all lines are silent for {seconds:.0f} s, without heartbeats too: what is shown may be old; check the"
     " groups, the interfaces and the network's memberships",
     "ALIVE": "packets arrive again after {seconds:.0f} s",

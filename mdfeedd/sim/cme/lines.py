@@ -44,7 +44,7 @@ class Line:
 
 def unicast_lines(host: str = "127.0.0.1", first_port: int = 26_000) -> list[Line]:
     """A port for each line, upwards: I A, I B, N A, N B, S A, S B, SMBO A, SMBO B."""
-    if ipaddress.IPv4Address(host).is_multicast:
+    if _address("host", host).is_multicast:
         raise ValueError(f"host: {host} is a multicast group")
     count = 2 * len(FEED_TYPES)
     if not 1 <= first_port <= MAX_PORT - count + 1:
@@ -56,7 +56,7 @@ def unicast_lines(host: str = "127.0.0.1", first_port: int = 26_000) -> list[Lin
 
 def multicast_lines(channel: int, first_group: str = "239.192.31.0") -> list[Line]:
     """Groups upwards from `first_group`, ports by channel number as CME chooses them."""
-    first = ipaddress.IPv4Address(first_group)
+    first = _address("group", first_group)
     if not first.is_multicast:
         raise ValueError(f"group: {first_group} is not a multicast group")
     lines = []
@@ -66,6 +66,13 @@ def multicast_lines(channel: int, first_group: str = "239.192.31.0") -> list[Lin
             port = (orders if feed == Feed.ORDERS else books) + channel % 1_000
             lines.append(Line(feed, side, str(first + 2 * feed + side), port))
     return lines
+
+
+def _address(key: str, text: str) -> ipaddress.IPv4Address:
+    try:
+        return ipaddress.IPv4Address(text)
+    except ValueError:
+        raise ValueError(f"{key}: must be an address such as 127.0.0.1, not {text!r}") from None
 
 
 def config_xml(

@@ -111,10 +111,14 @@ class Truth:
             self.events.append(event)
 
     def state(self, security_id: int, seq: int | None = None, epoch: int = -1) -> State | None:
-        """The instrument after the packet `seq` (the last one unless said); None where it was not there yet."""
+        """The instrument after the packet `seq` (the last one unless said); None where it was not there yet, and
+        before the first packet of an epoch.
+        """
         if seq is None:
             return self.latest.get(security_id)
         assert self.keep
+        if seq < self._starts[epoch][1]:
+            return None
         ordinals, history = self._history.get(security_id, ([], []))
         at = bisect_right(ordinals, self.ordinal_of(seq, epoch)) - 1
         return history[at] if at >= 0 else None

@@ -351,6 +351,25 @@ class Venue:
                     event.session(security_id, b"7", instrument.high)
                     event.session(security_id, b"8", instrument.low)
 
+    def start_again(self, *, down_ns: int = 5 * SECOND_NS, first_seq: int = 1) -> None:
+        """The venue stops, and so much later plays the same instruments anew: sequence numbers from 1, empty books.
+
+        Nothing on the incremental feed says so.
+        """
+        self.channel.flush()
+        self.advance(down_ns)
+        self.channel.restart(first_seq)
+        self.loops.restart()
+        self._begin_anew(TradingStatus.READY_TO_TRADE)
+
+    def _begin_anew(self, status: int) -> None:
+        for security_id, instrument in self.instruments.items():
+            listing = instrument.listing
+            self.instruments[security_id] = Instrument(listing)
+            known = Published(security_id, listing.group, status)
+            known.update_ns = self.now_ns
+            self.channel.open(known)
+
     def weekly_reset(self, *, first_seq: int = 1) -> None:
         """A weekend passes: sequence numbers from 1, empty books, then definitions and statuses of Sunday.
 
@@ -363,12 +382,7 @@ class Venue:
         for was in self.retired:
             self._open(renamed(was, f"{was.symbol} II"))
         self.retired.clear()
-        for security_id, instrument in self.instruments.items():
-            listing = instrument.listing
-            self.instruments[security_id] = Instrument(listing)
-            known = Published(security_id, listing.group, TradingStatus.PRE_OPEN)
-            known.update_ns = self.now_ns
-            self.channel.open(known)
+        self._begin_anew(TradingStatus.PRE_OPEN)
         for instrument in list(self.instruments.values()):
             self._define(instrument.listing, b"A")
         for group in dict.fromkeys(i.listing.group for i in self.instruments.values()):

@@ -16,7 +16,7 @@ A channel::
                               ▲                               │ hole         │ filled
                               │ lost: GAP told                ▼              │
                               └────────────────────────────  GAP  ───────────┘
-    a channel reset empties every book and leads to SYNC; so does a new week that begins at 1
+    a channel reset empties every book and leads to SYNC; so does a sequence that begins again
     SILENT: neither line has brought a packet for 35 s; the next one ends it
 
 An instrument is proven right by an unbroken RptSeq, by a snapshot that knows of the loss, or by updates that

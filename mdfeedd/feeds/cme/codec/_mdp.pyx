@@ -41,13 +41,10 @@ cdef extern from "mdp.h" nogil:
         uint64_t gaps
     ctypedef struct mdp_level:
         int64_t price
-    ctypedef struct mdp_side:
-        uint8_t depth
     ctypedef struct mdp_instrument:
         int32_t security_id
-        uint32_t instrument_id, rpt, first_order, next_in_channel
+        uint32_t instrument_id, first_order, next_in_channel
         uint8_t state, flags, channel, trading_status
-        mdp_side *side
     ctypedef struct mdp_line:
         uint32_t channel, last, reports, total
         uint8_t feed, side, started
@@ -109,6 +106,8 @@ cdef extern from "mdp.h" nogil:
     uint32_t mdp_find(const mdp_handler *h, uint32_t channel, int32_t security_id)
     void mdp_inherit(mdp_handler *h, uint32_t channel, int32_t security_id, uint32_t instrument_id)
     int mdp_is_proven(const mdp_channel *ch, const mdp_instrument *b)
+    uint32_t mdp_rpt_of(const mdp_instrument *b)
+    unsigned mdp_depth_of(const mdp_instrument *b, unsigned side)
     int mdp_is_mbo_proven(const mdp_channel *ch, const mdp_instrument *b)
     int mdp_is_empty(const mdp_level *level)
     uint32_t mdp_size_of(const mdp_level *level)
@@ -140,7 +139,7 @@ cdef tuple _FILTERS = ("symbols", "groups", "assets")
 
 cdef list _levels(mdp_instrument *b, unsigned side):
     """Levels down to the last that is there."""
-    cdef unsigned n = b.side[side].depth
+    cdef unsigned n = mdp_depth_of(b, side)
     cdef mdp_level *at
     while n and mdp_is_empty(mdp_level_at(b, side, n - 1)):
         n -= 1
@@ -237,8 +236,14 @@ cdef class Handler(PacketSink):
         return number
 
     def attach(self, WriterCore writer not None, WriterCore depth=None, WriterCore orders=None):
-        """Publish into rings from here on. Instruments that the ring's table has already keep their ids."""
+        """Publish into rings from here on. Instruments that the ring's table has already keep their ids.
+
+        Raises `ValueError` for a ring of other records than ticks, depth and orders, in that order.
+        """
         writer.check()
+        _check_records("ticks", writer, self.h.out.slot)
+        _check_records("depth", depth, self.h.depth_out.slot)
+        _check_records("orders", orders, self.h.orders_out.slot)
         self._writers = (writer, depth, orders)
         self.h.out.ring = &writer.w
         self.h.depth_out.ring = &depth.w if depth is not None else NULL
@@ -433,7 +438,7 @@ cdef class Handler(PacketSink):
         return _events.Book(
             _levels(b, MDP_BIDS), _levels(b, MDP_ASKS),
             _levels(b, MDP_IMPLIED_BIDS), _levels(b, MDP_IMPLIED_ASKS),
-            b.rpt, _STATES[b.state], not mdp_is_proven(ch, b), b.instrument_id, b.trading_status)
+            mdp_rpt_of(b), _STATES[b.state], not mdp_is_proven(ch, b), b.instrument_id, b.trading_status)
 
     def order_book(self, channel_id, security_id):
         """The book of orders; `KeyError` for an instrument never seen, `ValueError` if orders are off."""
@@ -451,6 +456,13 @@ cdef class Handler(PacketSink):
         bids.sort(key=lambda order: (-order[2], order[1]))
         asks.sort(key=lambda order: (order[2], order[1]))
         return _events.OrderBook(bids, asks, not mdp_is_mbo_proven(ch, b))
+
+
+cdef int _check_records(str what, WriterCore writer, size_t size) except -1:
+    cdef size_t found = size if writer is None else writer.w.words * sizeof(uint64_t)
+    if found != size:
+        raise ValueError(f"{what}: the ring has records of {found} bytes, not {size}")
+    return 0
 
 
 cdef int _text(char *to, size_t size, str text) except -1:

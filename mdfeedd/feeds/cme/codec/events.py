@@ -27,7 +27,7 @@ class EventCode(enum.IntEnum):
     RESET = 3
     """Channel reset (MsgSeqNum)."""
     EPOCH = 4
-    """The sequence began again: a new week (expected, received MsgSeqNum)."""
+    """The sequence began again: a new week, or the venue was started again (expected, received MsgSeqNum)."""
     SILENT = 5
     """Neither line has brought anything (for so many ns)."""
     ALIVE = 6

@@ -13,9 +13,18 @@ static inline void *mdp_zeroed(size_t bytes) {
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* Zeroed memory for what every packet touches: at the beginning of a page, so that it does not depend on chance how
+ * it lies to the cache. */
+static inline void *mdp_pages(size_t bytes) {
+    size_t whole = (bytes + MDF_PAGE - 1) / MDF_PAGE * MDF_PAGE;
+    void *p = aligned_alloc(MDF_PAGE, whole);
+    return p ? memset(p, 0, whole) : NULL;
+}
+
 static inline void mdp_close(mdp_handler *h) {
     for (uint32_t i = 0; i < h->channels_n; i++) {
-        if (h->channels[i]) free(h->channels[i]->slots);
+        free(h->channels[i]->slots);
+        free(h->channels[i]->changed);
         free(h->channels[i]);
     }
     free(h->lines);
@@ -59,7 +68,7 @@ static inline int mdp_open(mdp_handler *h, const mdp_options *o) {
     uint32_t places = 2;
     while (places < 2 * o->max_instruments) places *= 2;
     h->mask = places - 1;
-    h->lines = (mdp_line *)calloc(MDP_MAX_LINES, sizeof *h->lines);
+    h->lines = (mdp_line *)mdp_pages(MDP_MAX_LINES * sizeof *h->lines);
     h->instruments = (mdp_instrument *)mdp_zeroed(o->max_instruments * sizeof *h->instruments);
     h->definitions = (mdp_definition *)calloc(o->max_instruments, sizeof *h->definitions);
     h->keys = (uint64_t *)calloc(places, sizeof *h->keys);
@@ -90,6 +99,7 @@ static inline void mdp_prefault(mdp_handler *h) {
     for (uint32_t i = 0; i < h->channels_n; i++) {
         mdp_touch_pages(h->channels[i], sizeof *h->channels[i]);
         mdp_touch_pages(h->channels[i]->slots, h->o.reorder_packets * sizeof *h->channels[i]->slots);
+        mdp_touch_pages(h->channels[i]->changed, h->o.max_instruments * sizeof *h->channels[i]->changed);
     }
 }
 
@@ -98,16 +108,20 @@ static inline int mdp_channel_index(mdp_handler *h, uint32_t id) {
     for (uint32_t i = 0; i < h->channels_n; i++)
         if (h->channels[i]->id == id) return (int)i;
     if (h->channels_n == MDP_MAX_CHANNELS) return -1;
-    mdp_channel *ch = (mdp_channel *)calloc(1, sizeof *ch);
+    mdp_channel *ch = (mdp_channel *)mdp_pages(sizeof *ch);
     if (!ch) return -1;
     ch->slots = (mdp_slot *)calloc(h->o.reorder_packets, sizeof *ch->slots);
-    if (!ch->slots) {
+    ch->changed = (mdp_instrument **)calloc(h->o.max_instruments + 1u, sizeof *ch->changed); /* 1: see mdp_in_event() */
+    if (!ch->slots || !ch->changed) {
+        free(ch->slots);
+        free(ch->changed);
         free(ch);
         return -1;
     }
     ch->id = id;
     ch->index = h->channels_n;
-    ch->first_instrument = ch->event_first = ch->event_last = MDP_NONE;
+    ch->generation = 1;
+    ch->first_instrument = MDP_NONE;
     h->channels[h->channels_n] = ch;
     return (int)h->channels_n++;
 }

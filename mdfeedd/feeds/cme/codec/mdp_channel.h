@@ -1,7 +1,7 @@
 /* A channel: two lines of incremental packets into one sequence, and what happens when packets are missing.
  *
  *   both lines ──► seq == next: process, then what waited for it
- *                  seq <  next: a copy (compared), too late, or a new week
+ *                  seq <  next: a copy (compared), too late, or the sequence has begun again
  *                  seq >  next: wait in the reorder buffer; the hole before it is LOST once both lines have
  *                               passed it, or max_wait is over, or the buffer is full
  *   LOST ──► GAP, every instrument in doubt, and on with the next packet
@@ -24,13 +24,16 @@ static inline void mdp_on_reset(mdp_handler *h, mdp_channel *ch, uint32_t channe
 
 static inline void mdp_on_heartbeat(mdp_handler *h, mdp_channel *ch) {
     uint32_t before = ch->event_ticks;
-    mdp_tick_of(h, ch, 0, ch->sending, 0, MDF_HEARTBEAT);
+    mdf_tick t = mdp_tick_of(MDF_HEARTBEAT);
+    mdp_stage(h, ch, 0, ch->sending, 0, &t);
     h->count.others++;
     ch->event_ticks = before;
 }
 
-/* One message of an accepted packet; returns its MatchEventIndicator. */
-static inline unsigned mdp_dispatch(mdp_handler *h, mdp_channel *ch, uint32_t c, const mdp_message *m, uint64_t *time) {
+/* The message at `at` of an accepted packet; returns its MatchEventIndicator. */
+MDP_APART unsigned mdp_dispatch(mdp_handler *h, mdp_channel *ch, uint32_t c, const uint8_t *at, uint64_t *time) {
+    mdp_message message, *m = &message;
+    mdp_message_at(at, m);
     const uint8_t *r = m->root;
     unsigned mei = 0;
     uint32_t before = ch->event_ticks; /* a status without an indicator belongs to no event */
@@ -41,8 +44,6 @@ static inline unsigned mdp_dispatch(mdp_handler *h, mdp_channel *ch, uint32_t c,
 #define MDP_CASES(Name, call_new, call_old)                                                             \
     MDP_CASE(Name, call_new)                                                                            \
     case MDP_T_##Name##_OLD: mei = r[MDP_##Name##_MatchEventIndicator]; call_old; break;
-    MDP_CASES(Book, mdp_on_book(h, ch, c, m, *time, 0, 0), mdp_on_book(h, ch, c, m, *time, 1, 0))
-    MDP_CASE(BookLongQty, mdp_on_book(h, ch, c, m, *time, 0, 1))
     MDP_CASES(TradeSummary, mdp_on_trades(h, ch, c, m, *time, 0, 0), mdp_on_trades(h, ch, c, m, *time, 1, 0))
     MDP_CASE(TradeSummaryLongQty, mdp_on_trades(h, ch, c, m, *time, 0, 1))
     MDP_CASE(Trade, mdp_on_trades(h, ch, c, m, *time, 1, 0))
@@ -75,22 +76,37 @@ static inline unsigned mdp_dispatch(mdp_handler *h, mdp_channel *ch, uint32_t c,
     return mei;
 }
 
+/* The same of a book message, which is what most are. */
+MDP_HOT unsigned mdp_dispatch_book(mdp_handler *h, mdp_channel *ch, const uint8_t *at, uint64_t *time, mdp_on_book_of *on_book) {
+    const uint8_t *root = at + MDP_MESSAGE_HEADER, *group = root + mdp_u16(at + MDP_MESSAGE_BLOCK);
+    *time = mdp_u64(root + MDP_Book_TransactTime);
+    if (group < at + mdp_u16(at) && (group[MDP_GROUP_NUMBER_3] || h->orders)) on_book(h, ch, at, group, *time);
+    return root[MDP_Book_MatchEventIndicator];
+}
+
 /* Process the packet that is next. It was checked. */
-static inline void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, size_t n) {
-    mdp_message m;
+MDP_HOT void mdp_process_now(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, size_t n) {
     ch->sending = mdp_u64(p + MDP_PACKET_SENDING);
     h->packet = mdp_u32(p);
     ch->next = (uint64_t)h->packet + 1;
     ch->after_reset = 0;
     if (h->ts_recv != MDF_TIME_UNDEF) h->latest_latency_ns = (int64_t)((uint64_t)h->ts_recv - ch->sending);
-    for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
+    for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end; at += mdp_u16(at)) {
         uint64_t time;
-        at = mdp_message_at(at, &m);
+        unsigned mei, template_id = mdp_u16(at + MDP_MESSAGE_TEMPLATE);
         h->count.messages++;
-        unsigned mei = mdp_dispatch(h, ch, channel, &m, &time);
+        if (template_id == MDP_T_Book) mei = mdp_dispatch_book(h, ch, at, &time, mdp_on_book_now);
+        else if (template_id == MDP_T_Book_OLD) mei = mdp_dispatch_book(h, ch, at, &time, mdp_on_book_old);
+        else if (template_id == MDP_T_BookLongQty) mei = mdp_dispatch_book(h, ch, at, &time, mdp_on_book_long);
+        else mei = mdp_dispatch(h, ch, channel, at, &time);
         if (mei & MDP_END_OF_EVENT) mdp_end_event(h, ch, time);
-        else if (mei || ch->event_ticks || ch->event_first != MDP_NONE) ch->in_event = 1;
+        else if (mei || ch->event_ticks || ch->changed_n) ch->in_event = 1;
     }
+}
+
+/* The same of one that has waited. */
+MDP_COLD void mdp_process(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, size_t n) {
+    mdp_process_now(h, ch, channel, p, n);
 }
 
 /* --------------------------------------------------------------------------------------------------- copies */
@@ -100,7 +116,7 @@ static inline void mdp_remember(mdp_channel *ch, const uint8_t *p, size_t n) {
     ch->remembered[i].seq = seq;
     ch->remembered[i].length = (uint32_t)n;
     ch->remembered[i].sending = mdp_u64(p + MDP_PACKET_SENDING);
-    ch->remembered[i].hash = mdp_hash(p, n);
+    ch->remembered[i].print = mdp_print_of(p, n);
 }
 
 /* The sequence begins again with a packet of the running line; the others may still bring what was before. */
@@ -118,11 +134,14 @@ static inline void mdp_restart_sequence(mdp_handler *h, mdp_channel *ch, uint32_
     mdp_break_loops(h, ch);
 }
 
-/* Whether the packet is what the other line has brought already: the most frequent case, and the cheapest. */
-static inline int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
+/* Whether the packet is what the other line has brought already: the most frequent case, and the cheapest. Only
+ * what was processed is remembered, so its sequence number has passed. */
+MDP_HOT int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
     uint32_t seq = mdp_u32(p), i = seq & (MDP_REMEMBERED - 1);
-    if (!ch->started || seq >= ch->next || ch->silent || !line->started || seq != line->last + 1) return 0;
-    if (ch->remembered[i].seq != seq || ch->remembered[i].length != n || ch->remembered[i].hash != mdp_hash(p, n)) return 0;
+    if ((ch->remembered[i].seq ^ seq) | (ch->remembered[i].length ^ n)) return 0;
+    if (ch->silent || !line->started || seq != line->last + 1) return 0;
+    mdp_print print = mdp_print_of(p, n);
+    if (!mdp_same_print(&print, &ch->remembered[i].print)) return 0;
     line->last = seq;
     line->recent = line->recent << 1 | 1;
     return 1;
@@ -131,6 +150,38 @@ static inline int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8
 static inline int mdp_is_reset(const uint8_t *p, size_t n) {
     return n >= MDP_PACKET_HEADER + MDP_MESSAGE_HEADER &&
            mdp_u16(p + MDP_PACKET_HEADER + MDP_MESSAGE_TEMPLATE) == MDP_T_ChannelReset;
+}
+
+/* A packet of the definition loop: among the incremental packets it is a network mistake, and its loop begins at 1
+ * again and again. Only there does a definition tell how many there are. */
+static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
+    mdp_message m;
+    mdp_definition d;
+    if (n < MDP_PACKET_HEADER + MDP_MESSAGE_HEADER) return 0;
+    mdp_message_at(p + MDP_PACKET_HEADER, &m);
+    return !mdp_define(m.template_id, m.version, m.root, m.block, m.groups, (size_t)(m.end - m.groups), &d) &&
+           d.total_reports != MDP_NULL_U32;
+}
+
+/* Has the venue begun its sequence again, within the hour? The packets of the new one are no copies: their
+ * SendingTime is clearly later than that of the last packet processed, both their times and their numbers rise, and
+ * nothing of the old sequence comes any more. One packet proves nothing, two only where the new sequence is about
+ * to be taken for the old one going on. */
+MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n) {
+    mdp_again *a = &ch->again;
+    uint32_t seq = mdp_u32(p);
+    uint64_t sending = mdp_u64(p + MDP_PACKET_SENDING);
+    if (!seq || sending <= ch->sending || mdp_is_of_loop(p, n)) return 0;
+    if (!a->first || a->after != ch->sending) *a = (mdp_again){ch->sending, sending, 0, seq, 0, 0};
+    if (seq < a->first) a->first = seq;
+    if (sending < a->began) a->began = sending;
+    if (sending - ch->sending <= MDP_LATER_NS) return 0;
+    int rises = seq > a->last && sending >= a->last_sending;
+    if (a->n && !rises && seq <= a->last && sending <= a->last_sending) return 0; /* by the other line, or reordered */
+    a->n = rises ? a->n + 1 : 1;
+    a->last = seq;
+    a->last_sending = sending;
+    return a->n >= MDP_AGAIN_PACKETS || (a->n > 1 && (uint64_t)seq + 1 == ch->next);
 }
 
 /* A sequence number that has passed: a copy, too late, or does the sequence begin again? Nonzero if it does.
@@ -143,7 +194,8 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     if (remembered && ch->remembered[i].sending == sending) {
         line->duplicates++;
         h->count.duplicates++;
-        if (ch->remembered[i].length != n || ch->remembered[i].hash != mdp_hash(p, n)) {
+        mdp_print print = mdp_print_of(p, n);
+        if (ch->remembered[i].length != n || !mdp_same_print(&print, &ch->remembered[i].print)) {
             h->count.mismatches++;
             mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
         }
@@ -163,11 +215,21 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
         if (!reset) mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
+    if (mdp_begins_again(ch, p, n)) {
+        uint32_t first = ch->again.first; /* what came before it was certain is a hole like any other */
+        h->count.epochs++;
+        mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, first);
+        mdp_restart_sequence(h, ch, seq, ch->again.began);
+        ch->next = ch->first = first;
+        mdp_clear_channel(h, ch, channel, ch->sending = sending, first == 1);
+        return 1;
+    }
     line->late++;
     h->count.late++;
     if (remembered) {
         h->count.mismatches++;
-        mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
+        int later_too = sending > ch->sending && sending - ch->sending > MDP_LATER_NS; /* a new sequence's, maybe */
+        if (!later_too) mdp_tell_once(h, MDP_TOLD_MISMATCH, channel, 0, seq);
     }
     return 0;
 }
@@ -374,10 +436,10 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
         mdp_line_step(line, seq);
     }
     ch->last_ns = h->now_ns;
-    if (seq == ch->next) {
+    if (MDP_LIKELY(seq == ch->next)) {
         mdp_remember(ch, p, n);
-        mdp_process(h, ch, channel, p, n);
-        if (ch->buffered) mdp_drain(h, ch, channel);
+        mdp_process_now(h, ch, channel, p, n);
+        if (MDP_UNLIKELY(ch->buffered)) mdp_drain(h, ch, channel);
     } else {
         mdp_wait(h, ch, channel, p, n);
     }
@@ -394,44 +456,54 @@ static inline void mdp_reject(mdp_handler *h, mdp_line *line, const uint8_t *p, 
     mdp_tell_once(h, MDP_TOLD_MALFORMED, line->channel, 0, n >= 4 ? mdp_u32(p) : 0);
 }
 
-/* One packet (mdf_packet_sink.packet). Never fails: what is wrong with it is counted and told. */
-static inline void mdp_on_packet(mdp_handler *h, const mdf_packet *k) {
-    if (k->line >= h->lines_n) return;
-    mdp_line *line = &h->lines[k->line];
-    mdp_channel *ch = h->channels[line->channel];
-    const uint8_t *p = k->payload;
-    size_t n = k->length;
-    h->line = k->line;
-    h->ts_recv = k->ts_recv;
-    h->ts_flags = k->ts_flags;
-    if (k->now_ns > h->now_ns) h->now_ns = k->now_ns;
-    int64_t silent_since = line->last_ns > ch->alive_ns ? line->last_ns : ch->alive_ns; /* and the channel was not */
+/* A line brings something for the first time in `silence_ns`. Nobody wonders if the whole channel was silent. */
+MDP_COLD void mdp_line_back(mdp_handler *h, const mdp_channel *ch, const mdp_line *line) {
+    int64_t silent_since = line->last_ns > ch->alive_ns ? line->last_ns : ch->alive_ns;
     if (h->now_ns - silent_since > h->o.silence_ns && line->packets && !ch->silent && line->feed == MDP_INCREMENTAL)
         mdp_tell(h, MDP_TOLD_LINE_BACK, line->channel, 0, (uint64_t)(h->now_ns - line->last_ns), 0);
-    line->packets++;
-    line->bytes += n;
-    line->last_ns = h->now_ns;
-    h->count.packets++;
-    h->count.bytes += n;
-    if (line->feed == MDP_INCREMENTAL && n >= MDP_PACKET_HEADER && mdp_is_copy(ch, line, p, n)) {
-        line->duplicates++;
-        h->count.duplicates++;
-        ch->last_ns = h->now_ns;
-        return;
-    }
-    if (mdp_check(h->shapes, p, n)) {
+}
+
+/* A packet that is no copy. */
+MDP_APART void mdp_take(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
+    if (MDP_UNLIKELY(mdp_check(h->shapes, p, n))) {
         mdp_reject(h, line, p, n);
-    } else if (line->feed != MDP_INCREMENTAL) {
+    } else if (MDP_UNLIKELY(line->feed != MDP_INCREMENTAL)) {
         uint32_t before = ch->event_ticks;
         mdp_loop_packet(h, ch, line, p, n);
         ch->event_ticks = before;
-    } else if (mdp_is_misplaced(p, n)) {
+    } else if (MDP_UNLIKELY(mdp_is_misplaced(p, n))) {
         h->count.misplaced++;
         mdp_tell_once(h, MDP_TOLD_MISPLACED, line->channel, 0, mdp_u32(p));
     } else {
         mdp_incremental(h, ch, line, p, n);
     }
     if (h->staged) mdp_send(h, 0);
+}
+
+/* One packet (mdf_packet_sink.packet). Never fails: what is wrong with it is counted and told. */
+static inline void mdp_on_packet(mdp_handler *h, const mdf_packet *k) {
+    if (MDP_UNLIKELY(k->line >= h->lines_n)) return;
+    mdp_line *line = &h->lines[k->line];
+    mdp_channel *ch = h->channels[line->channel];
+    size_t n = k->length;
+    h->line = k->line;
+    h->ts_recv = k->ts_recv;
+    h->ts_flags = k->ts_flags;
+    int64_t now_ns = h->now_ns;
+    if (k->now_ns > now_ns) h->now_ns = now_ns = k->now_ns;
+    if (MDP_UNLIKELY(now_ns - line->last_ns > h->o.silence_ns)) mdp_line_back(h, ch, line);
+    line->packets++;
+    line->bytes += n;
+    line->last_ns = now_ns;
+    h->count.packets++;
+    h->count.bytes += n;
+    if (line->feed != MDP_INCREMENTAL || n < MDP_PACKET_HEADER || !mdp_is_copy(ch, line, k->payload, n)) {
+        mdp_take(h, ch, line, k->payload, n);
+        return;
+    }
+    line->duplicates++;
+    h->count.duplicates++;
+    ch->last_ns = now_ns;
 }
 
 /* What time alone decides: holes waited for too long, and silence. */

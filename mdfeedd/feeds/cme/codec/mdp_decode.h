@@ -26,13 +26,14 @@ static inline int64_t mdp_quantity_u64(uint64_t raw) { return raw > INT64_MAX ? 
 
 static inline void mdp_tick_statistic(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint64_t time, unsigned flags,
                                       mdp_statistic s) {
-    mdf_tick *t = mdp_tick_of(h, ch, b->instrument_id, time, flags | mdp_flags_of(ch, b), MDF_STATISTIC);
-    t->payload.statistic.price = s.price;
-    t->payload.statistic.quantity = s.quantity;
-    t->payload.statistic.ts_ref_s = s.date == MDP_NULL_U16 ? 0 : s.date * MDP_SECONDS_A_DAY;
-    t->payload.statistic.type = s.type;
-    t->payload.statistic.update_action = s.deleted ? 2 : 1;
-    t->payload.statistic.stat_flags = s.settlement;
+    mdf_tick t = mdp_tick_of(MDF_STATISTIC);
+    t.payload.statistic.price = s.price;
+    t.payload.statistic.quantity = s.quantity;
+    t.payload.statistic.ts_ref_s = s.date == MDP_NULL_U16 ? 0 : s.date * MDP_SECONDS_A_DAY;
+    t.payload.statistic.type = s.type;
+    t.payload.statistic.update_action = s.deleted ? 2 : 1;
+    t.payload.statistic.stat_flags = s.settlement;
+    mdp_stage(h, ch, b->instrument_id, time, flags | mdp_flags_of(ch, b), &t);
     h->count.others++;
 }
 
@@ -55,7 +56,7 @@ static inline uint16_t mdp_statistic_type(uint8_t type, uint8_t open_close) {
 }
 
 /* An entry that changes no book moves RptSeq all the same. */
-static inline void mdp_advance_only(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt, uint64_t time) {
+MDP_COLD void mdp_advance_only(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt, uint64_t time) {
     if (mdp_advance(h, ch, b, rpt) && b->state != MDP_SYNC && ch->snapshot_lines)
         mdp_note_update(h, b, (mdp_note){time, 0, 0, h->packet, rpt, 0, 0, MDP_NOTE_ONLY, 0, 0, 0});
 }
@@ -72,22 +73,33 @@ static inline mdp_instrument *mdp_other_entry_of(mdp_handler *h, mdp_channel *ch
 
 /* ----------------------------------------------------------------------------------------------------- book */
 
-typedef struct mdp_entry {
-    int32_t security_id;
-    uint32_t rpt;
-    uint8_t level, action, type;
-    mdp_level to;
-} mdp_entry;
+/* How book entries come: the twin of an old template counts prices in 1e-9, the LongQty one has sizes of 64 bits. */
+enum mdp_form { MDP_NOW, MDP_OLD, MDP_LONG };
 
-MDP_COLD void mdp_other_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_entry *e, uint64_t time) {
-    if (e->type != MDP_BOOK_RESET) {
-        mdp_advance_only(h, ch, b, e->rpt, time); /* market best bid and offer: no level of the book */
+/* Where the fields are that the forms have in different places. */
+#define MDP_AT(form, field) ((form) == MDP_LONG ? (unsigned)MDP_BookLongQty_##field : (unsigned)MDP_Book_##field)
+
+/* SecurityID and, above it, RptSeq: as mdp_instrument.next. */
+MDP_HOT uint64_t mdp_next_in(const uint8_t *e, int form) { return mdp_u64(e + MDP_AT(form, SecurityID)); }
+
+MDP_HOT int64_t mdp_price_in(const uint8_t *e, int form) { return mdp_price(e + MDP_Book_MDEntryPx, form == MDP_OLD); }
+
+MDP_HOT mdp_level mdp_level_in(const uint8_t *e, int form, int64_t price) {
+    uint32_t size = form == MDP_LONG ? mdp_known_long(mdp_u64(e + MDP_BookLongQty_MDEntrySize))
+                                     : mdp_known(mdp_u32(e + MDP_Book_MDEntrySize));
+    return mdp_level_of(price, size, mdp_known(mdp_u32(e + MDP_AT(form, NumberOfOrders))));
+}
+
+MDP_COLD void mdp_other_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint8_t type, uint32_t rpt,
+                              uint64_t time) {
+    if (type != MDP_BOOK_RESET) {
+        mdp_advance_only(h, ch, b, rpt, time); /* market best bid and offer: no level of the book */
         return;
     }
     /* Nothing of the book is left that could be wrong: it is right, and empty. Unless a snapshot has told already of
      * what came after it. */
-    if (h->packet > b->ahead || (h->packet == b->ahead && e->rpt > b->rpt)) {
-        b->rpt = e->rpt;
+    if (h->packet > b->ahead || (h->packet == b->ahead && rpt > mdp_rpt_of(b))) {
+        b->next_rpt = rpt + 1;
         mdp_forget_known(b);
         mdp_prove(h, ch, b);
         mdp_clear_book(h, ch, b, time, 0);
@@ -95,20 +107,66 @@ MDP_COLD void mdp_other_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b
     if (h->orders) mdp_orders_reset(h, ch, b, time); /* no level, no order */
 }
 
-MDP_HOT void mdp_book_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_entry *e, uint64_t time) {
-    int side = mdp_side_of(e->type);
-    if (side < 0) {
-        mdp_other_entry(h, ch, b, e, time);
+/* The instrument of an entry that cannot simply be applied; NULL if it is not to be applied. */
+MDP_COLD mdp_instrument *mdp_entry_in_doubt(mdp_handler *h, mdp_channel *ch, const uint8_t *e, uint64_t time,
+                                            int form) {
+    uint64_t next = mdp_next_in(e, form);
+    uint32_t rpt = (uint32_t)(next >> 32);
+    uint8_t type = e[MDP_AT(form, MDEntryType)];
+    mdp_instrument *b = mdp_instrument_of(h, ch->index, (int32_t)(uint32_t)next);
+    if (!b) {
+        h->count.entries--;
+        return NULL;
+    }
+    if (mdp_is_level(&mdp_kinds[type])) return mdp_advance(h, ch, b, rpt) ? b : NULL;
+    mdp_other_entry(h, ch, b, type, rpt, time);
+    return NULL;
+}
+
+/* An update of a book that is not right, and for which there may come a snapshot. */
+static inline void mdp_note_entry(mdp_handler *h, mdp_instrument *b, const uint8_t *e, uint64_t time, int form) {
+    mdp_level to = mdp_level_in(e, form, mdp_price_in(e, form));
+    uint32_t rpt = (uint32_t)(mdp_next_in(e, form) >> 32);
+    mdp_note_update(h, b, (mdp_note){time, to.price, 0, h->packet, rpt, mdp_size_of(&to), mdp_orders_of(&to),
+                                     e[MDP_AT(form, MDUpdateAction)], e[MDP_AT(form, MDPriceLevel)],
+                                     e[MDP_AT(form, MDEntryType)], 0});
+}
+
+/* An update that is rare, or for which there is no level. */
+MDP_COLD void mdp_entry_rarely(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const uint8_t *e, uint64_t time,
+                               int form) {
+    const mdp_kind *kind = &mdp_kinds[e[MDP_AT(form, MDEntryType)]];
+    if (b->state != MDP_SYNC && ch->snapshot_lines) mdp_note_entry(h, b, e, time, form);
+    mdp_level to = mdp_level_in(e, form, mdp_price_in(e, form));
+    if (mdp_update_side(b, kind, e[MDP_AT(form, MDUpdateAction)], e[MDP_AT(form, MDPriceLevel)], to))
+        mdp_contradict(h, ch, b);
+}
+
+/* An update after which the book is right no more, or was not right before. */
+MDP_COLD void mdp_entry_of_doubtful(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const uint8_t *e, uint64_t time,
+                                    int form) {
+    if (b->state == MDP_SYNC) mdp_contradict(h, ch, b);
+    else mdp_note_entry(h, b, e, time, form);
+}
+
+MDP_HOT void mdp_book_entry(mdp_handler *h, mdp_channel *ch, const uint8_t *e, uint64_t time, int form) {
+    uint64_t next = mdp_next_in(e, form);
+    mdp_instrument *b = mdp_quick_of(ch, next);
+    const mdp_kind *kind = &mdp_kinds[e[MDP_AT(form, MDEntryType)]];
+    if (MDP_LIKELY(b && mdp_is_level(kind))) b->next = next + (UINT64_C(1) << 32);
+    else if (!(b = mdp_entry_in_doubt(h, ch, e, time, form))) return;
+    b->time = time;
+    mdp_in_event(ch, b);
+    unsigned action = e[MDP_AT(form, MDUpdateAction)], level = e[MDP_AT(form, MDPriceLevel)];
+    if (MDP_UNLIKELY(level - 1 >= mdp_depth_of(b, kind->side) || action > MDP_DELETE)) {
+        mdp_entry_rarely(h, ch, b, e, time, form);
         return;
     }
-    if (!mdp_advance(h, ch, b, e->rpt)) return;
-    if (b->state != MDP_SYNC && ch->snapshot_lines)
-        mdp_note_update(h, b, (mdp_note){time, e->to.price, 0, h->packet, e->rpt, mdp_size_of(&e->to), mdp_orders_of(&e->to), e->action,
-                                         e->level, (uint8_t)side, 0});
-    if (side >= MDP_IMPLIED_BIDS) b->flags |= MDP_HAS_IMPLIED;
-    b->time = time;
-    if (mdp_update_side(b, (unsigned)side, e->action, e->level, e->to)) mdp_contradict(h, ch, b);
-    mdp_in_event(h, ch, b);
+    int64_t price = mdp_price_in(e, form);
+    int doubtful = b->state == MDP_SYNC ? mdp_is_odd(b, kind, action, level, price) : ch->snapshot_lines != 0;
+    mdp_level *to = &b->level[mdp_place_for(b, kind, action, level)];
+    *to = action == MDP_DELETE ? mdp_empty() : mdp_level_in(e, form, price);
+    if (MDP_UNLIKELY(doubtful)) mdp_entry_of_doubtful(h, ch, b, e, time, form);
 }
 
 /* Order ids of a book message: each refers to an entry of the same message, counted from 1. */
@@ -133,52 +191,38 @@ static inline void mdp_book_orders(mdp_handler *h, mdp_channel *ch, uint32_t cha
     }
 }
 
-MDP_HOT mdp_entry mdp_entry_of(const uint8_t *e, int old, int longqty) {
-    mdp_entry x;
-    uint32_t size, orders;
-    if (longqty) {
-        size = mdp_known_long(mdp_u64(e + MDP_BookLongQty_MDEntrySize));
-        x.security_id = mdp_i32(e + MDP_BookLongQty_SecurityID);
-        x.rpt = mdp_u32(e + MDP_BookLongQty_RptSeq);
-        orders = mdp_u32(e + MDP_BookLongQty_NumberOfOrders);
-        x.level = e[MDP_BookLongQty_MDPriceLevel];
-        x.action = e[MDP_BookLongQty_MDUpdateAction];
-        x.type = e[MDP_BookLongQty_MDEntryType];
-    } else {
-        size = mdp_known(mdp_u32(e + MDP_Book_MDEntrySize));
-        x.security_id = mdp_i32(e + MDP_Book_SecurityID);
-        x.rpt = mdp_u32(e + MDP_Book_RptSeq);
-        orders = mdp_u32(e + MDP_Book_NumberOfOrders);
-        x.level = e[MDP_Book_MDPriceLevel];
-        x.action = e[MDP_Book_MDUpdateAction];
-        x.type = e[MDP_Book_MDEntryType];
-    }
-    x.to = mdp_level_of(mdp_price(e + MDP_Book_MDEntryPx, old), size, mdp_known(orders));
-    return x;
+/* Orders of a book message, behind its entries. */
+MDP_COLD void mdp_on_book_orders(mdp_handler *h, mdp_channel *ch, const uint8_t *at, uint64_t time, int form) {
+    mdp_group entries, orders;
+    mdp_message m;
+    mdp_message_at(at, &m);
+    at = mdp_group_at(m.groups, m.end, MDP_Book_NoMDEntries_DIMENSION, &entries);
+    if (at >= m.end || m.version < h->shapes[m.template_id].group[1].since) return;
+    mdp_group_at(at, m.end, MDP_Book_NoOrderIDEntries_DIMENSION, &orders);
+    mdp_book_orders(h, ch, ch->index, &entries, &orders, time, form == MDP_OLD, form == MDP_LONG);
 }
 
-MDP_HOT void mdp_on_book(mdp_handler *h, mdp_channel *ch, uint32_t channel, const mdp_message *m, uint64_t time,
-                               int old, int longqty) {
-    mdp_group entries, orders;
-    const uint8_t *at = mdp_group_at(m->groups, m->end, MDP_Book_NoMDEntries_DIMENSION, &entries);
-    mdp_instrument *b = NULL;
-    int32_t security_id = 0;
-    uint64_t mine = 0;
-    for (uint32_t i = 0; i < entries.count; i++) {
-        mdp_entry e = mdp_entry_of(entries.entry + (size_t)i * entries.length, old, longqty);
-        if (!b || e.security_id != security_id) {
-            b = mdp_instrument_of(h, channel, e.security_id);
-            security_id = e.security_id;
-        }
-        if (!b) continue;
-        mdp_book_entry(h, ch, b, &e, time);
-        mine++;
-    }
-    h->count.entries += mine;
-    if (!h->orders || at >= m->end || m->version < h->shapes[m->template_id].group[1].since) return;
-    mdp_group_at(at, m->end, MDP_Book_NoOrderIDEntries_DIMENSION, &orders);
-    mdp_book_orders(h, ch, channel, &entries, &orders, time, old, longqty);
+/* The message at `at`, whose entries are at `group`. */
+typedef void mdp_on_book_of(mdp_handler *h, mdp_channel *ch, const uint8_t *at, const uint8_t *group, uint64_t time);
+
+MDP_HOT void mdp_on_book(mdp_handler *h, mdp_channel *ch, const uint8_t *at, const uint8_t *group, uint64_t time,
+                         int form) {
+    size_t length = mdp_u16(group), count = group[MDP_Book_NoMDEntries_DIMENSION - 1];
+    const uint8_t *e = group + MDP_Book_NoMDEntries_DIMENSION, *end = e + length * count;
+    h->count.entries += count;
+    for (; e < end; e += length) mdp_book_entry(h, ch, e, time, form);
+    if (MDP_UNLIKELY(h->orders != NULL)) mdp_on_book_orders(h, ch, at, time, form);
 }
+
+/* Each form has its own code, in which it is a constant. */
+#define MDP_ON_BOOK(name, form)                                                                                   \
+    MDP_APART void name(mdp_handler *h, mdp_channel *ch, const uint8_t *at, const uint8_t *group, uint64_t time) { \
+        mdp_on_book(h, ch, at, group, time, form);                                                                \
+    }
+MDP_ON_BOOK(mdp_on_book_now, MDP_NOW)
+MDP_ON_BOOK(mdp_on_book_old, MDP_OLD)
+MDP_ON_BOOK(mdp_on_book_long, MDP_LONG)
+#undef MDP_ON_BOOK
 
 /* Templates 47 and 43: orders whose change does not change a price level. */
 static inline void mdp_on_order_book(mdp_handler *h, mdp_channel *ch, uint32_t channel, const mdp_message *m,
@@ -264,12 +308,13 @@ static inline void mdp_tick_trade(mdp_handler *h, mdp_channel *ch, mdp_instrumen
     }
     unsigned flags = mdp_flags_of(ch, b);
     uint32_t size = mdp_saturate(t->size, &flags);
-    mdf_tick *k = mdp_tick_of(h, ch, b->instrument_id, time, flags, kinds[t->action]);
-    k->side = mdp_aggressor_side(t->aggressor);
-    k->count = t->orders;
-    k->payload.trade.price = t->price;
-    k->payload.trade.trade_id = t->trade_id;
-    k->payload.trade.size = size;
+    mdf_tick k = mdp_tick_of(kinds[t->action]);
+    k.side = mdp_aggressor_side(t->aggressor);
+    k.count = t->orders;
+    k.payload.trade.price = t->price;
+    k.payload.trade.trade_id = t->trade_id;
+    k.payload.trade.size = size;
+    mdp_stage(h, ch, b->instrument_id, time, flags, &k);
     h->count.trades++;
 }
 

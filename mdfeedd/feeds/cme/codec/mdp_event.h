@@ -9,21 +9,17 @@
 #include "mdp_orders.h"
 #include "mdp_tables.h"
 
-static inline void mdp_in_event(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
-    if (b->flags & MDP_IN_EVENT) return;
-    uint32_t index = (uint32_t)(b - h->instruments);
-    b->flags |= MDP_IN_EVENT;
-    b->next_in_event = MDP_NONE;
-    if (ch->event_first == MDP_NONE) ch->event_first = index;
-    else h->instruments[ch->event_last].next_in_event = index;
-    ch->event_last = index;
+/* Without a branch, which would be one that nobody can foresee: it is always written, and counted the first time. */
+MDP_HOT void mdp_in_event(mdp_channel *ch, mdp_instrument *b) {
+    ch->changed[ch->changed_n] = b;
+    ch->changed_n += !b->in_event;
+    b->in_event = 1;
 }
 
 /* While trading a book may not be crossed when an event has ended; in an auction it may. */
-static inline void mdp_watch_crossed(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b, const mdp_touch *now) {
-    if (b->trading_status != MDP_STATUS_READY_TO_TRADE) return;
-    int crossed = now->bid.price != MDF_PRICE_UNDEF && now->ask.price != MDF_PRICE_UNDEF && now->bid.price >= now->ask.price &&
-                  mdp_is_proven(ch, b);
+static inline void mdp_watch_crossed(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b) {
+    int64_t bid = mdp_level_at(b, MDP_BIDS, 0)->price, ask = mdp_level_at(b, MDP_ASKS, 0)->price;
+    int crossed = bid != MDF_PRICE_UNDEF && ask != MDF_PRICE_UNDEF && bid >= ask && mdp_is_proven(ch, b);
     if (!crossed) {
         b->flags &= (uint8_t)~MDP_CROSSED;
     } else if (!(b->flags & MDP_CROSSED)) {
@@ -33,26 +29,30 @@ static inline void mdp_watch_crossed(mdp_handler *h, const mdp_channel *ch, mdp_
     }
 }
 
-/* STALE, unless updates since the loss have told both levels of the touch: then the quote is right, whatever
- * lies below. */
-MDP_COLD unsigned mdp_doubted_touch(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, unsigned bids) {
-    int rebuilding = h->o.natural_refresh && b->state == MDP_STALE_BOOK && b->generation == ch->generation;
-    return rebuilding && mdp_is_touch_rebuilt(b, bids) ? 0 : mdp_flags_of(ch, b);
+/* Have updates since the loss told both levels of the touch? Then the quote is right, whatever lies below. */
+MDP_HOT int mdp_is_touch_rebuilt(const mdp_handler *h, const mdp_channel *ch, const mdp_instrument *b, unsigned bids) {
+    uint64_t top = UINT64_C(1) << mdp_place_at(b, bids, 0) | UINT64_C(1) << mdp_place_at(b, bids + 1, 0);
+    return h->o.natural_refresh && !(b->unknown & top) && b->state == MDP_STALE_BOOK && b->generation == ch->generation;
 }
 
-/* QUOTEs of one instrument, and its depth. `flags` go into all of them. */
+/* The touch of the outright book or the implied one, if it is another than was told. */
+MDP_HOT void mdp_tell_touch(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, unsigned bids, int proven,
+                            unsigned flags) {
+    mdp_touch now = mdp_touch_of(b, bids), *told = bids == MDP_BIDS ? &b->told : &b->told_implied;
+    if (mdp_same_touch(&now, told)) return;
+    if (!proven && !mdp_is_touch_rebuilt(h, ch, b, bids)) flags |= mdp_flags_of(ch, b);
+    mdp_quote(h, ch, b, now, told, flags);
+}
+
+/* QUOTEs of one instrument, and its depth. `flags` go into all of them. A touch can only be another one where a
+ * first level was written. */
 MDP_HOT void mdp_tell_book(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, unsigned flags) {
     int proven = mdp_is_proven(ch, b);
-    mdp_touch now = mdp_touch_of(b, MDP_BIDS);
-    if (!mdp_same_touch(&now, &b->told))
-        mdp_quote(h, ch, b, now, &b->told, flags | (proven ? 0 : mdp_doubted_touch(h, ch, b, MDP_BIDS)));
-    mdp_watch_crossed(h, ch, b, &now);
-    if (b->flags & MDP_HAS_IMPLIED) {
-        now = mdp_touch_of(b, MDP_IMPLIED_BIDS);
-        if (!mdp_same_touch(&now, &b->told_implied))
-            mdp_quote(h, ch, b, now, &b->told_implied,
-                      flags | MDF_IMPLIED | (proven ? 0 : mdp_doubted_touch(h, ch, b, MDP_IMPLIED_BIDS)));
-    }
+    unsigned written = b->flags;
+    b->flags &= (uint8_t)~(MDP_TOUCHED | MDP_TOUCHED_IMPLIED);
+    if (written & MDP_TOUCHED) mdp_tell_touch(h, ch, b, MDP_BIDS, proven, flags);
+    if (b->trading_status == MDP_STATUS_READY_TO_TRADE) mdp_watch_crossed(h, ch, b);
+    if (written & MDP_TOUCHED_IMPLIED) mdp_tell_touch(h, ch, b, MDP_IMPLIED_BIDS, proven, flags | MDF_IMPLIED);
     if (h->o.depth) mdp_put_depth(h, b, flags | (proven ? 0 : mdp_flags_of(ch, b)));
 }
 
@@ -65,14 +65,13 @@ MDP_COLD void mdp_try_natural(mdp_handler *h, mdp_channel *ch, mdp_instrument *b
 
 /* Tell all books that the event changed. */
 static inline void mdp_tell_changes(mdp_handler *h, mdp_channel *ch, unsigned flags) {
-    for (uint32_t i = ch->event_first, next; i != MDP_NONE; i = next) {
-        mdp_instrument *b = &h->instruments[i];
-        next = b->next_in_event;
-        b->flags &= (uint8_t)~MDP_IN_EVENT;
-        if (!mdp_is_proven(ch, b)) mdp_try_natural(h, ch, b);
+    for (uint32_t i = 0; i < ch->changed_n; i++) {
+        mdp_instrument *b = ch->changed[i];
+        b->in_event = 0;
+        if (!(b->unknown & MDP_OUTRIGHT) && !mdp_is_proven(ch, b)) mdp_try_natural(h, ch, b);
         mdp_tell_book(h, ch, b, flags);
     }
-    ch->event_first = ch->event_last = MDP_NONE;
+    ch->changed_n = 0;
 }
 
 static inline void mdp_end_event(mdp_handler *h, mdp_channel *ch, uint64_t time) {
@@ -82,10 +81,12 @@ static inline void mdp_end_event(mdp_handler *h, mdp_channel *ch, uint64_t time)
     ch->in_event = 0;
     if (ch->event_ticks) {
         if (!h->staged) { /* all its ticks are out already: one that says nothing but that it has ended */
-            mdp_tick_of(h, ch, 0, time, 0, MDF_HEARTBEAT);
+            mdf_tick t = mdp_tick_of(MDF_HEARTBEAT);
+            mdp_stage(h, ch, 0, time, 0, &t);
             h->count.others++;
         }
-        ((uint64_t *)(void *)&h->stage[h->staged - 1])[3] |= (uint64_t)MDF_EVENT_END << 48; /* the whole word: see mdp_level */
+        uint64_t *flags = mdp_staged_at(h, h->staged - 1) + 3;
+        mdf_store(flags, *flags | (uint64_t)MDF_EVENT_END << 48);
     }
     ch->event_ticks = 0;
 }
@@ -94,8 +95,8 @@ static inline void mdp_end_event(mdp_handler *h, mdp_channel *ch, uint64_t time)
 static inline void mdp_cut_event(mdp_handler *h, mdp_channel *ch) {
     if (!ch->in_event) return;
     h->count.incomplete_events++;
-    for (uint32_t i = ch->event_first; i != MDP_NONE; i = h->instruments[i].next_in_event) {
-        mdp_instrument *b = &h->instruments[i];
+    for (uint32_t i = 0; i < ch->changed_n; i++) {
+        mdp_instrument *b = ch->changed[i];
         mdp_touch now = mdp_touch_of(b, MDP_BIDS), implied = mdp_touch_of(b, MDP_IMPLIED_BIDS);
         int quoted = !mdp_same_touch(&now, &b->told) || (b->flags & MDP_HAS_IMPLIED && !mdp_same_touch(&implied, &b->told_implied));
         if (quoted) b->flags |= MDP_TOLD;
@@ -115,7 +116,8 @@ static inline void mdp_clear_book(mdp_handler *h, mdp_channel *ch, mdp_instrumen
     b->time = time;
     b->told = b->told_implied = none;
     if (!(b->flags & MDP_SELECTED) || !(told || active)) return;
-    mdp_tick_of(h, ch, b->instrument_id, time, mdp_flags_of(ch, b), MDF_CLEAR);
+    mdf_tick t = mdp_tick_of(MDF_CLEAR);
+    mdp_stage(h, ch, b->instrument_id, time, mdp_flags_of(ch, b), &t);
     h->count.others++;
     if (h->o.depth) mdp_put_depth(h, b, mdp_flags_of(ch, b));
 }
@@ -131,7 +133,7 @@ static inline void mdp_break_loops(mdp_handler *h, const mdp_channel *ch) {
 static inline void mdp_clear_channel(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t time, int from_start) {
     ch->from_start = (uint8_t)from_start;
     ch->last_lost = 0;
-    ch->event_first = ch->event_last = MDP_NONE;
+    ch->changed_n = 0;
     ch->in_event = 0;
     ch->unproven = ch->unproven_mbo = 0;
     if (!from_start) ch->definitions_whole = 0;
@@ -139,8 +141,9 @@ static inline void mdp_clear_channel(mdp_handler *h, mdp_channel *ch, uint32_t c
     mdp_break_loops(h, ch);
     for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
         mdp_instrument *b = &h->instruments[i];
-        int active = b->rpt != 0;
-        b->flags &= (uint8_t)~(MDP_IN_EVENT | MDP_CROSSED);
+        int active = mdp_rpt_of(b) != 0;
+        b->in_event = 0;
+        b->flags &= (uint8_t)~MDP_CROSSED;
         b->seen_a = b->seen_b = b->mbo_seen_a = b->mbo_seen_b = b->chunk_seen_a = b->chunk_seen_b = 0;
         mdp_drop_notes(h, b);
         mdp_begin_instrument(ch, b);

@@ -26,6 +26,9 @@ static inline int mdp_is_proven(const mdp_channel *ch, const mdp_instrument *b) 
     return b->state == MDP_SYNC && b->generation == ch->generation;
 }
 
+/* The last RptSeq. */
+static inline uint32_t mdp_rpt_of(const mdp_instrument *b) { return b->next_rpt - 1; }
+
 static inline int mdp_is_mbo_proven(const mdp_channel *ch, const mdp_instrument *b) {
     return b->mbo_state == MDP_SYNC && b->mbo_generation == ch->generation;
 }
@@ -125,6 +128,7 @@ static inline void mdp_tell_recovered(mdp_handler *h, mdp_channel *ch, mdp_instr
 
 static inline void mdp_prove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
     int was_proven = mdp_is_proven(ch, b), was_stale = b->state != MDP_SYNC;
+    b->quick = 0;
     b->state = MDP_SYNC;
     b->generation = ch->generation;
     mdp_drop_notes(h, b);
@@ -142,6 +146,7 @@ static inline void mdp_prove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b)
 static inline void mdp_disprove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t since) {
     ch->unproven += mdp_is_proven(ch, b);
     h->count.stale += b->state == MDP_SYNC;
+    b->quick = 0;
     b->state = MDP_STALE_BOOK;
     b->generation = ch->generation;
     b->since = since;
@@ -153,9 +158,9 @@ static inline void mdp_disprove(mdp_handler *h, mdp_channel *ch, mdp_instrument 
 /* The entry's RptSeq is not that of a book that is right and goes on. */
 MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
     /* A snapshot has told of it. Its RptSeq may look like the next one all the same, with a reset between the two. */
-    if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= b->rpt)) return 0;
-    if (rpt == b->rpt + 1) {
-        b->rpt = rpt;
+    if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= mdp_rpt_of(b))) return 0;
+    if (rpt == b->next_rpt) {
+        b->next_rpt = rpt + 1;
         if (b->state == MDP_SYNC || rpt == 1) mdp_prove(h, ch, b); /* the loss did not touch it, or it begins here */
         else if (b->state == MDP_UNKNOWN) mdp_disprove(h, ch, b, mdp_needed(ch, b));
         else b->generation = ch->generation; /* stale as before; the later loss did not touch it */
@@ -168,17 +173,18 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
         mdp_tell_once(h, MDP_TOLD_RPT_FAULT, b->channel, b->security_id, rpt);
     }
     mdp_disprove(h, ch, b, since);
-    b->rpt = rpt;
+    b->next_rpt = rpt + 1;
     if (rpt == 1) mdp_empty_book(b); /* its sequence began again, and we were not told why */
     return 1;
 }
 
 /* An entry of the instrument with this RptSeq has come. Whether it is to be applied: not if a snapshot has told
- * of it already. */
-MDP_HOT int mdp_advance(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
-    if (MDP_LIKELY(rpt == b->rpt + 1 && b->generation == ch->generation && b->state != MDP_UNKNOWN &&
-                   h->packet >= b->ahead)) {
-        b->rpt = rpt;
+ * of it already. If it was the next one, and no doubt is left, so is the next for mdp_quick_of(); until something
+ * is decided about the book otherwise, which sets `quick` back. */
+static inline int mdp_advance(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
+    if (rpt == b->next_rpt && b->generation == ch->generation && b->state != MDP_UNKNOWN && h->packet >= b->ahead) {
+        b->next_rpt = rpt + 1;
+        b->quick = ch->generation;
         return 1;
     }
     return mdp_advance_doubted(h, ch, b, rpt);
@@ -195,16 +201,9 @@ MDP_COLD void mdp_contradict(mdp_handler *h, mdp_channel *ch, mdp_instrument *b)
 /* At the end of an event: have updates alone rebuilt all of the book? An implied book of which nothing was heard
  * may be there all the same, unless the definition says that there is none. */
 static inline int mdp_is_rebuilt(const mdp_handler *h, const mdp_instrument *b) {
+    if (b->unknown & MDP_OUTRIGHT) return 0;
     int no_implied = b->flags & MDP_DEFINED && !h->definitions[b - h->instruments].implied_depth;
-    unsigned sides = no_implied && !(b->flags & MDP_HAS_IMPLIED) ? MDP_IMPLIED_BIDS : MDP_SIDES_OF_BOOK;
-    for (unsigned side = 0; side < sides; side++)
-        if (b->side[side].known != MDP_ALL_KNOWN(b->side[side].depth)) return 0;
-    return 1;
-}
-
-/* The touch itself is right if updates have told both its levels, whatever lies below. */
-static inline int mdp_is_touch_rebuilt(const mdp_instrument *b, unsigned bids) {
-    return b->side[bids].known & b->side[bids + 1].known & 1;
+    return !b->unknown || (no_implied && !(b->flags & MDP_HAS_IMPLIED));
 }
 
 /* ------------------------------------------------------------------------------------------------ snapshots */
@@ -230,22 +229,23 @@ static inline int mdp_is_usable(const mdp_handler *h, const mdp_channel *ch, con
     /* As of the last lost packet it may be cut inside that, unless what we have goes on where it ends. */
     if (s->last < needed && next == s->rpt) return 0;
     /* What we have seen and the snapshot has not must all be in the queue. */
-    return next >= b->rpt;
+    return next >= mdp_rpt_of(b);
 }
 
 /* After a snapshot was put in the place of the book: what came since. */
 static inline void mdp_replay_notes(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b, const mdp_snapshot *s) {
     if (b->generation != ch->generation) mdp_drop_notes(h, b); /* from before the loss */
-    b->rpt = s->rpt;
+    b->next_rpt = s->rpt + 1;
+    b->quick = 0;
     b->ahead = s->last >= ch->next ? s->last : 0;
     if (!b->time || s->time > b->time) b->time = s->time;
     for (uint32_t i = b->first_note; i != MDP_NONE; i = h->notes[i].next) {
         const mdp_note *n = &h->notes[i];
         if (n->rpt <= s->rpt) continue;
-        b->rpt = n->rpt;
+        b->next_rpt = n->rpt + 1;
         b->time = n->time;
         if (n->action == MDP_NOTE_ONLY) continue;
-        mdp_update_side(b, n->side, n->action, n->level, mdp_level_of(n->price, n->size, n->orders));
+        mdp_update_side(b, &mdp_kinds[n->type], n->action, n->level, mdp_level_of(n->price, n->size, n->orders));
     }
 }
 

@@ -46,19 +46,20 @@ static inline void mdp_report(mdp_handler *h, mdp_line *line, int32_t security_i
 
 /* ---------------------------------------------------------------------------------------------- definitions */
 
-static inline uint64_t mdp_hash_definition(const mdp_definition *d) {
+static inline mdp_print mdp_print_of_definition(const mdp_definition *d) {
     mdp_definition same = *d;
     same.total_reports = 0; /* what differs from loop to loop says nothing of the instrument */
     same.mei = same.action = same.trading_status = 0;
-    return mdp_hash((const uint8_t *)&same, sizeof same);
+    return mdp_print_of((const uint8_t *)&same, sizeof same);
 }
 
 static inline void mdp_tick_definition(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_definition *d) {
     /* Never STALE: that is said of books, and this is true whatever the book is. */
-    mdf_tick *t = mdp_tick_of(h, ch, b->instrument_id, d->last_update, 0, MDF_DEFINITION);
-    t->payload.definition.tick_size = d->tick_size;
-    t->payload.definition.expiration = (int64_t)d->expiration;
-    t->payload.definition.action = d->action;
+    mdf_tick t = mdp_tick_of(MDF_DEFINITION);
+    t.payload.definition.tick_size = d->tick_size;
+    t.payload.definition.expiration = (int64_t)d->expiration;
+    t.payload.definition.action = d->action;
+    mdp_stage(h, ch, b->instrument_id, d->last_update, 0, &t);
     h->count.others++;
     ch->event_ticks--; /* it belongs to no event */
 }
@@ -74,7 +75,7 @@ static inline void mdp_forget_instrument(mdp_handler *h, mdp_channel *ch, mdp_in
         ch->unproven -= !mdp_is_proven(ch, b);
         ch->unproven_mbo -= !mdp_is_mbo_proven(ch, b);
     }
-    b->flags &= MDP_IN_EVENT | MDP_DEFINED;
+    b->flags &= MDP_DEFINED;
     b->trading_status = MDP_NULL_U8;
     mdp_begin_instrument(ch, b);
     b->since = b->mbo_since = ch->started ? ch->next - 1 : 0;
@@ -100,15 +101,15 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
         b->flags |= MDP_DELETED;
         return;
     }
-    uint64_t hash = mdp_hash_definition(d);
+    mdp_print print = mdp_print_of_definition(d);
     int passed_over = !(b->flags & (MDP_DEFINED | MDP_SELECTED)) && existed; /* its updates so far, as nobody's */
-    if (b->flags & MDP_DEFINED && hash == b->definition_hash && !(b->flags & MDP_DELETED)) return;
+    if (b->flags & MDP_DEFINED && mdp_same_print(&print, &b->definition_print) && !(b->flags & MDP_DELETED)) return;
     int another = b->flags & MDP_DEFINED && strcmp(h->definitions[index].symbol, d->symbol);
     if (another && !(b->flags & MDP_DELETED)) mdp_forget_instrument(h, ch, b); /* the deletion was lost */
     if (another) b->instrument_id = 0;
     h->count.definitions++;
     h->definitions[index] = *d;
-    b->definition_hash = hash;
+    b->definition_print = print;
     b->last_update = d->last_update;
     mdp_set_depth(b, d->depth && d->depth < MDP_LEVELS ? d->depth : MDP_LEVELS);
     b->group = mdp_six((const uint8_t *)d->group);
@@ -122,6 +123,7 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
         b->flags |= MDP_SELECTED;
         if (passed_over && ch->started) {
             b->state = b->mbo_state = MDP_UNKNOWN;
+            b->quick = 0;
             b->since = b->mbo_since = ch->next - 1;
         }
         mdp_doubt_one(ch, b);
@@ -157,10 +159,10 @@ static inline void mdp_snapshot_statistic(mdp_handler *h, mdp_channel *ch, mdp_i
 }
 
 static inline void mdp_snapshot_level(mdp_instrument *b, const uint8_t *e, int old, int longqty) {
-    int side = mdp_side_of(e[longqty ? MDP_SnapshotLongQty_MDEntryType : MDP_Snapshot_MDEntryType]);
-    if (side < 0) return;
+    const mdp_kind *kind = &mdp_kinds[e[longqty ? MDP_SnapshotLongQty_MDEntryType : MDP_Snapshot_MDEntryType]];
+    if (!mdp_is_level(kind)) return;
     unsigned level = e[longqty ? MDP_SnapshotLongQty_MDPriceLevel : MDP_Snapshot_MDPriceLevel];
-    if (!level || level > b->side[side].depth) return;
+    if (!level || level > mdp_depth_of(b, kind->side)) return;
     uint32_t size, orders;
     if (longqty) {
         size = mdp_known_long(mdp_u64(e + MDP_SnapshotLongQty_MDEntrySize));
@@ -169,14 +171,14 @@ static inline void mdp_snapshot_level(mdp_instrument *b, const uint8_t *e, int o
         size = mdp_known(mdp_u32(e + MDP_Snapshot_MDEntrySize));
         orders = mdp_u32(e + MDP_Snapshot_NumberOfOrders);
     }
-    *mdp_level_at(b, (unsigned)side, level - 1) = mdp_level_of(mdp_price(e, old), size, mdp_known(orders));
-    if (side >= MDP_IMPLIED_BIDS) b->flags |= MDP_HAS_IMPLIED;
+    *mdp_level_at(b, kind->side, level - 1) = mdp_level_of(mdp_price(e, old), size, mdp_known(orders));
+    b->flags |= kind->flags;
 }
 
 /* Put the snapshot in the place of the book, bring it up to date, and tell what is new. */
 static inline void mdp_apply_snapshot(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_snapshot *s,
                                       const mdp_group *g, uint8_t status, int old, int longqty) {
-    int was_told = b->flags & MDP_TOLD, untouched = b->state == MDP_SYNC && s->rpt == b->rpt;
+    int was_told = b->flags & MDP_TOLD, untouched = b->state == MDP_SYNC && s->rpt == mdp_rpt_of(b);
     mdp_empty_book(b);
     for (uint32_t i = 0; i < g->count; i++) mdp_snapshot_level(b, g->entry + (size_t)i * g->length, old, longqty);
     mdp_replay_notes(h, ch, b, s);
@@ -253,7 +255,8 @@ static inline void mdp_on_order_snapshot(mdp_handler *h, mdp_channel *ch, uint32
 static inline void mdp_absent(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_line *line) {
     int heard = b->first_note != MDP_NONE && b->generation == ch->generation;
     if (heard || mdp_is_proven(ch, b) || !mdp_reaches(line->least, mdp_needed(ch, b))) return;
-    b->rpt = b->ahead = 0;
+    b->next_rpt = 1;
+    b->ahead = 0;
     mdp_prove(h, ch, b);
     mdp_clear_book(h, ch, b, ch->sending, 0);
 }
@@ -285,23 +288,50 @@ static inline void mdp_loop_whole(mdp_handler *h, mdp_channel *ch, mdp_line *lin
     }
 }
 
+/* Is it the last packet once more, or one that was overtaken? A lower number alone could be the next round, but that
+ * is sent later. A longer step back is one of the venue's clock. */
+static inline int mdp_loop_overtaken(const mdp_line *line, uint32_t seq, uint64_t sending) {
+    return line->started && sending <= line->sending && line->sending - sending <= MDP_LATER_NS &&
+           (sending < line->sending || (seq == line->last && seq > 1));
+}
+
+/* Whether the packet was missing among those up to `last`, of which `recent` is; it is no more. */
+static inline int mdp_was_missing(uint64_t *recent, uint32_t last, uint32_t seq) {
+    if (seq >= last || last - seq >= 64 || *recent >> (last - seq) & 1) return 0;
+    *recent |= UINT64_C(1) << (last - seq);
+    return 1;
+}
+
+/* It is not lost after all; but of this round nobody can say any more who was not in it. */
+static inline void mdp_loop_late(mdp_line *line, uint32_t seq) {
+    line->broken = 1;
+    if (mdp_was_missing(&line->recent, line->last, seq) || mdp_was_missing(&line->ended_recent, line->ended_last, seq))
+        line->lost -= line->lost > 0;
+}
+
 /* Where in the loop the packet stands. */
 static inline void mdp_loop_step(mdp_handler *h, mdp_channel *ch, mdp_line *line, uint32_t seq) {
     if (!line->started) {
         line->started = 1;
+        line->recent = UINT64_MAX; /* of what was before we came nothing is missed */
         mdp_loop_begin(line, seq);
     } else if (seq == line->last + 1) {
+        line->recent = line->recent << 1 | 1;
         if (line->wrapped && seq == line->joined) {
             if (!line->broken && line->total == UINT32_MAX) mdp_loop_whole(h, ch, line); /* nobody said how many */
             mdp_loop_begin(line, seq);
         }
     } else if (seq > line->last) {
         line->lost += seq - line->last - 1;
+        line->recent = seq - line->last < 64 ? line->recent << (seq - line->last) | 1 : 1;
         line->broken = 1;
         if (line->wrapped && seq >= line->joined) mdp_loop_begin(line, seq);
     } else { /* the loop began again */
-        uint32_t missing = seq - 1;
+        uint32_t missing = seq - (seq > 0);
         line->lost += missing;
+        line->ended_last = line->last;
+        line->ended_recent = line->recent;
+        line->recent = seq < 64 ? UINT64_MAX << seq | 1 : 1;
         int done = !missing && !line->broken && line->joined == 1 && line->reports && line->reports >= line->total;
         if (line->feed == MDP_ORDERS && done) mdp_loop_whole(h, ch, line);
         if (line->feed != MDP_ORDERS && line->joined > 1 && !line->wrapped && !line->broken && !missing) {
@@ -326,8 +356,15 @@ static inline void mdp_loop_heartbeat(mdp_handler *h, mdp_channel *ch, mdp_line 
 /* A packet of N, S or SMBO, checked. */
 static inline void mdp_loop_packet(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
     mdp_message m;
-    mdp_loop_step(h, ch, line, mdp_u32(p));
-    if (mdp_u64(p + MDP_PACKET_SENDING) < ch->began) return; /* of the week before */
+    uint32_t seq = mdp_u32(p);
+    uint64_t sending = mdp_u64(p + MDP_PACKET_SENDING);
+    if (mdp_loop_overtaken(line, seq, sending)) {
+        mdp_loop_late(line, seq);
+    } else {
+        mdp_loop_step(h, ch, line, seq);
+        line->sending = sending;
+    }
+    if (sending < ch->began) return; /* of the week before */
     for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
         at = mdp_message_at(at, &m);
         int books = line->feed == MDP_SNAPSHOTS || line->feed == MDP_ORDERS;

@@ -2,7 +2,8 @@
  *
  * All memory is taken by mdp_open(), zeroed and untouched, so that what is not used costs address space only.
  * An instrument is about 0.7 KB with its book; MDP_DEFAULT_INSTRUMENTS of them with their index are 96 MB, and
- * the queue of updates that wait for a snapshot (mdp_note) 48 bytes an entry.
+ * the queue of updates that wait for a snapshot (mdp_note) 48 bytes an entry. A channel takes 83 KB, its reorder
+ * buffer, and 8 bytes for each instrument there may be.
  *
  * Whether an instrument's book is right is told by three words: `state`, and `generation` against the
  * channel's. A loss raises the channel's generation, which puts every instrument in doubt at once without
@@ -24,13 +25,17 @@
 #define MDP_SLOT_BYTES 2048u    /* a packet that waits for one before it; CME's are below 1,500 */
 #define MDP_MAX_REORDER 65536u  /* packets */
 #define MDP_REMEMBERED 1024u    /* packets whose copies are compared, a power of two */
+#define MDP_NEAR_BITS 12u
+#define MDP_NEAR (1u << MDP_NEAR_BITS) /* instruments of a channel that are found at one look */
 #define MDP_MAX_OPEN_GAPS 64u   /* holes of a channel not yet healed; beyond, they are told healed as one */
-#define MDP_STAGE 256u          /* ticks between decoding and ring */
+#define MDP_STAGE 64u           /* ticks made and not yet visible */
 #define MDP_MAX_EVENTS 256u     /* told to the shell, until it takes them */
 #define MDP_MAX_FILTERS 256u    /* patterns of each kind */
 #define MDP_FILTER_BYTES 72u
 #define MDP_DEFAULT_INSTRUMENTS 131072u
 #define MDP_EPOCH_NS UINT64_C(3600000000000) /* SendingTime so much later, sequence lower: a new week */
+#define MDP_LATER_NS UINT64_C(1000000000) /* SendingTime so much later: no copy of anything of this sequence */
+#define MDP_AGAIN_PACKETS 8u    /* so many of those, in order: the venue has begun its sequence again */
 #define MDP_NONE UINT32_MAX     /* no index */
 
 enum mdp_feed { MDP_INCREMENTAL = 0, MDP_DEFINITIONS = 1, MDP_SNAPSHOTS = 2, MDP_ORDERS = 3 };
@@ -61,7 +66,7 @@ enum mdp_side_of_book { MDP_BIDS = 0, MDP_ASKS = 1, MDP_IMPLIED_BIDS = 2, MDP_IM
     X(incomplete_events, "events that a hole cut")                                                      \
     X(ended_events, "events that ended")                                                                \
     X(resets, "channel resets")                                                                         \
-    X(epochs, "new weeks: sequences began again")                                                       \
+    X(epochs, "sequences that began again: a new week, or the venue was started again")                 \
     X(entries, "entries of the instruments selected")                                                   \
     X(unmapped, "entries without an instrument to put them to")                                         \
     X(entry_faults, "entries that make no sense in their book")                                         \
@@ -94,48 +99,48 @@ typedef struct mdp_level {
 
 typedef struct mdp_touch { mdp_level bid, ask; } mdp_touch;
 
-/* One side of a book. `order` says, four bits each from the lowest, which of the side's levels is the first, the
- * second ...: an update moves these bits, not the levels. */
-typedef struct mdp_side {
-    uint64_t order;
-    uint16_t known; /* levels that updates have told since the book came into doubt, a bit each */
-    uint8_t depth, reserved[5];
-} mdp_side;
-
 /* One update that waits for its instrument's snapshot. `action` MDP_NOTE_ONLY: it moves RptSeq alone. */
 #define MDP_NOTE_ONLY 0xFF
 typedef struct mdp_note {
     uint64_t time; /* TransactTime */
     int64_t price;
     uint32_t next, packet, rpt, size, orders;
-    uint8_t action, level, side, reserved;
+    uint8_t action, level, type, reserved;
 } mdp_note;
 
 enum mdp_instrument_flag {
     MDP_SELECTED = 1,
     MDP_DEFINED = 2,
     MDP_DELETED = 4,   /* by a definition; its id may come back as something else */
-    MDP_IN_EVENT = 8,  /* in the channel's list of what the event changed */
+    MDP_TOUCHED = 8,   /* a first level was written: its touch may differ from the one told */
     MDP_TOLD = 16,     /* a tick of it was flagged STALE: it will get a RECOVERED */
     MDP_HAS_IMPLIED = 32,
     MDP_CROSSED = 64,  /* told, until it is no more */
+    MDP_TOUCHED_IMPLIED = 128,
 };
 
 typedef struct mdp_instrument {
     /* what every update touches */
-    int32_t security_id;
+    union {
+        struct { int32_t security_id; uint32_t next_rpt; }; /* next_rpt: the last RptSeq, and one */
+        uint64_t next; /* both, as they stand in the entry that goes on */
+    };
+    uint32_t quick;         /* generation in which the next entry is simply applied: mdp_advance(). 0: none */
     uint32_t instrument_id; /* in the ring; 0: it could not be entered */
-    uint32_t rpt, generation;
     uint64_t time; /* TransactTime of the last update */
-    uint8_t state, flags, channel, trading_status;
-    uint32_t next_in_event;
+    uint64_t unknown; /* a bit for each of `level` that no update has told since the book came into doubt */
+    uint8_t state, flags, in_event, trading_status; /* in_event: it is in the channel's `changed` */
+    uint32_t generation;
     uint32_t since;         /* a snapshot must know of this packet at the least */
     uint32_t ahead;         /* a snapshot told of packets up to this one */
-    uint32_t first_note, last_note;
-    uint64_t group, asset;  /* six characters */
-    mdp_side side[MDP_SIDES_OF_BOOK]; /* by mdp_side_of_book */
+    uint32_t first_note, last_note, channel; /* channel: index */
+    uint32_t reserved_0;
+    /* By mdp_side_of_book: which of the side's levels is level 1, 2 ...; four bits each, and in the lowest four the
+     * depth. An update moves these bits, not the levels. */
+    uint64_t order[MDP_SIDES_OF_BOOK];
     mdp_touch told, told_implied;
     mdp_level level[2 * MDP_LEVELS + 2 * MDP_IMPLIED]; /* of all sides: mdp_level_at() */
+    uint64_t group, asset;  /* six characters */
     /* orders (mdp_orders.h) */
     uint32_t mbo_generation, mbo_since, first_order, orders_n;
     uint32_t first_mbo_note, last_mbo_note;
@@ -145,8 +150,10 @@ typedef struct mdp_instrument {
     uint8_t mbo_seen_a, mbo_seen_b;    /* the same on SMBO, be it with levels or with orders */
     uint8_t chunk_seen_a, chunk_seen_b, defined_a, defined_b, reserved[3]; /* with orders; and on N */
     /* definition */
-    uint64_t last_update, definition_hash;
-} __attribute__((aligned(64))) mdp_instrument; /* whole cache lines: the first three are all that most updates need */
+    uint64_t last_update;
+    mdp_print definition_print;
+} __attribute__((aligned(64))) mdp_instrument; /* whole cache lines: the first two, and the levels changed, are all
+                                                * that most updates need */
 
 /* A packet that waits for the one before it. */
 typedef struct mdp_slot {
@@ -168,16 +175,28 @@ typedef struct mdp_line {
     int32_t reported; /* SecurityID that the running loop told last */
     int64_t last_ns;
     uint64_t recent; /* a bit for each of the packets up to `last`: it has come */
+    uint64_t sending;      /* of a loop: SendingTime of `last`; ... */
+    uint64_t ended_recent; /* ... and the same two of the round before: */
+    uint32_t ended_last;   /* its packets may still come */
     uint64_t packets, bytes, lost, late, duplicates, malformed;
-} mdp_line;
+} __attribute__((aligned(64))) mdp_line; /* whole cache lines */
 
 typedef struct mdp_gap { uint64_t first, last; } mdp_gap;
+
+/* Numbers that have passed, sent later than the last packet processed, since that one. */
+typedef struct mdp_again {
+    uint64_t after;        /* SendingTime of the last packet processed: another one ends the run */
+    uint64_t began;        /* the earliest SendingTime */
+    uint64_t last_sending; /* of `last` */
+    uint32_t first;        /* the lowest number */
+    uint32_t last, n;      /* the last of `n` whose numbers and times rise, all of them MDP_LATER_NS later */
+} mdp_again;
 
 typedef struct mdp_channel {
     uint32_t id, index; /* CME's number, and ours */
     uint64_t next;      /* sequence expected; 2^32 when the last one there can be has come */
     uint32_t first;     /* the first one processed in this epoch */
-    uint32_t generation, last_lost;
+    uint32_t generation, last_lost; /* generation: from 1 */
     uint8_t started, from_start, after_reset, silent; /* from_start: nothing can have happened before what we saw */
     uint8_t in_event, definitions_whole, reserved[2];
     uint32_t event_ticks; /* published since the event began */
@@ -191,10 +210,13 @@ typedef struct mdp_channel {
     uint64_t began;   /* SendingTime of the packet with which the sequence began again */
     int64_t last_ns;
     uint32_t first_instrument, instruments, unproven, unproven_mbo;
-    uint32_t event_first, event_last; /* instruments that the running event changed */
+    mdp_instrument **changed; /* by the running event: `changed_n`, in the order in which it came to them */
+    uint32_t changed_n;
+    mdp_again again;
     uint32_t open_gaps;
     mdp_gap gap[MDP_MAX_OPEN_GAPS];
-    struct { uint32_t seq, length; uint64_t sending, hash; } remembered[MDP_REMEMBERED];
+    struct { uint32_t seq, length; uint64_t sending; mdp_print print; } remembered[MDP_REMEMBERED];
+    mdp_instrument *near[MDP_NEAR]; /* by mdp_near_of(): the one found there last */
 } mdp_channel;
 
 /* What the shell should tell people: once per episode, bounded. */

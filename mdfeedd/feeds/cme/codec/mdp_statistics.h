@@ -132,16 +132,17 @@ static inline uint16_t mdp_status_event(uint8_t event) {
 static inline void mdp_tick_status(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint64_t time, unsigned flags,
                                    uint8_t reason, uint8_t event) {
     uint8_t status = b->trading_status;
-    mdf_tick *t = mdp_tick_of(h, ch, b->instrument_id, time, flags | mdp_flags_of(ch, b), MDF_STATUS);
+    mdf_tick t = mdp_tick_of(MDF_STATUS);
     int known = status != MDP_NULL_U8 && status != MDP_STATUS_UNKNOWN;
     int trading = mdp_status_action(status) == 7;
     int quoting = trading || status == MDP_STATUS_PRE_OPEN || status == MDP_STATUS_PRE_CROSS || status == MDP_STATUS_CROSS ||
                   status == MDP_STATUS_NEW_PRICE_INDICATION;
-    t->payload.status.state = mdp_status_action(status);
-    t->payload.status.reason = mdp_status_reason(reason);
-    t->payload.status.trading_event = mdp_status_event(event);
-    t->payload.status.is_trading = !known ? 0 : trading ? 1 : 2;
-    t->payload.status.is_quoting = !known ? 0 : quoting ? 1 : 2;
+    t.payload.status.state = mdp_status_action(status);
+    t.payload.status.reason = mdp_status_reason(reason);
+    t.payload.status.trading_event = mdp_status_event(event);
+    t.payload.status.is_trading = !known ? 0 : trading ? 1 : 2;
+    t.payload.status.is_quoting = !known ? 0 : quoting ? 1 : 2;
+    mdp_stage(h, ch, b->instrument_id, time, flags | mdp_flags_of(ch, b), &t);
     h->count.others++;
 }
 

@@ -4,6 +4,8 @@
 
 #include "mdp_proof.h"
 
+#define MDP_NUMBER_BYTES 12u /* of a 32-bit number in decimal, its sign and its end included */
+
 static inline uint64_t mdp_key(uint32_t channel, int32_t security_id) {
     return UINT64_C(1) << 63 | (uint64_t)channel << 32 | (uint32_t)security_id;
 }
@@ -45,8 +47,9 @@ static inline int mdp_chosen(const mdp_handler *h, const char *symbol, const cha
 
 /* Nothing has happened to the instrument yet: right from here on if nothing can have been missed. */
 static inline void mdp_begin_instrument(mdp_channel *ch, mdp_instrument *b) {
-    b->rpt = 0;
+    b->next_rpt = 1;
     b->ahead = 0;
+    b->quick = 0;
     mdp_forget_known(b);
     b->state = b->mbo_state = ch->from_start ? MDP_SYNC : MDP_UNKNOWN;
     b->generation = b->mbo_generation = ch->last_lost ? ch->generation - 1 : ch->generation; /* in doubt, too */
@@ -61,6 +64,17 @@ static inline int mdp_is_another(const mdp_handler *h, const mdp_instrument *b, 
     return strcmp(e->symbol, d->symbol) && strcmp(e->symbol, e->vendor_symbol);
 }
 
+/* A SecurityID as text, into at least MDP_NUMBER_BYTES. */
+static inline void mdp_number(char *to, int32_t number) {
+    char digits[MDP_NUMBER_BYTES];
+    uint32_t left = number < 0 ? 0 - (uint32_t)number : (uint32_t)number;
+    unsigned n = 0;
+    do digits[n++] = (char)('0' + left % 10); while (left /= 10);
+    if (number < 0) digits[n++] = '-';
+    while (n) *to++ = digits[--n];
+    *to = 0;
+}
+
 /* Enter it into the ring's table, or change what stands there. Without a ring ids are counted the same way. */
 static inline void mdp_enter(mdp_handler *h, mdp_instrument *b, const mdp_definition *d) {
     char err[MDF_ERR];
@@ -73,7 +87,7 @@ static inline void mdp_enter(mdp_handler *h, mdp_instrument *b, const mdp_defini
         e.vendor_id = (uint32_t)b->security_id;
         e.publisher_id = h->channels[b->channel]->id;
         e.source_index = h->o.feed_index;
-        snprintf(e.vendor_symbol, sizeof e.vendor_symbol, "%d", (int)b->security_id);
+        mdp_number(e.vendor_symbol, b->security_id);
         memcpy(e.feed, h->out.ring->h->feed, sizeof e.feed);
         if (d) {
             mdf_text(e.symbol, sizeof e.symbol, d->symbol);
@@ -109,11 +123,12 @@ static inline uint32_t mdp_create(mdp_handler *h, uint32_t channel, int32_t secu
     h->places[i] = index;
     mdp_instrument *b = &h->instruments[index];
     b->security_id = security_id;
-    b->channel = (uint8_t)channel;
-    mdp_set_depth(b, MDP_LEVELS);
+    b->channel = channel;
+    for (unsigned side = 0; side < MDP_SIDES_OF_BOOK; side++) /* its depth; emptied below */
+        b->order[side] = side < MDP_IMPLIED_BIDS ? MDP_LEVELS : MDP_IMPLIED;
     b->trading_status = MDP_NULL_U8;
     b->first_note = b->last_note = b->first_mbo_note = b->last_mbo_note = MDP_NONE;
-    b->first_order = b->chunk_first = b->next_in_event = MDP_NONE;
+    b->first_order = b->chunk_first = MDP_NONE;
     b->next_in_channel = ch->first_instrument;
     ch->first_instrument = index;
     mdp_empty_told(&b->told);
@@ -158,13 +173,25 @@ MDP_COLD void mdp_inherit(mdp_handler *h, uint32_t channel, int32_t security_id,
     mdp_doubt_one(h->channels[channel], b);
 }
 
+static inline unsigned mdp_near_of(uint32_t security_id) {
+    return security_id * UINT32_C(0x9E3779B1) >> (32 - MDP_NEAR_BITS);
+}
+
 /* The instrument of an entry; NULL if nobody wants it. */
-MDP_HOT mdp_instrument *mdp_instrument_of(mdp_handler *h, uint32_t channel, int32_t security_id) {
+static inline mdp_instrument *mdp_instrument_of(mdp_handler *h, uint32_t channel, int32_t security_id) {
     uint64_t key = mdp_key(channel, security_id);
     uint32_t i = mdp_place_of(h, key);
     mdp_instrument *b = &h->instruments[h->places[i]];
-    if (MDP_LIKELY(h->keys[i] == key && b->flags & MDP_SELECTED)) return b;
-    return mdp_instrument_made(h, channel, security_id);
+    if (h->keys[i] != key || !(b->flags & MDP_SELECTED)) return mdp_instrument_made(h, channel, security_id);
+    h->channels[channel]->near[mdp_near_of((uint32_t)security_id)] = b;
+    return b;
+}
+
+/* The instrument of an entry that can simply be applied: `next` are its SecurityID and its RptSeq, as they stand in
+ * it. NULL if something has to be found out first, see mdp_advance(). */
+MDP_HOT mdp_instrument *mdp_quick_of(const mdp_channel *ch, uint64_t next) {
+    mdp_instrument *b = ch->near[mdp_near_of((uint32_t)next)];
+    return MDP_LIKELY(b && b->next == next && b->quick == ch->generation) ? b : NULL;
 }
 
 #endif

@@ -15,10 +15,13 @@
 
 #include "mdp_layout.h"
 
-/* What runs for every entry is inlined into its callers, what rarely runs stays out of their way. */
+/* What runs for every entry is inlined into its callers, what rarely runs stays out of their way, and what is large
+ * stands apart, with all registers to itself. */
 #define MDP_HOT static inline __attribute__((always_inline))
 #define MDP_COLD static __attribute__((noinline, unused))
+#define MDP_APART static __attribute__((noinline, unused))
 #define MDP_LIKELY(x) __builtin_expect(!!(x), 1)
+#define MDP_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define MDP_MAX_GROUPS 12u /* of one template */
 
@@ -28,12 +31,12 @@ static inline uint64_t mdp_u64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8);
 static inline int32_t mdp_i32(const uint8_t *p) { int32_t v; memcpy(&v, p, 4); return v; }
 static inline int64_t mdp_i64(const uint8_t *p) { int64_t v; memcpy(&v, p, 8); return v; }
 
-/* How one template is framed; made from the tables of mdp_layout.h. */
+/* How one template is framed; made from the tables of mdp_layout.h. One that is not known asks for nothing. */
 typedef struct mdp_shape {
     uint16_t root_min; /* bytes */
     uint8_t known, groups;
     struct { uint8_t dimension, since; uint16_t entry_min; } group[MDP_MAX_GROUPS];
-} mdp_shape;
+} __attribute__((aligned(64))) mdp_shape; /* a cache line */
 
 #define MDP_TEMPLATE_IDS 256u /* CME numbers its templates below this */
 
@@ -89,24 +92,35 @@ static inline int mdp_check_groups(const mdp_shape *s, unsigned version, const u
     return MDP_SOUND;
 }
 
+/* What most messages are: a book message that is its entries and nothing else, or no more than an empty group of
+ * orders. Whatever else is sound is found out by mdp_check_groups(). */
+MDP_HOT int mdp_is_plain_book(unsigned template_id, size_t block, const uint8_t *group, size_t left) {
+    if (template_id != MDP_T_Book && template_id != MDP_T_Book_OLD) return 0;
+    if (block < MDP_Book_ROOT_MIN || left < MDP_Book_NoMDEntries_DIMENSION) return 0;
+    size_t length = mdp_u16(group), bytes = MDP_Book_NoMDEntries_DIMENSION + length * group[MDP_GROUP_NUMBER_3];
+    if (length < MDP_Book_NoMDEntries_MIN) return 0;
+    return left == bytes || (left == bytes + MDP_Book_NoOrderIDEntries_DIMENSION && !group[bytes + MDP_GROUP_NUMBER_8]);
+}
+
 /* Whether the whole packet can be walked. What passes here is read below without further checks. */
 static inline int mdp_check(const mdp_shape *shapes, const uint8_t *p, size_t n) {
     if (n < MDP_PACKET_HEADER) return MDP_BAD_HEADER;
     const uint8_t *end = p + n;
-    for (const uint8_t *m = p + MDP_PACKET_HEADER; m < end;) {
+    for (const uint8_t *m = p + MDP_PACKET_HEADER, *next; m < end; m = next) {
         size_t left = (size_t)(end - m);
         if (left < MDP_MESSAGE_HEADER) return MDP_BAD_SIZE;
-        size_t size = mdp_u16(m), block = mdp_u16(m + 2);
-        unsigned template_id = mdp_u16(m + 4);
+        size_t size = mdp_u16(m), block = mdp_u16(m + MDP_MESSAGE_BLOCK);
+        unsigned template_id = mdp_u16(m + MDP_MESSAGE_TEMPLATE);
         if (size < MDP_MESSAGE_HEADER || size > left) return MDP_BAD_SIZE;
         if (block > size - MDP_MESSAGE_HEADER) return MDP_BAD_BLOCK;
-        if (template_id < MDP_TEMPLATE_IDS && shapes[template_id].known) {
-            const mdp_shape *s = &shapes[template_id];
-            if (block < s->root_min) return MDP_BAD_BLOCK;
-            int fault = mdp_check_groups(s, mdp_u16(m + 8), m + MDP_MESSAGE_HEADER + block, m + size);
-            if (fault) return fault;
-        }
-        m += size;
+        next = m + size;
+        const uint8_t *groups = m + MDP_MESSAGE_HEADER + block;
+        if (MDP_LIKELY(mdp_is_plain_book(template_id, block, groups, (size_t)(next - groups)))) continue;
+        if (template_id >= MDP_TEMPLATE_IDS) continue;
+        const mdp_shape *s = &shapes[template_id];
+        if (block < s->root_min) return MDP_BAD_BLOCK;
+        int fault = mdp_check_groups(s, mdp_u16(m + MDP_MESSAGE_VERSION), groups, next);
+        if (fault) return fault;
     }
     return MDP_SOUND;
 }
@@ -143,29 +157,59 @@ MDP_HOT uint32_t mdp_known_long(uint64_t raw) {
 /* Price to units of 1e-9. The old templates count in 1e-7. Null stays null, overflow becomes null. */
 static inline int64_t mdp_price(const uint8_t *p, int old) {
     int64_t raw = mdp_i64(p), scaled;
-    if (!old || raw == INT64_MAX) return raw;
+    if (!old) return raw;
     return __builtin_mul_overflow(raw, (int64_t)MDP_OLD_PRICE_UNITS, &scaled) ? INT64_MAX : scaled;
 }
 
-/* A fingerprint of bytes, to tell whether two copies are the same: multiply and fold, three chains at once, so
- * that it costs little more than to read them. No defence against who wants to be mistaken. */
-static inline uint64_t mdp_fold(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
+/* A fingerprint of bytes, to tell whether two copies are the same: sums of words, and sums of these sums, turned by
+ * a quarter at each step so that what is in the wrong place shows. It costs little more than to read them. No
+ * defence against who wants to be mistaken. */
+typedef uint64_t mdp_two_words __attribute__((vector_size(16)));
+typedef uint32_t mdp_four_words __attribute__((vector_size(16)));
+
+static inline mdp_two_words mdp_words_at(const uint8_t *p) { mdp_two_words v; memcpy(&v, p, 16); return v; }
+
+static inline mdp_two_words mdp_turned(mdp_two_words v) {
+#ifdef __clang__
+    return (mdp_two_words)__builtin_shufflevector((mdp_four_words)v, (mdp_four_words)v, 1, 2, 3, 0);
+#else
+    return (mdp_two_words)__builtin_shuffle((mdp_four_words)v, (mdp_four_words){1, 2, 3, 0});
+#endif
 }
 
-static inline uint64_t mdp_hash(const uint8_t *p, size_t n) {
-    const uint64_t k0 = UINT64_C(0xA0761D6478BD642F), k1 = UINT64_C(0xE7037ED1A0B428DB), k2 = UINT64_C(0x8EBC6AF09C88C6E3);
-    uint64_t x = n ^ k0, y = k1, z = k2;
-    if (n < 16) return n; /* a header and no message */
-    for (; n >= 48; p += 48, n -= 48) {
-        x = mdp_fold(mdp_u64(p) ^ k0, mdp_u64(p + 8) ^ x);
-        y = mdp_fold(mdp_u64(p + 16) ^ k1, mdp_u64(p + 24) ^ y);
-        z = mdp_fold(mdp_u64(p + 32) ^ k2, mdp_u64(p + 40) ^ z);
+typedef struct mdp_print { mdp_two_words sum, sums; } mdp_print;
+
+#define MDP_PRINT_STEP 64 /* bytes: long enough that the number of steps is seldom a surprise */
+
+MDP_HOT void mdp_print_16(mdp_print *x, const uint8_t *p) {
+    x->sum += mdp_words_at(p);
+    x->sums = mdp_turned(x->sums) + x->sum;
+}
+
+MDP_HOT void mdp_print_step(mdp_print *x, const uint8_t *p) {
+    mdp_print_16(x, p);
+    mdp_print_16(x, p + 16);
+    mdp_print_16(x, p + 32);
+    mdp_print_16(x, p + 48);
+}
+
+/* The last step reaches back, where less is left. A header without a message has no print. */
+MDP_HOT mdp_print mdp_print_of(const uint8_t *p, size_t n) {
+    mdp_print x = {{n, 0}, {0, 0}};
+    const uint8_t *end = p + n;
+    if (MDP_LIKELY(n >= MDP_PRINT_STEP)) {
+        for (; p < end - MDP_PRINT_STEP; p += MDP_PRINT_STEP) mdp_print_step(&x, p);
+        mdp_print_step(&x, end - MDP_PRINT_STEP);
+    } else if (n >= 16) {
+        for (; p < end - 16; p += 16) mdp_print_16(&x, p);
+        mdp_print_16(&x, end - 16);
     }
-    for (; n > 16; p += 16, n -= 16) x = mdp_fold(mdp_u64(p) ^ k0, mdp_u64(p + 8) ^ x);
-    if (n) y = mdp_fold(mdp_u64(p + n - 16) ^ k1, mdp_u64(p + n - 8) ^ y); /* reaches back, where less is left */
-    return mdp_fold(x ^ z, y ^ k2);
+    return x;
+}
+
+MDP_HOT int mdp_same_print(const mdp_print *a, const mdp_print *b) {
+    mdp_two_words differs = (a->sum ^ b->sum) | (a->sums ^ b->sums);
+    return !(differs[0] | differs[1]);
 }
 
 #endif

@@ -98,7 +98,20 @@ static void check_each(mdp_handler *h) {
         CHECK(ch->buffered <= h->o.reorder_packets && ch->open_gaps <= MDP_MAX_OPEN_GAPS);
         CHECK(ch->next <= UINT64_C(1) << 32 && ch->instruments <= h->instruments_n);
         CHECK(ch->unproven <= ch->instruments && ch->unproven_mbo <= ch->instruments);
-        CHECK(ch->event_first != MDP_NONE || ch->event_last == MDP_NONE);
+        CHECK(ch->changed_n <= h->instruments_n);
+    }
+}
+
+/* What spares the hot path its questions must be true. */
+static void check_shortcuts(const mdp_channel *ch, mdp_instrument *b) {
+    mdp_touch now = mdp_touch_of(b, MDP_BIDS), implied = mdp_touch_of(b, MDP_IMPLIED_BIDS);
+    CHECK(b->flags & MDP_TOUCHED || mdp_same_touch(&now, &b->told));
+    CHECK(b->flags & MDP_TOUCHED_IMPLIED || mdp_same_touch(&implied, &b->told_implied));
+    if (b->quick == ch->generation) CHECK(b->flags & MDP_SELECTED && b->generation == ch->generation && b->state != MDP_UNKNOWN);
+    for (unsigned side = 0; side < MDP_SIDES_OF_BOOK; side++) {
+        uint32_t places = 0;
+        for (unsigned i = 0; i < mdp_depth_of(b, side); i++) places |= 1u << mdp_place_at(b, side, i);
+        CHECK(places == mdp_levels_of(b, side) && !(b->order[side] >> (4 * mdp_depth_of(b, side) + 4)));
     }
 }
 
@@ -114,16 +127,17 @@ static void check_channel(mdp_handler *h, mdp_channel *ch) {
     for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
         mdp_instrument *b = &h->instruments[i];
         CHECK(b->channel == ch->index && (b->instrument_id || !(b->flags & MDP_SELECTED)));
-        in_event += (b->flags & MDP_IN_EVENT) != 0;
+        in_event += b->in_event;
+        check_shortcuts(ch, b);
         if (!(b->flags & MDP_SELECTED)) continue;
         instruments++;
         unproven += !mdp_is_proven(ch, b);
         unproven_mbo += !mdp_is_mbo_proven(ch, b);
     }
     CHECK(instruments == ch->instruments && unproven == ch->unproven && unproven_mbo == ch->unproven_mbo);
-    for (uint32_t i = ch->event_first; i != MDP_NONE; i = h->instruments[i].next_in_event, listed++) {
-        CHECK(i < h->instruments_n && h->instruments[i].flags & MDP_IN_EVENT && h->instruments[i].channel == ch->index);
-        CHECK(listed < h->instruments_n);
+    for (; listed < ch->changed_n; listed++) {
+        const mdp_instrument *b = ch->changed[listed];
+        CHECK(b >= h->instruments && b < h->instruments + h->instruments_n && b->in_event && b->channel == ch->index);
     }
     CHECK(listed == in_event);
 }
