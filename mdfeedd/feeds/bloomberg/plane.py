@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mdfeedd.feeds.bloomberg.codec import Lost
-from mdfeedd.feeds.bloomberg.codec.fields import OF_INTEREST
+from mdfeedd.feeds.bloomberg.codec.fields import DELAYED, OF_INTEREST, SUBTYPE, TYPE
 from mdfeedd.tick import GapReason
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DataPlane", "PythonPlane"]
 
 _FRAGMENT_NONE: Final = 0
+_NEEDED: Final = frozenset({TYPE, SUBTYPE, DELAYED})
 
 
 class DataPlane(Protocol):
@@ -91,10 +92,15 @@ def _cid(message: Any) -> int:
 
 
 def fields_of(message: Any) -> dict[str, Any]:
-    """What the decoder looks at."""
-    found = {}
+    """What the decoder looks at. A value that cannot be had is the reason why: unreadable, if it is looked at."""
+    found: dict[str, Any] = {}
     for name in OF_INTEREST:
-        if message.hasElement(name):
-            element = message.getElement(name)
-            found[name] = None if element.isNull() else element.getValue()
+        try:
+            if message.hasElement(name):
+                element = message.getElement(name)
+                found[name] = None if element.isNull() else element.getValue()
+        except Exception as error:
+            if name in _NEEDED or TYPE not in found:
+                raise
+            found[name] = error
     return found

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uintptr_t
 from libc.string cimport memset
 
-from mdfeedd.feeds.bloomberg.native._codec cimport Kernel, blp_decoder, blp_table
+from mdfeedd.feeds.bloomberg.native._codec cimport Kernel, Staging, blp_decoder, blp_table, blp_touch
 from mdfeedd.ring._ring cimport WriterCore, mdf_flush, mdf_publish_batch
 
 import ctypes
@@ -22,12 +22,24 @@ cdef extern from "blp_walk.h" nogil:
         blp_decoder *decoder
         int64_t recv_ns
         uint32_t index
+        blp_decoder *trial
+        const uint32_t *proofs
+        int is_trade
+        const blp_touch *touch
     const char *blp_abi_open(blp_abi *abi, const char *path)
     void blp_abi_close(blp_abi *abi)
     int blp_walk_begin(blp_walk *w, const void *event)
     void blp_walk_end(blp_walk *w)
     int blp_walk_on(blp_walk *w)
     int blp_walk_note(blp_walk *w)
+    int blp_walk_agrees(blp_walk *w, size_t before)
+
+
+cdef enum:
+    PROOFS_OF_NONE = 0x7FFFFFFF
+
+#: Quotes, and trades, that are done both ways, and must come to the same, before the library is relied on.
+PROOFS = 1000
 
 
 class Unusable(Exception):
@@ -70,23 +82,43 @@ cdef class Library:
 
 
 cdef class Walker:
-    """Takes whole events: what is ordinary goes from `library` into the ring, the rest to `plane`."""
+    """Takes whole events: what is ordinary goes from `library` into the ring, the rest to `plane`.
+
+    The first `proofs` ordinary quotes, and trades, are done by `plane`, and the library is compared with it.
+    """
 
     cdef Kernel _kernel
     cdef WriterCore _writer
     cdef Library _library
     cdef object _plane
+    cdef Staging _staging
+    cdef blp_decoder _trial
+    cdef uint32_t _proofs[2]
+    cdef readonly bint agrees
 
-    def __cinit__(self, Kernel kernel not None, WriterCore writer not None, Library library not None, plane):
+    def __cinit__(self, Kernel kernel not None, WriterCore writer not None, Library library not None,
+                  plane, *, uint32_t proofs=PROOFS):
         self._kernel = kernel
         self._writer = writer
         self._library = library
         self._plane = plane
+        self._staging = Staging(2)
+        memset(&self._trial, 0, sizeof(self._trial))
+        self._trial.out = &self._staging.s
+        self._trial.refuse_delayed = kernel.d.refuse_delayed
+        self._proofs[0] = self._proofs[1] = proofs
+        self.agrees = True
+
+    @property
+    def proofs(self):
+        """How many are still to be given: of quotes, of trades."""
+        return self._proofs[0], self._proofs[1]
 
     def use(self, event, now):
         """Take all of the event; raises `Unusable` before anything of it was taken.
 
-        Returns false where the event has no end, which stays to be told.
+        Returns false if the library is not to be used again: `agrees` says whether it told something else
+        than the package, or else its event had no end.
         """
         cdef blp_walk w
         cdef const void *at = <const void *>_address(event)
@@ -97,6 +129,8 @@ cdef class Walker:
         w.table = &self._kernel.touches.table
         w.decoder = &self._kernel.d
         w.recv_ns = now.wall_ns
+        w.trial = &self._trial
+        w.proofs = self._proofs
         with nogil:
             status = blp_walk_begin(&w, at)
         if status:
@@ -106,11 +140,12 @@ cdef class Walker:
         finally:
             with nogil:
                 blp_walk_end(&w)
-        return status == BLP_WALK_END
+        return status == BLP_WALK_END and self.agrees
 
     cdef int _walk(self, blp_walk *w, object event, object now) except -1:
         cdef int status
         cdef uint32_t at = 0
+        cdef size_t before
         messages = None
         while True:
             with nogil:
@@ -129,10 +164,21 @@ cdef class Walker:
                 message = next(messages, None)
                 at += 1
             if message is not None:
+                before = self._kernel.d.out.n
                 self._plane.take(message, now)
+                if w.touch != NULL:
+                    self._prove(w, before)
         with nogil:
             mdf_flush(&self._writer.w)
         return status
+
+    cdef void _prove(self, blp_walk *w, size_t before) noexcept:
+        """A message was done both ways. Where they differ, the package does the rest of the event."""
+        if not blp_walk_agrees(w, before):
+            self.agrees = False
+            self._proofs[0] = self._proofs[1] = PROOFS_OF_NONE
+        elif self.agrees:
+            self._proofs[w.is_trade] -= 1
 
     cdef void _publish(self) noexcept nogil:
         if self._kernel.d.out.n:

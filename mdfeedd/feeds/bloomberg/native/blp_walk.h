@@ -17,7 +17,11 @@
 
 enum { BLP_WALK_END, BLP_WALK_ODD, BLP_WALK_FULL, BLP_WALK_ENDLESS };
 
-/* `index`: messages begun; `last`: elements of the last one that was ordinary, until that is noted. */
+/* `index`: messages begun; `last`: elements of the last one that was ordinary, until that is noted.
+ *
+ * While there are `proofs` to be given, of quotes or of trades, their messages are on trial: decoded into the trial's
+ * staging, on a `copy` of the touch, and odd. When the caller has done one, `blp_walk_agrees` says whether both came
+ * to the same. */
 typedef struct {
     const blp_abi *abi;
     const blp_table *table;
@@ -26,6 +30,11 @@ typedef struct {
     const blp_element *last;
     int64_t recv_ns;
     uint32_t index;
+    blp_decoder *trial;
+    const uint32_t *proofs; /* of quotes, of trades */
+    int is_trade;
+    const blp_touch *touch; /* of the message on trial; NULL if that was not ordinary */
+    blp_touch copy;
 } blp_walk;
 
 typedef struct { const blp_abi *abi; const blp_element *elements; } blp_elements;
@@ -171,6 +180,13 @@ static inline int blp_walk_one(blp_walk *w, const blp_message *message) {
     if (delayed == BLP_GIVEN && (type != BLP_BOOL || abi->Element_getValueAsBool(element, &late, 0)))
         return BLP_ODD;
     blp_source source = {&e, blp_abi_price, blp_abi_size, blp_abi_number, blp_abi_time};
+    w->is_trade = kind != BLP_QUOTE;
+    if (w->proofs[w->is_trade]) {
+        w->copy = *touch;
+        w->trial->out->n = 0;
+        if (blp_decode(w->trial, &w->copy, kind, delayed, !!late, &source, w->recv_ns) == BLP_TAKEN) w->touch = touch;
+        return BLP_ODD;
+    }
     if (blp_decode(w->decoder, touch, kind, delayed, !!late, &source, w->recv_ns) == BLP_ODD) return BLP_ODD;
     w->last = e.elements;
     return BLP_TAKEN;
@@ -186,6 +202,20 @@ static inline void blp_walk_end(blp_walk *w) {
     w->abi->MessageIterator_destroy(w->iterator);
 }
 
+/* Whether the message on trial gave the ticks that the decoder's staging has got since it had `before`, and the
+ * same touch. The trial's staging is emptied. */
+static inline int blp_walk_agrees(blp_walk *w, size_t before) {
+    const blp_staging *other = w->decoder->out;
+    blp_staging *own = w->trial->out;
+    size_t n = own->n;
+    own->n = 0;
+    if (other->n < before || other->n - before != n) return 0;
+    if (n && memcmp(own->ticks, other->ticks + before, n * sizeof *own->ticks)) return 0;
+    const blp_touch *a = w->touch, *b = &w->copy;
+    return blp_same(&a->told, &b->told) && blp_same(&a->shown, &b->shown) && a->flags == b->flags &&
+           a->last_ns == b->last_ns && a->imaging == b->imaging;
+}
+
 /* Go on: to the end, to a message that is not ordinary (the last begun), or to a batch of ticks. */
 static int blp_walk_on(blp_walk *w) {
     for (;;) {
@@ -193,6 +223,7 @@ static int blp_walk_on(blp_walk *w) {
         if (w->index == BLP_MAX_MESSAGES) return BLP_WALK_ENDLESS;
         if (w->abi->MessageIterator_next(w->iterator, &message)) return BLP_WALK_END;
         w->index++;
+        w->touch = NULL;
         if (!message || blp_walk_one(w, message) == BLP_ODD) return BLP_WALK_ODD;
         if (w->decoder->out->n >= BLP_BATCH) return BLP_WALK_FULL;
     }

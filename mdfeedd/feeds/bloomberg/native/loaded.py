@@ -25,6 +25,7 @@ class NativePlane:
 
     def __init__(self, walker: Walker, tell: Tell) -> None:
         self.off = False
+        self._proven = not any(walker.proofs)
         self._walker = walker
         self._tell = tell
 
@@ -34,7 +35,18 @@ class NativePlane:
             return False
         try:
             if not self._walker.use(event, now):
-                self._stop("an event of the SDK has no end", now)
+                told_otherwise = not self._walker.agrees
+                why = (
+                    "the SDK's library gives a message otherwise than its package"
+                    if told_otherwise
+                    else "an event of the SDK has no end"
+                )
+                self._stop(why, now)
+            elif not self._proven and not any(self._walker.proofs):
+                self._proven = True
+                self._tell(
+                    _KIND, "the native path reads messages as the package does", now, routine=True
+                )
         except Unusable as why:
             self._stop(str(why), now)
             return False

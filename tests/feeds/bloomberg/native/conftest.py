@@ -162,6 +162,7 @@ class Way:
     """One of the three, into a ring of its own."""
 
     def __init__(self, name: str, directory: str, path: str, cids: int = 4, **options: Any) -> None:
+        proofs = options.pop("proofs", 0)
         self.name = name
         self.tell = Listening()
         parts: Any = codec if name == "model" else quick
@@ -176,7 +177,9 @@ class Way:
         self.python = make(self.decoder, self.tell)
         self.planes: list[Any] = [self.python]
         if name == "native":
-            walker = Walker(self.decoder.kernel, self.writer, Library(path), self.python)
+            library = Library(path)
+            walker = Walker(self.decoder.kernel, self.writer, library, self.python, proofs=proofs)
+            self.walker = walker
             self.planes.insert(0, NativePlane(walker, self.tell))
         self.by_planes = [0] * len(self.planes)
 
@@ -210,6 +213,11 @@ class Way:
             name: getattr(self.staging, name) for name in ("quotes", "trades", "others", "gaps")
         }
         touches = [{n: getattr(t, n) for n in codec.Touch.__slots__} for t in self.touches]
+        for touch in touches:  # in C it is saturated, of which no tick tells
+            for side in ("bid_size", "ask_size"):
+                touch[side] = min(touch[side], 2**64 - 1)
+            bid, ask, *sizes = touch["shown"]
+            touch["shown"] = (bid, ask, *(min(size, 2**64 - 1) for size in sizes))
         events = self.decoder.take_events()
         return (
             found | counts | {"touches": touches, "events": events, "bad": self.python.unreadable}
@@ -245,7 +253,8 @@ class Ways:
         """How many ticks there were, the same in all."""
         wanted, state = self.model.ticks(), self.model.state()
         for way in self.all[1:]:
-            assert way.ticks() == wanted, f"{way.name}, seed {seed}"
+            got = way.ticks()
+            assert got == wanted, f"{way.name}, seed {seed}"
             assert way.state() == state, f"{way.name}, seed {seed}"
         return len(wanted) // 64
 

@@ -21,7 +21,7 @@ typedef struct name { char text[MAX_NAME_BYTES]; } name;
 
 static name names[MAX_NAMES];
 static int used_names;
-int double_iterates = 1, double_names = 1, double_endless = 0;
+int double_iterates = 1, double_names = 1, double_endless = 0, double_lies = 0;
 long double_iterators = 0; /* that live */
 
 name *blpapi_Name_create(const char *text) {
@@ -146,7 +146,11 @@ int blpapi_Element_getValueAsBool(const element *e, int *to, size_t at) { return
 int blpapi_Element_getValueAsInt64(const element *e, int64_t *to, size_t at) { return at ? 1 : copy(e, to, 8); }
 int blpapi_Element_getValueAsFloat64(const element *e, double *to, size_t at) {
     int64_t whole = 0;
-    if (e->type != 4 && e->type != 5) return at ? 1 : copy(e, to, 8);
+    if (e->type != 4 && e->type != 5) {
+        int failed = at ? 1 : copy(e, to, 8);
+        *to += double_lies;
+        return failed;
+    }
     int failed = at ? 1 : copy(e, &whole, 8);
     *to = (double)whole;
     return failed;

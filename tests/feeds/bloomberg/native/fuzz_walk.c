@@ -31,13 +31,22 @@ static void check(const blp_staging *s) {
 
 static void walk(const blp_abi *abi, const blp_table *table, blp_decoder *d, const uint8_t *bytes, size_t n) {
     event *e = double_event(bytes, n);
-    blp_walk w = {.abi = abi, .table = table, .decoder = d, .recv_ns = INT64_C(1772463600000000000)};
+    static mdf_tick ticks[BLP_TICKS_PER_MESSAGE];
+    blp_staging tried = {.ticks = ticks, .capacity = BLP_TICKS_PER_MESSAGE};
+    blp_decoder trial = {.out = &tried};
+    uint32_t proofs[2] = {next_random() % 3, next_random() % 2};
+    blp_walk w = {.trial = &trial, .proofs = proofs, .abi = abi, .table = table, .decoder = d, .recv_ns = INT64_C(1772463600000000000)};
     int status;
     if (blp_walk_begin(&w, e)) abort();
     do {
         status = blp_walk_on(&w);
         blp_walk_note(&w);
         check(d->out);
+        if (w.touch) { /* nobody does it in our place: there are no ticks of others */
+            check(&tried);
+            if (blp_walk_agrees(&w, d->out->n) && w.copy.told.bid != w.touch->told.bid) abort();
+            proofs[w.is_trade]--;
+        }
         d->out->n = 0;
     } while (status == BLP_WALK_ODD || status == BLP_WALK_FULL);
     blp_walk_end(&w);

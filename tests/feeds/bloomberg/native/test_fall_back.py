@@ -116,6 +116,52 @@ def test_event_without_an_end(ways, double, make_item, make_event, make_bytes):
     assert double.iterators == 0
 
 
+def prices(make_item: Any, n: int) -> list[Any]:
+    return [make_item(QUOTE | {"BID": 1.0 + i}) for i in range(n)]
+
+
+def test_library_is_relied_on_after_so_many_proofs(make_ways, make_item):
+    ways = make_ways(proofs=10)
+    taken = []
+    take = ways.native.python.take
+    ways.native.python.take = lambda message, now: (taken.append(message), take(message, now))
+    trades = [
+        make_item(
+            {"MKTDATA_EVENT_TYPE": "TRADE", "MKTDATA_EVENT_SUBTYPE": "NEW", "LAST_PRICE": 1.0}
+        )
+    ] * 4
+    ways.use(prices(make_item, 7))
+    assert (len(taken), ways.native.walker.proofs) == (7, (3, 10))
+    ways.use([make_item({"MKTDATA_EVENT_TYPE": "X"}), *prices(make_item, 9), *trades])
+    assert (len(taken), ways.native.walker.proofs) == (15, (0, 6))
+    assert not ways.native.tell.said
+    ways.use(trades * 2)
+    ways.use(prices(make_item, 5) + trades)
+    assert (len(taken), ways.native.walker.proofs) == (21, (0, 0))
+    assert ways.native.tell.said == [
+        ("native", "the native path reads messages as the package does")
+    ]
+    assert ways.agree() == 21 + 16
+    assert ways.native.by_planes == [4, 0]
+
+
+def test_library_gives_other_prices_than_the_package(make_ways, make_item):
+    ways = make_ways(proofs=10)
+    ways.use(prices(make_item, 4))
+    ways.double.set("double_lies", 1)
+    try:
+        ways.use(prices(make_item, 9))
+        ways.use(prices(make_item, 3))
+    finally:
+        ways.double.set("double_lies", 0)
+    assert ways.agree() == 16  # as the package has them
+    assert ways.native.planes[0].off
+    assert ways.native.by_planes == [2, 1]
+    assert [sentence for _, sentence in ways.native.tell.said] == [
+        "market data take the Python path from now on: the SDK's library gives a message otherwise than its package"
+    ]
+
+
 @pytest.mark.parametrize("flag", ["WITHOUT_CID", "WITHOUT_NAMES"])
 def test_missing_symbol(make_double, tmp_path, flag):
     if flag == "WITHOUT_NAMES":

@@ -24,12 +24,12 @@ EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 STAMP = dt.datetime(2026, 3, 2, 15, 0, tzinfo=dt.UTC)
 PRICES = [
     0.0, -0.0, 100.25, 4502.25, 0.1 + 0.2, -37.63, 1e-9, 5e-10, 1.5e-9, 2.5e-9, 3_999_999.999999999, 4e6,
-    7_654_321.123456789, 1e18, float("nan"), float("inf"), 3, -2, 2**40, True, None, "12.5", [],
+    7_654_321.123456789, 1e18, float("nan"), float("inf"), 3, -2, 2**40, True, None, "12.5", Decimal("1.5"), [],
     123.456789012, 0.000000001, 99.99,
 ]  # fmt: skip
 SIZES = [
     0, 1, 5, 2**31, 2**32 - 1, 2**32, 2**40, 2**62, -1, 1.5, 0.0, -0.0, 1e17, 1e19, 1e300, float("nan"),
-    float("inf"), -3.5, None, False, "7", [], 10.0,
+    float("inf"), -3.5, None, False, "7", Decimal(2), [], 10.0,
 ]  # fmt: skip
 NUMBERS = [
     "1", "007", "18446744073709551615", "18446744073709551616", "123456789012345678901", "", "12a", "-5", "é",
@@ -104,8 +104,8 @@ class Market:
 @pytest.mark.parametrize("number", range(ROUNDS))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"statistics": True}, {"refuse_delayed": True}],
-    ids=["plain", "statistics", "refuse"],
+    [{}, {"statistics": True}, {"refuse_delayed": True}, {"proofs": 100}],
+    ids=["plain", "statistics", "refuse", "proofs"],
 )
 def test_random_messages_by_all_paths(make_ways, make_item, number, options):
     seed = f"{SEED}.{number}"
