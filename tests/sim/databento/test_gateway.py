@@ -223,9 +223,12 @@ def until(what):
 @pytest.mark.parametrize(("kind", "end"), [("fin", "fin"), ("rst", "rst")])
 def test_end_of_a_connection_is_what_the_fault_says(kind, end):
     data, how = b"", "rst"  # a reset may come before the connect has returned
-    with contextlib.suppress(ConnectionResetError):
-        with Gateway(core(Fault(kind, at="greeted"))) as gateway, dial(gateway) as connection:
-            data, how = read_all(connection)
+    with (
+        contextlib.suppress(ConnectionResetError),
+        Gateway(core(Fault(kind, at="greeted"))) as gateway,
+        dial(gateway) as connection,
+    ):
+        data, how = read_all(connection)
     assert how == end
     assert (
         data == b"lsg_version=0.9.4\n" if end == "fin" else b"lsg_version=0.9.4\n".startswith(data)
