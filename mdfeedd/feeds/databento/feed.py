@@ -203,15 +203,15 @@ class _Line:
     def run(self, stop: threading.Event) -> None:
         """One session, until `stop`. Raises `SessionEnd`."""
         self._delivered_s = 0.0
-        self.options = self._feed.take_told() or self.options  # told while there was no session
-        if self._replays != _replays(self.options.subscriptions):
-            self._replays = not self._replays
-            self._positions = self._open_positions(fresh=False, left_ns=self._recovery.known_ns)
-            self._recovery.use(self._positions)
         sock = self._connect(stop)
         if sock is None:
             return
         with sock:
+            self.options = self._feed.take_told() or self.options  # told while there was no session
+            if self._replays != _replays(self.options.subscriptions):
+                self._replays = not self._replays
+                self._positions = self._open_positions(fresh=False, left_ns=self._recovery.known_ns)
+                self._recovery.use(self._positions)
             session = LiveSession(
                 self.options,
                 self._key,

@@ -364,7 +364,7 @@ def test_key_is_nowhere(life, shm_dir, tmp_path, feed_log, key_file, fast):  # n
         lambda: len(one.core.sessions) >= 2 and len(one.core.sessions[1].sent) > 50, "a second"
     )
     one.end()
-    assert len(feed_log.records) > 3
+    assert len(feed_log.records) > 1, "there is something to look through"
     shown = feed_log.text + repr(one.options) + repr(one.feed.__dict__)
     assert KEY not in shown
     folders = [Path(shm_dir), tmp_path / "r"]
