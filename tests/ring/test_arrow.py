@@ -112,6 +112,7 @@ def test_without_pyarrow_the_extra_is_named(batch, monkeypatch):
 
 
 def test_without_pandas_it_is_named(batch, monkeypatch):
+    batch.to_arrow()  # pyarrow looks for pandas once, and keeps what it finds
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         batch.to_pandas()
