@@ -298,7 +298,7 @@ class BatchConsumer:
         sink = self._sink_given
         if sink is None:
             sink_class = load_sink(options.sink_type)
-            sink = sink_class(sink_options(sink_class, options.sink_options))
+            sink = sink_class(sink_options(sink_class, options.sink_options), self._name)
         try:
             try:
                 self._serve(sink, stop)

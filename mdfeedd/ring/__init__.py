@@ -31,6 +31,7 @@ from mdfeedd.ring.errors import (
     RingSpace,
 )
 from mdfeedd.ring.instruments import Instrument, Instruments
+from mdfeedd.ring.position import Position
 from mdfeedd.ring.reader import Reader
 from mdfeedd.ring.segment import list_rings, remove
 from mdfeedd.ring.writer import Writer
@@ -41,6 +42,7 @@ __all__ = [
     "FEED_COUNTERS",
     "Instrument",
     "Instruments",
+    "Position",
     "Reader",
     "RecordBatch",
     "RingBusy",

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from mdfeedd.ring import Position
+
     Records = npt.NDArray[np.void]
     Integers = npt.NDArray[np.int64]
 
@@ -423,9 +425,14 @@ class ParquetSink:
     """
 
     Options: ClassVar[type[Any]] = ParquetOptions
+    keeps_positions: ClassVar[bool] = False  # the files' names say what is stored, record by record
 
     def __init__(
-        self, options: ParquetOptions, *, clock: Callable[[], float] = time.monotonic
+        self,
+        options: ParquetOptions,
+        name: str = "",  # noqa: ARG002 - a folder knows no consumers
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
         self._clock = clock
@@ -454,6 +461,10 @@ class ParquetSink:
         probe.unlink(missing_ok=True)
 
     # --------------------------------------------------------------------------------- the protocol
+
+    def position(self, ring: str) -> Position | None:  # noqa: ARG002
+        """None: see `keeps_positions`."""
+        return None
 
     def write(self, batch: SinkBatch) -> None:
         """Take a batch. What is due comes first, so a `SinkError` means that it was not taken."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mdfeedd.ring import Instruments
+    from mdfeedd.ring import Instruments, Position
 
 
 class SinkError(Exception):
@@ -64,13 +64,32 @@ class Sink(Protocol):
     ``__post_init__`` raises `ValueError` ("key: reason"). Entry points of the group
     ``mdfeedd.sinks`` name such classes.
 
-    Every `SinkError` that is retriable leaves the sink as it was: the same call may be made again.
+    Every `SinkError` that is retriable leaves the sink as it was: the same call may be made again,
+    and a batch of which it is unknown whether the store took it (a connection lost in the commit)
+    is then stored once all the same.
+
+    Two kinds of stores, by `keeps_positions`. One that does keeps, with the records and in the same
+    step, how far each ring is stored: a consumer begins behind that `position`, and each record is
+    stored exactly once. Of one that does not, the consumer remembers `progress`, and the sink says
+    in its module what it does about records that come again after a crash.
     """
 
     Options: ClassVar[type[Any]]
+    keeps_positions: ClassVar[bool]
 
-    def __init__(self, options: Any) -> None:
-        """Check that the store can be used; raises `SinkError` with one sentence."""
+    def __init__(self, options: Any, name: str) -> None:
+        """`name` is the consumer's: what the store knows this sink by.
+
+        Checks that the store can be used at all and raises `SinkError` with one sentence; a server
+        is not connected to before the first call that needs it, so that one that is down is waited
+        for like one that goes down later.
+        """
+
+    def position(self, ring: str) -> Position | None:
+        """What of a ring the store holds; None: nothing yet, or it keeps no positions.
+
+        Asked before the first batch of a ring. Raises `SinkError`.
+        """
 
     def write(self, batch: SinkBatch) -> None:
         """Take a batch, whole or (with a `SinkError`) not at all; it may be safe only later."""
