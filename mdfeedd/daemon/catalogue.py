@@ -37,10 +37,13 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How one sample of a family is read from its object; `extra` are the values of the last labels."""
+    """How one sample of a family is read from its object; `extra` are the values of the last labels.
+
+    `value` gives None where there is nothing to show.
+    """
 
     metric: Metric
-    value: Callable[[Any], float]
+    value: Callable[[Any], float | None]
     extra: tuple[str, ...] = ()
 
 
@@ -141,7 +144,12 @@ SCRAPE_DURATION: Final = Metric(
 
 # ------------------------------------------------------------------------- derived from the lists in C
 
-_GAUGES: Final = frozenset({"pending_records", "unproven_books", "latency_ns"})
+_GAUGES: Final = frozenset({
+    "pending_records", "unproven_books", "latency_ns", "failed_topics", "delayed_topics",
+    "last_record_ns",
+})  # fmt: skip
+_NOT_AT_ZERO: Final = frozenset({"last_record_ns"})
+"""Times: none was told yet, or by this vendor's feed none ever is."""
 _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     # counter: (name without prefix and suffix, extra label, its value)
     "published_quotes": ("tick_published", "kind", "quote"),
@@ -151,6 +159,8 @@ _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     "unknown_records": ("record_unused", "reason", "unknown"),
     "malformed_records": ("record_unused", "reason", "malformed"),
     "gaps": ("gap_published", "", ""),
+    "latency_ns": ("latency_seconds", "", ""),
+    "last_record_ns": ("last_record_timestamp_seconds", "", ""),
     "flushes": ("batch_given", "", ""),
     "failed_flushes": ("batch_refused", "", ""),
     "callback_errors": ("callback_failed", "", ""),
@@ -159,6 +169,8 @@ _SPECIAL_HELP: Final = {
     "tick_published": "ticks published, by kind",
     "record_unused": "vendor records that made no tick: of a kind that makes none (skipped), of a kind "
     "that this version does not know (unknown), or contradicting their own layout (malformed)",
+    "latency_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
+    "last_record_timestamp_seconds": "when the latest record came, in UNIX time",
 }
 
 
@@ -181,7 +193,13 @@ def _derived(subsystem: str, counter: str, text: str, labels: tuple[str, ...]) -
         _SPECIAL_HELP.get(stem, text),
         (*labels, label) if label else labels,
     )
-    return Sample(metric, lambda counters: counters[counter], (value,) if label else ())
+    scale = _NS if counter.endswith("_ns") else 1
+
+    def read(counters: Any) -> float | None:
+        n: int = counters[counter]
+        return None if not n and counter in _NOT_AT_ZERO else n * scale
+
+    return Sample(metric, read, (value,) if label else ())
 
 
 FEED_SAMPLES: Final = tuple(_derived("feed", name, text, ("feed",)) for name, text in FEED_COUNTERS)

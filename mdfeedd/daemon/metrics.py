@@ -110,7 +110,9 @@ def _add_all(
     families: dict[str, _Family], samples: Iterable[Sample], labels: tuple[str, ...], source: Any
 ) -> None:
     for sample in samples:
-        _add(families, sample.metric, (*labels, *sample.extra), sample.value(source))
+        value = sample.value(source)
+        if value is not None:
+            _add(families, sample.metric, (*labels, *sample.extra), value)
 
 
 def _add(

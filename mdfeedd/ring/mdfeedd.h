@@ -407,7 +407,13 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(known_records, "records of replays left out because they had been published")                     \
     X(replayed_records, "records of replays that filled a hole")                                        \
     X(refused_symbols, "symbols that the vendor did not resolve")                                       \
-    X(recorded_bytes, "bytes of the vendor's stream recorded into files, before compression")
+    X(recorded_bytes, "bytes of the vendor's stream recorded into files, before compression")            \
+    X(dropped_records, "records that the vendor says were dropped on their way to us")                  \
+    X(slow_warnings, "times that the vendor said that we are too slow")                                 \
+    X(rejected_fields, "fields of subscriptions that the vendor refused")                               \
+    X(failed_topics, "topics that bring nothing now because the vendor refused them or let them fail")  \
+    X(delayed_topics, "topics that are late now, for want of an entitlement")                           \
+    X(last_record_ns, "when the latest record came, in UNIX ns; not told before the first")
 
 /* Counters of a consumer: the same, in mdf_consumer.app. */
 #define MDF_CONSUMER_COUNTERS(X)                                                                        \
