@@ -46,6 +46,9 @@ class Counting:
             "stale_books": lambda: decoder.torn,
             "recovered_books": lambda: decoder.recovered,
             "refused_symbols": lambda: topics.refused,
+            "dropped_records": lambda: topics.dropped,
+            "slow_warnings": lambda: topics.warnings,
+            "rejected_fields": lambda: topics.rejected,
             "silences": lambda: self._of_lines("silences"),
             "sessions": lambda: self._sessions,
         }
@@ -78,7 +81,11 @@ class Counting:
 
     def gauge(self) -> None:
         """What goes up and down, and takes a look at every topic."""
-        self._counters.set("unproven_books", self._topics.stale)
+        state = self._topics.state()
+        self._counters.set("unproven_books", state.stale)
+        self._counters.set("failed_topics", state.failed)
+        self._counters.set("delayed_topics", state.delayed)
+        self._counters.set("last_record_ns", self._decoder.last_ns)
         latency_ns = self._decoder.latency_ns
         if latency_ns is not None:
             self._counters.set("latency_ns", latency_ns)

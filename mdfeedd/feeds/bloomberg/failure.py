@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DAY_NS", "Answer", "Failure", "Pauses", "read_failure", "refused_fields"]
+__all__ = ["DAY_NS", "Answer", "Failure", "Flow", "Pauses", "flow", "read_failure", "refused_fields"]
 
 FIRST_S: Final = 5.0
 MOST_S: Final = 300.0
@@ -32,6 +32,23 @@ class Answer(enum.Enum):
     SLOWLY = "asked for again now and then"
 
 
+class Flow(enum.IntEnum):
+    """Whether data of a topic come: reasons of STATUS ticks, beyond those of DBN's status schema."""
+
+    COMES = 10_100
+    UNKNOWN = 10_101
+    NOT_ENTITLED = 10_102
+    LIMIT = 10_103
+    TRANSIENT = 10_104
+    OTHER = 10_105
+
+
+_FLOWS: Final[dict[Answer, Flow]] = {
+    Answer.NEVER: Flow.UNKNOWN,
+    Answer.HOURLY: Flow.NOT_ENTITLED,
+    Answer.TOMORROW: Flow.LIMIT,
+    Answer.SOON: Flow.TRANSIENT,
+}
 _ANSWERS: Final[dict[str, Answer]] = {
     "BAD_SEC": Answer.NEVER,
     "BAD_TOPIC": Answer.NEVER,
@@ -72,6 +89,10 @@ class Failure(NamedTuple):
             return Answer.TOMORROW
         return _ANSWERS.get(self.category, Answer.SLOWLY)
 
+    def follows(self, before: Failure | None) -> bool:
+        """Whether it is more of the same as `before`, and no news."""
+        return before is not None and before[:2] == self[:2]
+
     @property
     def of_authorization(self) -> bool:
         """Somebody is not allowed something."""
@@ -111,6 +132,11 @@ def refused_fields(body: dict[str, Any], details: str) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)[:_MAX_CHARACTERS]
+
+
+def flow(answer: Answer) -> Flow:
+    """Why nothing comes of a topic whose failure asks for `answer`."""
+    return _FLOWS.get(answer, Flow.OTHER)
 
 
 class Pauses:

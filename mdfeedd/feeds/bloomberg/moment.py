@@ -19,5 +19,10 @@ class Now(NamedTuple):
 class Tell:
     """Who hears sentences about what happens; this one does not listen."""
 
-    def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False) -> None:
-        """Take a sentence; those of one `kind` may be gathered. `routine`: no reason to look after it."""
+    def __call__(
+        self, kind: str, sentence: str, now: Now, *, routine: bool = False, each: bool = False
+    ) -> None:
+        """Take a sentence; those of one `kind` may be gathered. `routine`: no reason to look after it.
+
+        `each`: they should not be gathered, as each names something else.
+        """

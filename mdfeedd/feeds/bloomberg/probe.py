@@ -41,7 +41,15 @@ class _Heard(Tell):
     def __init__(self) -> None:
         self.fields: list[str] = []
 
-    def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False) -> None:  # noqa: ARG002
+    def __call__(
+        self,
+        kind: str,
+        sentence: str,
+        now: Now,  # noqa: ARG002
+        *,
+        routine: bool = False,  # noqa: ARG002
+        each: bool = False,  # noqa: ARG002
+    ) -> None:
         if kind == "rejected field":
             self.fields.append(sentence)
 

@@ -1,4 +1,4 @@
-"""Sentences for the log: the first of a kind at once, more of it within ten seconds as a number."""
+"""Sentences for the log: the first of a kind at once, many more of it within ten seconds as a number."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Final
 
 from mdfeedd.feeds.bloomberg.moment import NS, Now, Tell
 
-__all__ = ["AT_ONCE", "EPISODE_S", "Teller"]
+__all__ = ["AT_ONCE", "EACH", "EPISODE_S", "Teller"]
 
 EPISODE_S: Final = 10
 AT_ONCE: Final = 10
-"""Of one kind, so many are told in full in one episode: thousands of topics may fail together."""
+"""Of one kind, so many are told in full in one episode."""
+EACH: Final = 2000
+"""The same of those that should be told one by one, as a topic's failure: thousands may fail together."""
 
 
 class _Episode:
@@ -32,7 +34,9 @@ class Teller(Tell):
         self._logger = logger
         self._episodes: dict[str, _Episode] = {}
 
-    def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False) -> None:
+    def __call__(
+        self, kind: str, sentence: str, now: Now, *, routine: bool = False, each: bool = False
+    ) -> None:
         """Log the sentence, or count it as one more of a running episode."""
         episode = self._episodes.get(kind)
         if episode is None or now.monotonic_ns >= episode.until_ns:
@@ -40,7 +44,7 @@ class Teller(Tell):
             episode = _Episode(now.monotonic_ns + EPISODE_S * NS)
             self._episodes[kind] = episode
         episode.level = logging.INFO if routine else logging.WARNING
-        if episode.told < AT_ONCE:
+        if episode.told < (EACH if each else AT_ONCE):
             episode.told += 1
             self._log(episode.level, sentence)
         else:

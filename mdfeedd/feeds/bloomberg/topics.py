@@ -25,10 +25,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdfeedd.feeds.bloomberg.codec import Delayed, Image, Lost
-from mdfeedd.feeds.bloomberg.failure import Answer, Failure, read_failure, refused_fields
+from mdfeedd.feeds.bloomberg.failure import Answer, Failure, Flow, flow, read_failure, refused_fields
 from mdfeedd.feeds.bloomberg.moment import NS
 from mdfeedd.feeds.bloomberg.native.decoder import Touch
-from mdfeedd.tick import GapReason
+from mdfeedd.tick import Flag, GapReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,6 +55,10 @@ CALM_S: Final = 60
 MOST_REPAIR_S: Final = 60
 MOST_IMAGE_S: Final = 3600
 SPREAD_S: Final = 5
+
+
+_STALE: Final = int(Flag.STALE)
+_DELAYED: Final = int(Flag.DELAYED)
 
 
 class Stage(enum.Enum):
@@ -88,12 +92,24 @@ class Asks(NamedTuple):
     subscribe: list[Ask]
 
 
+class State(NamedTuple):
+    """How many topics were live and are not known to be right now, have failed, are delayed."""
+
+    stale: int
+    failed: int
+    delayed: int
+
+
 class Followed:
-    """One topic. `due_ns`: when to look after it (0: not by itself)."""
+    """One topic. `due_ns`: when to look after it (0: not by itself).
+
+    `failure` is the last one, until it is live again or the failure has been got round; `flow` is what the ring
+    was told last.
+    """
 
     __slots__ = (
-        "cid", "due_ns", "established", "failure", "failures", "fields", "gone", "listing", "losses",
-        "lost_ns", "rejected", "repaints", "stage", "touch",
+        "cid", "due_ns", "established", "failure", "failures", "fields", "flow", "gone", "listing",
+        "losses", "lost_ns", "rejected", "repaints", "stage", "touch",
     )  # fmt: skip
 
     def __init__(self, listing: Topic, fields: tuple[str, ...], touch: Touch) -> None:
@@ -104,6 +120,7 @@ class Followed:
         self.cid = self.due_ns = self.failures = self.losses = self.lost_ns = self.repaints = 0
         self.established = self.gone = False
         self.failure: Failure | None = None
+        self.flow = Flow.COMES
         self.rejected: set[str] = set()
 
 
@@ -186,10 +203,15 @@ class Topics:
             counts[entry.stage] += 1
         return counts
 
-    @property
-    def stale(self) -> int:
-        """How many were live and are not known to be right now."""
-        return sum(entry.established and entry.touch.stale for entry in self)
+    def state(self) -> State:
+        """Takes a look at every one."""
+        stale = failed = delayed = 0
+        for entry in self._all.values():
+            flags = entry.touch.flags
+            failed += entry.failure is not None
+            stale += bool(entry.established and flags & _STALE)
+            delayed += bool(flags & _DELAYED and entry.failure is None)
+        return State(stale, failed, delayed)
 
     # the session
 
@@ -322,7 +344,7 @@ class Topics:
             if entry is None:
                 continue
             if isinstance(event, Image):
-                self._live(entry)
+                self._live(entry, now)
             elif isinstance(event, Lost):
                 self._repair(entry, now)
                 self._tell("lost", f"{entry.listing.topic}: {_LOST[event.reason]}", now)
@@ -390,7 +412,11 @@ class Topics:
 
     # how topics change
 
-    def _live(self, entry: Followed) -> None:
+    def _live(self, entry: Followed, now: Now) -> None:
+        if entry.flow is not Flow.COMES:
+            self._flow(entry, Flow.COMES, now)
+            told = f"{entry.listing.topic}: live, after {_times(entry.failures)}"
+            self._tell("live", told, now, routine=True, each=True)
         entry.stage = Stage.LIVE
         entry.established = True
         entry.failure = None
@@ -415,9 +441,13 @@ class Topics:
             told = f"{entry.listing.topic}: delayed by Bloomberg, for want of an entitlement"
             self._tell("delayed", told, now)
 
+    def _flow(self, entry: Followed, flow: Flow, now: Now) -> None:
+        entry.flow = flow
+        self.decoder.staging.status(now.wall_ns, entry.touch.instrument_id, flow)
+
     def _fail(self, entry: Followed, failure: Failure, now: Now) -> None:
+        before, entry.failure = entry.failure, failure
         entry.failures += 1
-        entry.failure = failure
         if entry.cid:
             self._drop(entry, unsubscribe=False)
         if entry.touch.last_ns and not entry.touch.stale:
@@ -427,12 +457,17 @@ class Topics:
         left = tuple(field for field in entry.fields if field not in failure.fields)
         if answer is Answer.FIELDS and (not left or left == entry.fields):
             answer = Answer.NEVER
-        self._tell(f"failed {failure.category}", f"{entry.listing.topic}: {failure}: {answer.value}", now)  # fmt: skip
+        if not failure.follows(before):  # else told when it began
+            told = f"{entry.listing.topic}: {failure}: {answer.value}"
+            self._tell(f"failed {failure.category}", told, now, each=True)
         if answer is Answer.FIELDS:
             self.rejected += len(entry.fields) - len(left)
-            entry.fields = left
+            entry.fields, entry.failure = left, None
             self._enqueue(entry)
-        elif answer is Answer.NEVER:
+            return
+        if entry.flow is not flow(answer):
+            self._flow(entry, flow(answer), now)
+        if answer is Answer.NEVER:
             entry.stage = Stage.REFUSED
             entry.due_ns = 0
             self.refused += 1
@@ -486,6 +521,10 @@ class Topics:
 
     def _spread_ns(self) -> int:
         return int(SPREAD_S * NS * self._chance())
+
+
+def _times(n: int) -> str:
+    return "a failure" if n == 1 else f"{n} failures"
 
 
 _LOST: Final[dict[GapReason, str]] = {

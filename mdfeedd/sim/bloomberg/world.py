@@ -225,10 +225,12 @@ class World:
             item.traded(price, size, trade_id, ns)
             self._send(index, "TRADE", ns)
         elif item.has_touch:
-            if bid != item.bid or bid_size != item.bid_size:
+            bid_changes = bid != item.bid or (item.has_sizes and bid_size != item.bid_size)
+            ask_changes = ask != item.ask or (item.has_sizes and ask_size != item.ask_size)
+            if bid_changes:
                 item.bid, item.bid_size = bid, bid_size
                 self._send(index, "BID", ns)
-            if ask != item.ask or ask_size != item.ask_size:
+            if ask_changes:
                 item.ask, item.ask_size = ask, ask_size
                 self._send(index, "ASK", ns)
         if self.oddities and self._random.random() < self.oddities:

@@ -50,7 +50,9 @@ class Desk:
         desk = self
 
         class Listening(Tell):
-            def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False):
+            def __call__(
+                self, kind: str, sentence: str, now: Now, *, routine: bool = False, each: bool = False
+            ) -> None:
                 desk.sentences.append((kind, sentence))
 
         self.tell = Listening()

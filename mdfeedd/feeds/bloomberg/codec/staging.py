@@ -23,6 +23,7 @@ _QUOTE: Final = struct.Struct(_HEAD + "qqII").pack_into
 _TRADE: Final = struct.Struct(_HEAD + "qQII").pack_into
 _GAP: Final = struct.Struct(_HEAD + "QQII").pack_into
 _STATISTIC: Final = struct.Struct(_HEAD + "qqIHBB").pack_into
+_STATUS: Final = struct.Struct(_HEAD + "HHHBBB15x").pack_into
 _BARE: Final = struct.Struct(_HEAD + "24x").pack_into
 _KIND_QUOTE: Final = int(Kind.QUOTE)
 _KIND_TRADE: Final = int(Kind.TRADE)
@@ -135,6 +136,17 @@ class Staging:
         _STATISTIC(
             self._bytes, self.at, 0, ts_event, recv_ns, instrument_id, _KIND_STATISTIC, 0, flags, 0, 0,
             price, quantity, 0, code, 0, 0,
+        )  # fmt: skip
+        self.at += _TICK_BYTES
+        self.others += 1
+
+    def status(self, now_ns: int, instrument_id: int, reason: int) -> None:
+        """Whether data of the instrument come, and why not; of its trading nothing is said."""
+        if self.at == self._end:
+            self._grow()
+        _STATUS(
+            self._bytes, self.at, 0, now_ns, now_ns, instrument_id, Kind.STATUS, 0, 0, 0, 0,
+            0, reason, 0, 0, 0, 0,
         )  # fmt: skip
         self.at += _TICK_BYTES
         self.others += 1

@@ -37,6 +37,7 @@ cdef extern from "blp_decode.h" nogil:
                        uint64_t last_ns, uint32_t reason)
     void blp_tell_statistic(blp_staging *s, int64_t at_ns, int64_t recv_ns, uint32_t instrument,
                             uint16_t flags, uint16_t type, int64_t price, int64_t quantity)
+    void blp_tell_status(blp_staging *s, int64_t now_ns, uint32_t instrument, uint16_t reason)
     blp_sides blp_show(blp_sides told)
 
 cdef extern from "blp_table.h" nogil:

@@ -273,6 +273,11 @@ cdef class Staging:
         self._reserve(1)
         blp_tell_statistic(&self.s, ts_event, recv_ns, instrument_id, flags, code, price, checked)
 
+    def status(self, int64_t now_ns, uint32_t instrument_id, uint16_t reason):
+        """Whether data of the instrument come, and why not; of its trading nothing is said."""
+        self._reserve(1)
+        blp_tell_status(&self.s, now_ns, instrument_id, reason)
+
     def bare(self, uint8_t kind, int64_t now_ns, uint32_t instrument_id):
         """A tick that says all by its kind, as CLEAR."""
         self._reserve(1)

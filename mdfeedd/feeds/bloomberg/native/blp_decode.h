@@ -141,6 +141,11 @@ static inline void blp_tell_hole(blp_staging *s, int kind, int64_t now_ns, uint3
     s->gaps += kind == MDF_GAP;
 }
 
+static inline void blp_tell_status(blp_staging *s, int64_t now_ns, uint32_t instrument, uint16_t reason) {
+    blp_next(s, MDF_STATUS, now_ns, now_ns, instrument, 0)->payload.status.reason = reason;
+    s->others++;
+}
+
 static inline void blp_tell_statistic(blp_staging *s, int64_t at_ns, int64_t recv_ns, uint32_t instrument,
                                       uint16_t flags, uint16_t type, int64_t price, int64_t quantity) {
     mdf_tick *k = blp_next(s, MDF_STATISTIC, at_ns, recv_ns, instrument, flags);

@@ -154,7 +154,7 @@ class Listening(Tell):
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
 
-    def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False) -> None:
+    def __call__(self, kind: str, sentence: str, now: Now, *, routine: bool = False, each: bool = False) -> None:  # fmt: skip
         self.said.append((kind, sentence))
 
 
