@@ -2,7 +2,7 @@
 
     argv ─► main ─► demo    plan in code ─► Supervisor ─► live table, summary     (demo, demo_plan, demo_view,
                     replay  files        ─► Supervisor ─► progress, summary        demo_venue, demo_gateway,
-                                                                                    probe, stored)
+                                                                                    demo_terminal, probe, stored)
                     run     YAML         ─► Supervisor ─► logs, /metrics
                     check   YAML         ─► problems or ok
                     tail    ring         ─► lines or JSON lines

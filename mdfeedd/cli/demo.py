@@ -1,4 +1,4 @@
-"""``mdfeedd demo``: the whole system on a market that does not exist, watched while it runs and checked at the end."""
+"""``mdfeedd demo``: the whole system on vendors that do not exist, watched while it runs and checked at the end."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mdfeedd.cli.demo_gateway import Server, Sessions
+    from mdfeedd.cli.demo_terminal import Losses
     from mdfeedd.cli.demo_venue import Account, Channel
     from mdfeedd.cli.probe import Probes
     from mdfeedd.cli.stored import Stored
@@ -36,12 +37,17 @@ MAX_RATE: Final = 5_000_000.0
 _TABLE_COLUMNS: Final = 72  # a narrower terminal gets lines
 
 _EPILOG: Final = """\
-Three feeds in three processes follow 20 made-up instruments (futures, equities, currencies) in real time, through
-the same supervisor, rings and consumers that real feeds use. The futures come as packets of CME MDP 3.0 on a
-line A and a line B (UDP on 127.0.0.1) from a venue in a process of its own, whose network loses packets on
-purpose: what one line loses the other has, what both lose is told as a gap and recovered from snapshots. The
-equities come from a Databento gateway that does not exist (TCP on 127.0.0.1), which cuts the connection once: the
-gap is told, and what was missed is asked for again.
+Four feeds in four processes follow 28 made-up instruments in real time, through the same supervisor, rings and
+consumers that real ones use: the feed of each vendor, with a simulator in the vendor's place, and a synthetic one.
+
+  demo-futures    CME: packets of MDP 3.0 on a line A and a line B (UDP on 127.0.0.1) from a venue in a process of
+                  its own, whose network loses packets on purpose: what one line loses the other has, what both
+                  lose is told as a gap and recovered from snapshots
+  demo-equities   Databento: a session with a gateway that does not exist (TCP on 127.0.0.1), which cuts the
+                  connection once: the gap is told, and what was missed is asked for again
+  demo-fx         Bloomberg: subscriptions by a stand-in for the package blpapi (which need not be installed), which
+                  drops messages of one currency once: the gap is told, and a new image is asked for
+  demo-synthetic  what is left of the rate, which is most of it: the simulators, in Python, have their limits
 
 One consumer makes bars, one stores everything as Parquet. The numbers on the screen are those of shared memory
 (what the network lost is the venue's own report); the latency is from the feed's stamp, before it publishes, to
@@ -61,8 +67,8 @@ def add(commands: Any) -> None:
     """Tell argparse of the command."""
     parser = commands.add_parser(
         "demo",
-        help="a synthetic market through the whole system, with a live table",
-        description="A synthetic market through the whole system, with a live table and a summary.",
+        help="all vendors, simulated, through the whole system, with a live table",
+        description="All vendors, simulated, through the whole system, with a live table and a summary.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -197,6 +203,7 @@ def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tup
     from mdfeedd.cli import supervised
     from mdfeedd.cli.demo_gateway import serving
     from mdfeedd.cli.demo_plan import BARS_RING, TICK_RINGS, plan
+    from mdfeedd.cli.demo_terminal import standing_in
     from mdfeedd.cli.demo_venue import playing
     from mdfeedd.cli.probe import Probes
     from mdfeedd.daemon import log
@@ -206,6 +213,7 @@ def _trade(arguments: argparse.Namespace, out: Path | None, shm_dir: str) -> tup
         rate, seconds = arguments.rate, arguments.seconds
         channel = stack.enter_context(playing(rate, seconds))
         server = stack.enter_context(serving(rate, seconds, wired=channel is not None))
+        stack.enter_context(standing_in(rate, seconds))
         vendors = _Vendors(channel, server)
         planned = plan(
             rate,
@@ -286,6 +294,7 @@ class _Result:
     probes: Probes
     account: Account | None
     sessions: Sessions | None
+    losses: Losses
 
     @classmethod
     def take(
@@ -299,6 +308,7 @@ class _Result:
         from mdfeedd.cli import stored
         from mdfeedd.cli.demo_gateway import Sessions
         from mdfeedd.cli.demo_plan import READ_RINGS, SESSION, WIRED
+        from mdfeedd.cli.demo_terminal import Losses
         from mdfeedd.cli.demo_venue import Account
         from mdfeedd.ring import RingError
         from mdfeedd.ring.inspect import inspect
@@ -326,7 +336,8 @@ class _Result:
         if server is not None:
             sessions = Sessions.take(rings.get(SESSION), probes)
             troubles += [server.trouble] if server.check() else []
-        return cls(rings, found, error, troubles, probes, account, sessions)
+        losses = Losses.take(probes)
+        return cls(rings, found, error, troubles, probes, account, sessions, losses)
 
     def counted(self, name: str) -> int:
         """A counter, over all feeds."""
@@ -352,21 +363,23 @@ class _Result:
         quotes, trades = self.counted("published_quotes"), self.counted("published_trades")
         bars = self.rings[BARS_RING].published if BARS_RING in self.rings else 0
         lost, unseen = self.lost(by_view=False), self.lost(by_view=True)
-        instruments = sum(venue.instruments for venue in VENUES)
+        instruments = sum(len(venue.symbols) for venue in VENUES)
         complete = self._complete(quotes, trades, bars)
         print(
             f"{self.probes.span_s():.1f} s, {len(VENUES)} feeds in {len(VENUES)} processes, {instruments} "
-            f"instruments; no account, no network{self._over()}\n"
+            "instruments; no account, no network\n"
         )
         kinds = f"{units.count(quotes)} quotes, {units.count(trades)} trades"
         whom = f"and {units.count(unseen)} by this terminal" if unseen else "by any reader"
         for name, value, remark in [
+            *self._feeds(),
             ("ticks in", units.count(quotes + trades), kinds),
             ("ticks stored", self._stored_ticks(), complete),
             ("bars", units.count(bars), f"of 1 s and {arguments.bars} s"),
             ("lost", units.count(lost), whom),
             *([] if self.account is None else self.account.rows()),
             *([] if self.sessions is None else self.sessions.rows()),
+            *self.losses.rows(),
             *self._latencies(),
         ]:
             print(f"  {name:14}{value:>12}   {remark}")
@@ -377,10 +390,30 @@ class _Result:
         sound = not lost and not self.troubles and quotes + trades > 0
         return 0 if sound and complete in {_NOTHING, _ALL} else 1
 
-    def _over(self) -> str:
-        parts = [] if self.account is None else ["the futures as packets"]
-        parts += [] if self.sessions is None else ["the equities by a session"]
-        return f"; {', '.join(parts)} on 127.0.0.1" if parts else ""
+    def _feeds(self) -> list[tuple[str, str, str]]:
+        """Rows: of each feed its ticks, and how they came."""
+        from mdfeedd.cli.demo_plan import HOST, SESSION, TERMINAL, TICK_RINGS, WIRED
+
+        came = {TERMINAL: "of Bloomberg: by subscriptions, with a stand-in for blpapi"}
+        if self.account is not None:
+            came[WIRED] = f"of CME: in packets, on lines A and B at {HOST}"
+        if self.sessions is not None:
+            came[SESSION] = f"of Databento: by a session with a gateway at {HOST}"
+        return [
+            (
+                ring,
+                units.count(self._ticks(ring)),
+                f"ticks {came.get(ring, 'of a synthetic market')}",
+            )
+            for ring in TICK_RINGS
+        ]
+
+    def _ticks(self, ring: str) -> int:
+        """Quotes and trades that the feed has published."""
+        if ring not in self.rings:
+            return 0
+        counters = self.rings[ring].counters
+        return counters["published_quotes"] + counters["published_trades"]
 
     def _latencies(self) -> list[tuple[str, str, str]]:
         """Rows: of the feeds that stamp what they publish, and of the one that has the kernel's stamps."""
@@ -470,11 +503,11 @@ def _bars_of(out: str, bars_s: int) -> str:
         return (
             f"duckdb -c \"FROM '{out}/bars/**/*.parquet' WHERE {chosen} ORDER BY {order} LIMIT 20\""
         )
-    return _python(f"{out}/bars/**/*.parquet", f"filter('{chosen}').order('{order}')")
+    return _python(f"{out}/bars/**/*.parquet", f"filter('{chosen}').order('{order}').limit(20)")
 
 
 def _python(files: str, query: str) -> str:
     """A command line for where DuckDB is a module, or could be."""
     python = invocation.python()
     needs = "" if importlib.util.find_spec("duckdb") else "   # pip install duckdb"
-    return f"{python} -c \"import duckdb; duckdb.read_parquet('{files}').{query}.show()\"{needs}"
+    return f"{python} -c \"import duckdb; duckdb.read_parquet('{files}').{query}.show(max_rows=40)\"{needs}"

@@ -26,7 +26,6 @@ from mdfeedd.cli.demo_plan import (
 from mdfeedd.sim.databento.child import GatewayProcess
 from mdfeedd.sim.databento.core import KEY
 from mdfeedd.sim.databento.play import GatewayOptions
-from mdfeedd.sim.listings import listings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +83,7 @@ def _options(rate: float, seconds: float, *, wired: bool) -> GatewayOptions:
     return GatewayOptions(
         host=HOST,
         dataset=DATASET,
-        instruments=tuple(item.symbol for item in listings(venue.market, venue.instruments)),
+        instruments=venue.symbols,
         schemas=("mbp-1",),
         rate=rates(rate, wired=wired, session=True)[SESSION] / RECORDS_PER_EVENT,
         seed=random.randrange(_SEEDS),  # noqa: S311 - chance, not secrets

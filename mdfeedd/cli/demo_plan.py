@@ -1,4 +1,4 @@
-"""The demo as a plan: CME packets, a Databento session, a synthetic feed, a bars consumer, and one that stores it all.
+"""The demo as a plan: one feed of each vendor, a synthetic one, a bars consumer, and one that stores it all.
 
 Where UDP or TCP does not work on this machine, the feed that needs it is synthetic, too.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon import config
 from mdfeedd.feeds.protocol import ORDERS_SUFFIX
+from mdfeedd.sim import bloomberg
+from mdfeedd.sim.listings import listings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,9 @@ TICKS_PER_EVENT: Final = 0.9  # of the simulated venue
 SESSION_SHARE: Final = 0.2  # of the ticks: those of the session with the simulated gateway ...
 MOST_SESSION_RATE: Final = 6_000.0  # ... a fraction of what that, in Python, makes on one core
 RECORDS_PER_EVENT: Final = 0.9  # of its market
+TERMINAL_SHARE: Final = 0.1  # of the ticks: those of the stand-in for Bloomberg's package ...
+MOST_TERMINAL_RATE: Final = 1_500.0  # ... which, in Python, makes five messages for one of them
+TOPICS: Final = ("EURUSD Curncy", "USDJPY Curncy", "GBPUSD Curncy", "AUDUSD Curncy")
 DATASET: Final = "XNAS.ITCH"
 KEY_VARIABLE: Final = "MDFEEDD_DEMO_KEY"
 REPLAY_REACH_S: Final = 2.0
@@ -45,21 +50,29 @@ _OVERHEAD: Final = 1 << 20  # header, counters, instruments, registry of a ring,
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """One feed of the demo: its market, how many instruments, and its share of the ticks."""
+    """One feed of the demo, `feed` its name and its ring's: its market, and its share of what is synthetic."""
 
+    feed: str
     market: str
-    instruments: int
+    symbols: tuple[str, ...]
     share: float
 
-    @property
-    def feed(self) -> str:
-        """The name of the feed, and of its ring."""
-        return f"demo-{self.market}"
+
+def _symbols(market: str, of: slice) -> tuple[str, ...]:
+    return tuple(item.symbol for item in listings(market, of.stop)[of])
 
 
-VENUES: Final = (Venue("futures", 8, 0.5), Venue("equities", 8, 0.35), Venue("fx", 4, 0.15))
+VENUES: Final = (
+    Venue("demo-futures", "futures", _symbols("futures", slice(8)), 0.5),
+    Venue("demo-equities", "equities", _symbols("equities", slice(8)), 0.35),
+    Venue("demo-fx", "fx", TOPICS, 0.0),
+    Venue("demo-synthetic", "equities", _symbols("equities", slice(8, 16)), 0.15),
+)
 WIRED: Final = VENUES[0].feed  # the feed that reads packets, where that is possible
 SESSION: Final = VENUES[1].feed  # the feed that is a session with a gateway, where that is possible
+TERMINAL: Final = VENUES[
+    2
+].feed  # the feed that subscribes with Bloomberg's package, played by a stand-in
 ORDERS_RING: Final = WIRED + ORDERS_SUFFIX
 TICK_RINGS: Final = tuple(venue.feed for venue in VENUES)
 READ_RINGS: Final = (*TICK_RINGS, BARS_RING)
@@ -67,8 +80,11 @@ RINGS: Final = (*READ_RINGS, ORDERS_RING)
 
 
 def rates(rate: float, *, wired: bool, session: bool) -> dict[str, float]:
-    """Ticks per second of each feed, `rate` in all. What is made by the simulators in Python is limited."""
-    made: dict[str, float] = {}
+    """Ticks per second of each feed, `rate` in all. What is made by the simulators in Python is limited.
+
+    The synthetic market, which is not, makes what is left.
+    """
+    made = {TERMINAL: min(rate * TERMINAL_SHARE, MOST_TERMINAL_RATE)}
     if wired:
         made[WIRED] = min(rate * WIRE_SHARE, MOST_WIRE_RATE)
     if session:
@@ -129,6 +145,8 @@ def plan(
             if lines is not None and venue.feed == WIRED
             else {"vendor": "databento", "options": _databento(gateway)}
             if gateway and venue.feed == SESSION
+            else {"vendor": "bloomberg", "options": _bloomberg()}
+            if venue.feed == TERMINAL
             else {"vendor": "synthetic", "options": _synthetic(venue, each[venue.feed], attached)}
         )
         for venue in VENUES
@@ -153,9 +171,7 @@ def plan(
         {
             "shm_dir": shm_dir,
             "metrics": None,
-            "log": {
-                "level": "error" if lines is not None or gateway else "warning"
-            },  # gaps are told by the view
+            "log": {"level": "error"},  # gaps are told by the view
             "feeds": feeds,
             "consumers": [bars] if out is None else [bars, store],
         },
@@ -166,10 +182,14 @@ def plan(
 def _synthetic(venue: Venue, rate: float, attached: int) -> dict[str, Any]:
     return {
         "market": venue.market,
-        "instruments": venue.instruments,
+        "instruments": list(venue.symbols),
         "rate": rate,
         "wait_consumers": attached,
     }
+
+
+def _bloomberg() -> dict[str, Any]:
+    return {"topics": [{"topic": topic} for topic in TOPICS], "blpapi_path": bloomberg.path()}
 
 
 def _databento(gateway: str) -> dict[str, Any]:

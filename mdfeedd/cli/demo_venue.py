@@ -105,7 +105,7 @@ def playing(rate: float, seconds: float) -> Iterator[Channel | None]:
         except OSError as error:
             print(
                 f"mdfeedd demo: no UDP to {HOST} ({error.strerror or error}): "
-                f"{WIRED} is synthetic like the others, without packets to lose",
+                f"{WIRED} is synthetic, without packets to lose",
                 file=sys.stderr,
             )
         yield channel
@@ -117,7 +117,7 @@ def _options(rate: float, seconds: float, first_port: int) -> PublisherOptions:
     return PublisherOptions(
         channel=CHANNEL,
         seed=random.randrange(_SEEDS),  # noqa: S311 - chance, not secrets
-        instruments=VENUES[0].instruments,
+        instruments=len(VENUES[0].symbols),
         calm=True,
         rate=wire_rate / TICKS_PER_EVENT,
         host=HOST,

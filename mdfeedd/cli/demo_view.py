@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli import units
 from mdfeedd.cli.demo_gateway import Sessions
-from mdfeedd.cli.demo_plan import BARS_RING, READ_RINGS, SESSION, TICK_RINGS, WIRED
+from mdfeedd.cli.demo_plan import BARS_RING, READ_RINGS, SESSION, TERMINAL, TICK_RINGS, WIRED
+from mdfeedd.cli.demo_terminal import Losses
 from mdfeedd.cli.demo_venue import Account
 from mdfeedd.cli.probe import CONSUMER, LastBar, Latencies, Probes
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import RingInfo, inspect
-from mdfeedd.tick import Side
+from mdfeedd.tick import PRICE_UNDEF, Side
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console, RenderableType
     from rich.table import Table
 
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
     from mdfeedd.cli.demo_venue import Channel
     from mdfeedd.cli.probe import Last
     from mdfeedd.daemon.supervisor import Supervisor
+    from mdfeedd.ring import Instrument
 
 FRAME_S: Final = 0.25
 LINE_S: Final = 1.0
 RATE_OVER_S: Final = 2.0  # rates and latencies are those of so many last seconds
 BEGIN_S: Final = 5.0  # from the first feed that trades to the last
 WIDE: Final = 118  # columns for two panes side by side
-_FIXED_LINES: Final = 15  # of the narrow table, without its prices
+_FIXED_LINES: Final = 16  # of the narrow table, without its prices
+_ROOM_FOR_BARS: Final = 5  # lines of it, for prices and bars together
 
 
 @dataclass(slots=True)
@@ -68,6 +73,7 @@ class Frame:
     now: Snapshot
     before: Snapshot
     probes: Probes
+    losses: Losses
     troubles: list[str] = field(default_factory=list)
     account: Account | None = None
     sessions: Sessions | None = None
@@ -81,6 +87,19 @@ class Frame:
     def latencies(self, ring: str) -> Latencies:
         """Those of one ring over the last seconds."""
         return self.now.latencies[ring].since(self.before.latencies[ring])
+
+    def vendor(self, ring: str) -> str:
+        """Whose data a ring has."""
+        if ring == TERMINAL:
+            return "Bloomberg"
+        if ring == WIRED and self.account is not None:
+            return "CME"
+        return "Databento" if ring == SESSION and self.sessions is not None else "synthetic"
+
+    def gaps(self) -> tuple[int, int]:
+        """Gaps told of all feeds, and those that are over."""
+        told = [part for part in (self.account, self.sessions, self.losses) if part is not None]
+        return sum(part.gaps for part in told), sum(part.recovered for part in told)
 
     def readers(self) -> list[Reading]:
         """The living consumers, by name."""
@@ -145,6 +164,7 @@ class Watch:
             now,
             self._past[0],
             self.probes,
+            Losses.take(self.probes),
             troubles,
             account,
             sessions,
@@ -206,12 +226,11 @@ def line(frame: Frame) -> str:
         f"lost {units.count(lost)}",
         f"bars {units.count(frame.now.published(BARS_RING))}",
     ]
-    if frame.account is not None:
-        words.append(f"gaps {frame.account.gaps}, {frame.account.recovered} recovered")
+    gaps, recovered = frame.gaps()
+    words.append(f"gaps {gaps}, {recovered} recovered")
     if frame.sessions is not None and frame.sessions.disconnects:
         words.append(f"replayed {units.count(frame.sessions.replayed)}")
-    first = next(iter(_lasts(frame)), None)
-    if first is not None and first.quote is not None:
+    for first in _lasts(frame, 1):
         bid, ask = _touch(first)
         words.append(f"{first.instrument.symbol} {bid}/{ask}")
     return "  ".join(words)
@@ -241,7 +260,7 @@ def _draw(frame: Frame, width: int, height: int) -> RenderableType:
     wide = width >= WIDE
     head = Text.assemble(
         ("mdfeedd demo", "bold"),
-        "  a synthetic market: no account, no network  ",
+        "  simulated vendors: no account, no network  ",
         (f"{min(frame.elapsed_s, frame.seconds):.0f} of {frame.seconds:.0f} s", "bold")
         if frame.trading
         else ("starting", "dim"),
@@ -253,14 +272,15 @@ def _draw(frame: Frame, width: int, height: int) -> RenderableType:
         parts += [Text(frame.account.sentence(), "dim", no_wrap=not wide)]
     if frame.sessions is not None:
         parts += [Text(frame.sessions.sentence(), "dim", no_wrap=not wide)]
-    if frame.account is not None or frame.sessions is not None:
-        parts += [""]
+    parts += [Text(frame.losses.sentence(), "dim", no_wrap=not wide), ""]
     if wide:
-        left = Group(feeds, "", readers, "", _bars(frame, max(3, height - 20 - len(parts))))
+        left = Group(feeds, "", readers, "", _bars(frame, max(3, height - 21 - len(parts))))
         grid = Table.grid(padding=(0, 4))
         grid.add_row(left, _prices(frame, height - 3 - len(parts)))
         return Group(*parts, grid)
     room = height - _FIXED_LINES - len(parts)
+    if room < _ROOM_FOR_BARS:
+        return Group(*parts, feeds, "", readers, "", _prices(frame, max(1, room + 2)))
     bars = max(2, room // 4)
     prices = max(3, room - bars)
     return Group(*parts, feeds, "", readers, "", _prices(frame, prices), "", _bars(frame, bars))
@@ -278,11 +298,12 @@ def _table(*columns: str) -> Table:
 
 
 def _feeds(frame: Frame) -> Table:
-    table = _table("feed", "> ticks/s", "> ticks", "> latency p50", "> p99")
+    table = _table("feed", "vendor", "> ticks/s", "> ticks", "> latency p50", "> p99")
     for ring in TICK_RINGS:
         latencies = frame.latencies(ring)
         table.add_row(
             ring,
+            frame.vendor(ring),
             _rate(frame.rate((ring,))),
             units.count(frame.now.published(ring)),
             units.duration(latencies.percentile_ns(50)),
@@ -306,9 +327,8 @@ def _prices(frame: Frame, rows: int) -> Table:
     from rich.text import Text
 
     table = _table("symbol", "> size", "> bid", "> ask", "size", "> last", "")
-    for last in _lasts(frame)[: max(0, rows)]:
-        if last.quote is None:
-            continue
+    for last in _lasts(frame, rows):
+        assert last.quote is not None
         bid, ask = _touch(last)
         traded = arrow = Text("")
         if last.trade is not None:
@@ -318,10 +338,10 @@ def _prices(frame: Frame, rows: int) -> Table:
             arrow = Text("▲" if bought else "▼", style)
         table.add_row(
             Text(last.instrument.symbol, "bold"),
-            units.compact(int(last.quote["bid_size"][0])),
+            _size(int(last.quote["bid_size"][0])),
             bid,
             ask,
-            units.compact(int(last.quote["ask_size"][0])),
+            _size(int(last.quote["ask_size"][0])),
             traded,
             arrow,
         )
@@ -332,9 +352,10 @@ def _bars(frame: Frame, rows: int) -> Table:
     table = _table("1 s bar", "> open", "> high", "> low", "> close", "> volume")
     for found in _last_bars(frame)[: max(0, rows)]:
         bar = found.bar[0]
-        decimals = units.decimals_of(found.instrument.tick_size)
-        prices = (units.price(int(bar[k]), decimals) for k in ("open", "high", "low", "close"))
-        table.add_row(found.instrument.symbol, *prices, units.compact(int(bar["volume"])))
+        prices = [int(bar[k]) for k in ("open", "high", "low", "close")]
+        decimals = _decimals(found.instrument, prices)
+        shown = (units.price(price, decimals) for price in prices)
+        table.add_row(found.instrument.symbol, *shown, units.compact(int(bar["volume"])))
     return table
 
 
@@ -342,10 +363,13 @@ def _rate(rate: float) -> str:
     return "-" if math.isnan(rate) else units.count(rate)
 
 
-def _lasts(frame: Frame) -> list[Last]:
-    """Last quotes and trades: feed by feed, most active first."""
-    found = [dict(probe.last) for probe in frame.probes.ticks]
-    return [last for lasts in found for _, last in sorted(lasts.items())]
+def _lasts(frame: Frame, most: int) -> list[Last]:
+    """Last quotes and trades of so many instruments, as many of each feed: feed by feed, most active first."""
+    seen = [sorted(dict(probe.last).items()) for probe in frame.probes.ticks]
+    found = [[last for _, last in lasts if last.quote is not None] for lasts in seen]
+    ranked = sorted((rank, feed) for feed, lasts in enumerate(found) for rank in range(len(lasts)))
+    chosen = sorted((feed, rank) for rank, feed in ranked[: max(0, most)])
+    return [found[feed][rank] for feed, rank in chosen]
 
 
 def _last_bars(frame: Frame) -> list[LastBar]:
@@ -358,6 +382,11 @@ def _last_bars(frame: Frame) -> list[LastBar]:
     return [bars[1, feed << 24 | index] for index, feed, interval_s in ranked if interval_s == 1]
 
 
+def _size(size: int) -> str:
+    """``-`` for none: currencies of Bloomberg have no sizes."""
+    return units.compact(size) if size else "-"
+
+
 def _touch(last: Last) -> tuple[str, str]:
     assert last.quote is not None
     bid, ask = (int(last.quote[name][0]) for name in ("bid_price", "ask_price"))
@@ -365,4 +394,12 @@ def _touch(last: Last) -> tuple[str, str]:
 
 
 def _price(last: Last, fixed: int) -> str:
-    return units.price(fixed, units.decimals_of(last.instrument.tick_size))
+    records = ((last.quote, ("bid_price", "ask_price")), (last.trade, ("price",)))
+    prices = [int(r[name][0]) for r, names in records if r is not None for name in names]
+    return units.price(fixed, _decimals(last.instrument, prices))
+
+
+def _decimals(instrument: Instrument, prices: Sequence[int]) -> int:
+    """Those of its grid; where the vendor tells none (Bloomberg), as many as all of these prices need."""
+    grid = instrument.tick_size or math.gcd(*(p for p in prices if p != PRICE_UNDEF))
+    return units.decimals_of(grid)

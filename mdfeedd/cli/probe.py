@@ -130,6 +130,9 @@ class TickProbe(_RingProbe):
         self.last: dict[int, Last] = {}
         self.gaps = 0  # told of the whole feed for what was lost on the way to it ...
         self.recovered = 0  # ... and those of which it has recovered
+        self.holes = 0  # told of one instrument, of which the vendor had dropped data ...
+        self.healed = 0  # ... and those that are over
+        self.doubt_ns = 0  # from the last tick before each of these to its end
         self.first_ns = 0  # ts_recv of the first and the last tick
         self.last_ns = 0
 
@@ -143,6 +146,10 @@ class TickProbe(_RingProbe):
         self.last_ns = int(records["ts_recv"][-1])
         self.gaps += _losses(records, Kind.GAP)
         self.recovered += _losses(records, Kind.RECOVERED)
+        self.holes += len(_holes(records, Kind.GAP))
+        ended = _holes(records, Kind.RECOVERED)
+        self.healed += len(ended)
+        self.doubt_ns += int(np.sum(ended["ts_recv"] - ended["first_missing"].astype(np.int64)))
         outright = records["flags"] & Flag.IMPLIED == 0
         for kind, dtype in ((Kind.QUOTE, QUOTE), (Kind.TRADE, TRADE)):
             rows = np.flatnonzero((records["kind"] == kind) & outright)[::-1]  # latest first
@@ -166,6 +173,13 @@ def _losses(records: npt.NDArray[np.void], kind: Kind) -> int:
     rows = records[records["kind"] == kind].view(GAP)
     lost = np.isin(rows["reason"], (GapReason.PACKET_LOSS, GapReason.DISCONNECT))
     return int(np.sum(lost & (rows["instrument_id"] == 0)))
+
+
+def _holes(records: npt.NDArray[np.void], kind: Kind) -> npt.NDArray[np.void]:
+    """Those that say this of one instrument, of which the vendor had dropped data; the bounds are UNIX ns."""
+    rows = records[records["kind"] == kind].view(GAP)
+    chosen = (rows["reason"] == GapReason.VENDOR_SKIPPED) & (rows["instrument_id"] != 0)
+    return np.compress(chosen, rows)
 
 
 @dataclass(slots=True)

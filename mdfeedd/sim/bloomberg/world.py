@@ -225,12 +225,13 @@ class World:
             item.traded(price, size, trade_id, ns)
             self._send(index, "TRADE", ns)
         elif item.has_touch:
-            bid_changes = bid != item.bid or (item.has_sizes and bid_size != item.bid_size)
-            ask_changes = ask != item.ask or (item.has_sizes and ask_size != item.ask_size)
-            if bid_changes:
+            if item.ask is not None and ask > item.ask:  # so that the bid does not cross it
+                item.ask, item.ask_size = ask, ask_size
+                self._send(index, "ASK", ns)
+            if bid != item.bid or bid_size != item.bid_size:
                 item.bid, item.bid_size = bid, bid_size
                 self._send(index, "BID", ns)
-            if ask_changes:
+            if ask != item.ask or ask_size != item.ask_size:
                 item.ask, item.ask_size = ask, ask_size
                 self._send(index, "ASK", ns)
         if self.oddities and self._random.random() < self.oddities:

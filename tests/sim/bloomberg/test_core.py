@@ -362,6 +362,18 @@ def test_currencies_have_no_sizes_and_indices_no_touch(desk):
     assert any(i.content["MKTDATA_EVENT_TYPE"] == "TRADE" for i in desk.data(1))
 
 
+def test_sides_that_move_together_do_not_cross_between_their_messages(desk):
+    desk.subscribe(EUR)
+    desk.run(20)
+    touch, moves = {}, 0
+    for item in desk.data(0):
+        before = dict(touch)
+        touch |= {side: item.content[side] for side in ("BID", "ASK") if side in item.content}
+        assert touch["BID"] < touch["ASK"]
+        moves += touch != before
+    assert moves > 20
+
+
 def test_receive_times_only_when_recorded():
     plain, recorded = Desk().up(), Desk(records_times=True).up()
     for one in (plain, recorded):
