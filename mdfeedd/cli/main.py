@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd import __version__
-from mdfeedd.cli import check, decode, demo, doctor, record, replay, run, sim, tail
+from mdfeedd.cli import check, decode, demo, doctor, query, record, replay, run, sim, tail
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ INTERRUPTED: Final = 130
 
 _EPILOG: Final = """\
 start here:
-  mdfeedd demo                        a synthetic market through the whole system: no account, no network
+  mdfeedd demo                        all vendors, simulated, through the whole system: no account, no network
   mdfeedd replay day.dbn.zst --out ticks --bars 60
                                       a recording into Parquet files and one-minute bars
   mdfeedd check -c mdfeedd.yaml && mdfeedd run -c mdfeedd.yaml
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (demo, replay, run, check, tail, doctor, decode, record, sim):
+    for command in (demo, replay, run, check, tail, doctor, query, decode, record, sim):
         command.add(commands)
     return parser
 

@@ -1,0 +1,191 @@
+"""SQL over stored files and the journal, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mdfeedd.cli import main
+from mdfeedd.journal import JournalWriter, WriterOptions, folder_of
+from mdfeedd.ring import Writer
+from mdfeedd.sinks import SinkBatch
+from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
+from mdfeedd.tick import TRADE, Kind, layout_of
+
+pytest.importorskip("duckdb")
+WHEN = 1_790_000_000_123_456_789
+
+
+def trades(n, instrument_id, first=1):
+    records = np.zeros(n, TRADE)
+    records["seq"] = np.arange(first, first + n)
+    records["kind"] = Kind.TRADE
+    records["ts_event"] = WHEN + np.arange(n)
+    records["ts_recv"] = WHEN + 1000
+    records["instrument_id"] = instrument_id
+    records["price"] = -1 - np.arange(n)  # a billionth is the smallest there is
+    records["size"] = 2**32 - 1
+    return records
+
+
+@pytest.fixture
+def ring(shm_dir):
+    with Writer("cme", 256, directory=shm_dir, feed="cme") as writer:
+        yield writer
+
+
+@pytest.fixture
+def stored(tmp_path, ring, shm_dir):
+    """Three trades of one instrument."""
+    from mdfeedd.ring import Reader
+
+    own_id = ring.instruments.add("ÉTF 6", vendor_symbol="x")
+    out = tmp_path / "stored"
+    sink = ParquetSink(ParquetOptions(str(out)))
+    with Reader("cme", directory=shm_dir) as reader:
+        records = trades(3, own_id).view(reader.read(timeout=0).records.dtype)
+        sink.write(SinkBatch("cme", "a" * 32, "cme", 1, records, reader.instruments))
+        sink.close()
+    return out
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """Five trades of the same."""
+    path = tmp_path / "journal"
+    writer = JournalWriter(folder_of(path, "cme"), "cme", WriterOptions(1 << 16, "none"))
+    records = trades(5, 1)
+    from mdfeedd.tick import TICK
+
+    writer.begin("b" * 32, feed="cme", layout=layout_of(TICK), record_bytes=64, next_seq=1, epoch=1)
+    writer.put_instruments([(0, (1, 0, 0, 0, 0, 0, 0, "", "", "cme", "ÉTF 6", "x"))])
+    writer.append(records.view(TICK), 1)
+    writer.close()
+    return path
+
+
+def query(capfdbinary, *arguments):
+    status = main(["query", *map(str, arguments)])
+    out, err = capfdbinary.readouterr()
+    return status, out.decode(), err.decode()
+
+
+def test_values_are_exact(stored, capfdbinary):
+    sql = "SELECT symbol, feed, price, size, ts_event_ns, side FROM trades ORDER BY seq"
+    status, out, err = query(capfdbinary, "-d", stored, "--format", "json", sql)
+    assert (status, err) == (0, "")
+    rows = [json.loads(line, parse_float=str) for line in out.splitlines()]
+    assert rows[0] == {
+        "symbol": "ÉTF 6",
+        "feed": "cme",
+        "price": "-0.000000001",
+        "size": 2**32 - 1,
+        "ts_event_ns": WHEN,
+        "side": "none",
+    }
+    assert [row["ts_event_ns"] for row in rows] == [WHEN, WHEN + 1, WHEN + 2]
+
+
+def test_forms(stored, tmp_path, capfdbinary):
+    sql = "SELECT seq FROM trades ORDER BY seq"
+    assert query(capfdbinary, "-d", stored, "--format", "csv", sql)[1] == "seq\n1\n2\n3\n"
+    assert "│" in query(capfdbinary, "-d", stored, sql)[1]
+    target = tmp_path / "it's.parquet"
+    assert query(capfdbinary, "-d", stored, "--format", "parquet", "-o", target, sql)[0] == 0
+    again = query(
+        capfdbinary,
+        "-d",
+        stored,
+        "--format",
+        "csv",
+        f"SELECT count(*) FROM '{tmp_path}/it*.parquet'",
+    )
+    assert again[1].splitlines()[1] == "3"
+    target = tmp_path / "it's.json"
+    query(capfdbinary, "-d", stored, "--format", "json", "-o", target, sql)
+    assert [json.loads(line)["seq"] for line in target.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_tables_without_files_are_empty_and_have_their_columns(stored, capfdbinary):
+    sql = "SELECT count(*), count(bid_price), min(date), min(ts_event_ns) FROM quotes"
+    out = query(capfdbinary, "-d", stored, "--format", "csv", sql)[1]
+    assert out.splitlines()[1] == "0,0,,"
+
+
+def test_journal_beside_the_files(stored, journal, capfdbinary):
+    sql = (
+        "SELECT (SELECT count(*) FROM trades), count(*), min(symbol), min(ts_event_ns) "
+        "FROM journal.trades"
+    )
+    out = query(capfdbinary, "-d", stored, "--journal", journal, "--format", "csv", sql)[1]
+    assert out.splitlines()[1] == f"3,5,ÉTF 6,{WHEN}"
+    one_ring = query(
+        capfdbinary, "--journal", journal / "cme", "--format", "csv",
+        "SELECT count(*) FROM journal.trades",
+    )  # fmt: skip
+    assert one_ring[1].splitlines()[1] == "5"
+
+
+def test_folders_of_a_configuration(stored, journal, tmp_path, capfdbinary):
+    file = tmp_path / "mdfeedd.yaml"
+    file.write_text(
+        f"""
+feeds: [{{name: cme, vendor: synthetic}}]
+consumers:
+  - {{name: keep, type: journal, rings: [cme], options: {{path: {journal}}}}}
+  - name: store
+    type: batch
+    rings: [cme]
+    options: {{journal: {journal}, sink: {{type: parquet, path: {stored}}}}}
+"""
+    )
+    sql = "SELECT (SELECT count(*) FROM trades) + count(*) FROM journal.trades"
+    out = query(capfdbinary, "-c", file, "--format", "csv", sql)[1]
+    assert out.splitlines()[1] == "8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["SELEC"], 'syntax error at or near "SELEC"'),
+        (["SELECT nope FROM trades"], 'Referenced column "nope" not found'),
+        (["--format", "parquet", "FROM trades"], "--format parquet needs --output FILE"),
+        (
+            ["-d", "/nowhere", "FROM trades"],
+            "there is no folder /nowhere (--data names another one)",
+        ),
+        (["--journal", "/proc", "FROM trades"], "/proc holds no journal"),
+    ],
+)
+def test_mistakes_are_one_sentence(stored, capfdbinary, arguments, sentence):
+    given = arguments if "-d" in arguments else ["-d", stored, *arguments]
+    status, out, err = query(capfdbinary, *given)
+    assert status != 0
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_output_goes_where_the_shell_says(stored, tmp_path):
+    """Into a file that has something already, and into a pipe that is closed early."""
+    file = tmp_path / "out"
+    command = [sys.executable, "-m", "mdfeedd", "query", "-d", str(stored), "--format", "csv"]
+    with file.open("w") as out:
+        out.write("before\n")
+        out.flush()
+        subprocess.run([*command, "SELECT 1 AS x"], stdout=out, check=True, timeout=60)
+    assert file.read_text() == "before\nx\n1\n"
+    many = subprocess.Popen(
+        [*command, "SELECT range FROM range(20000000)"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert many.stdout.readline() == b"range\n"
+    many.stdout.close()
+    assert many.wait(60) == 0
+    assert many.stderr.read() == b""
+    many.stderr.close()
