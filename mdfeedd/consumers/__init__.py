@@ -5,6 +5,7 @@
     mdfeedd.NAME       ────────► batch      records in batches    ──────────► a sink (mdfeedd.sinks)
     mdfeedd.NAME.bars  ────────►
     mdfeedd.NAME       ────────► bars       OHLCV of the trades   ──────────► a ring of bars
+    any ring           ────────► journal    everything            ──────────► files (mdfeedd.journal)
     any ring           ────────► callbacks  your functions        ──────────► your code
 
 `protocol` says what a consumer is: options, the names of its rings, `run(stop)`. It reads shared

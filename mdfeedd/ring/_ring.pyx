@@ -775,6 +775,12 @@ cdef class ReaderCore:
         self.check()
         mdf_ack(&self.r, seq)
 
+    def park(self):
+        """Keep the slot of the registry for its counters, and read nothing: lag 0, waited for by nobody."""
+        self.check()
+        if self.r.consumer != NULL:
+            mdf_store(&self.r.consumer.cursor, <uint64_t>0xFFFFFFFFFFFFFFFF)
+
     def beat(self):
         """Stamp the consumer's heartbeat."""
         self.check()

@@ -346,7 +346,7 @@ MDF_ASSERT(offsetof(mdf_instrument, symbol) == 112 && offsetof(mdf_instrument, v
 
 /* One consumer. `app` are the consumer's own counters (what it stored, flushed, dropped). */
 typedef struct mdf_consumer {
-    uint64_t cursor;      /*   0 last seq read */
+    uint64_t cursor;      /*   0 last seq read; UINT64_MAX: parked, has a slot and reads elsewhere */
     uint64_t lost;        /*   8 */
     uint64_t overruns;    /*  16 */
     uint64_t reads;       /*  24 */
@@ -427,7 +427,10 @@ MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, cons
     X(late_trades, "trades that came after their bar had closed")                                       \
     X(bad_time_trades, "trades left out of bars for a bad venue time")                                  \
     X(callback_errors, "exceptions raised by user code")                                                \
-    X(skipped_records, "records of a kind that the sink does not store")
+    X(skipped_records, "records of a kind that the sink does not store")                                \
+    X(behind_records, "records of the ring or journal that are there and not read yet")                 \
+    X(torn_bytes, "bytes of unfinished writes cut from the end of the journal at its start")            \
+    X(cut_segments, "segments of the journal removed before a sink had read them")
 
 #define MDF_ENUM(name, help) MDF_FEED_##name,
 enum mdf_feed_counter { MDF_FEED_COUNTERS(MDF_ENUM) MDF_FEED_COUNTERS_END };

@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from mdfeedd.consumers import batch as module
 from mdfeedd.consumers.batch import BatchConsumer, BatchOptions
+from mdfeedd.consumers.batch import consumer as module
+from mdfeedd.consumers.batch.back_off import BackOff
 from mdfeedd.consumers.episode import Episode
-from mdfeedd.ring import RingBusy, RingMismatch, Writer, remove
+from mdfeedd.ring import Position, RingBusy, RingMismatch, Writer, remove
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sinks import SinkError, SinkProgress
 from mdfeedd.tick import BAR, QUOTE, TICK
@@ -291,7 +292,7 @@ def test_sink_down_for_a_while_gets_everything_in_order(writer, sink, shm_dir, c
 
 
 def test_back_off_doubles_up_to_its_cap():
-    back_off = module._BackOff(0.4)
+    back_off = BackOff(0.4)
     error = SinkError("no", retriable=True)
     pauses = []
     for _ in range(6):
@@ -445,3 +446,56 @@ def test_episode_of_loss_is_told_when_it_begins_and_when_it_is_over(caplog):
 def test_bad_option_is_named(given, message):
     with pytest.raises(ValueError, match=message):
         BatchOptions(**({"sink_type": "parquet", "sink_options": {"path": "x"}} | given))
+
+
+# ------------------------------------------------------------------- a store that says how far it is
+
+
+class KeepingSink(MemorySink):
+    """A store that keeps positions. `stored`: what it says; `mute` times it cannot say."""
+
+    keeps_positions = True
+
+    def __init__(self, stored=None, mute=0):
+        super().__init__()
+        self.stored = stored
+        self.mute = mute
+
+    def position(self, ring):
+        if self.mute:
+            self.mute -= 1
+            raise SinkError("the server is not there", retriable=True)
+        return self.stored
+
+
+def stored_with(sink, shm_dir):
+    consumer = BatchConsumer("store", options(follow=False), ["cme"], shm_dir, sink=sink)
+    consumer.run(threading.Event())
+    return sink.seqs()
+
+
+def test_begins_behind_what_the_store_holds(writer, shm_dir):
+    writer.publish(quotes(10))
+    ring_id = inspect("cme", shm_dir).ring_id.hex()
+    writer.close()
+    assert stored_with(KeepingSink(Position(ring_id, 4)), shm_dir) == [5, 6, 7, 8, 9, 10]
+    # what the registry remembers of the consumer does not count: the store may be another one
+    assert stored_with(KeepingSink(None), shm_dir) == list(range(1, 11))
+    assert stored_with(KeepingSink(Position("f" * 32, 7)), shm_dir) == list(range(1, 11))
+
+
+def test_a_store_that_cannot_say_how_far_it_is_is_asked_again(writer, shm_dir, caplog):
+    writer.publish(quotes(3))
+    writer.close()
+    sink = KeepingSink(mute=3)
+    assert stored_with(sink, shm_dir) == [1, 2, 3]
+    assert not sink.mute
+    assert caplog.text.count("the server is not there") == 1, "once per episode"
+
+
+def test_drop_and_a_journal_exclude_each_other():
+    with pytest.raises(ValueError, match="overflow: drop is for the ring"):
+        options(journal="/somewhere", overflow="drop")
+    with pytest.raises(ValueError, match="durable: true needs `journal`"):
+        options(durable=True)
+    assert not options(journal="/somewhere", durable=False, overflow="drop").through_journal

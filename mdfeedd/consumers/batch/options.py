@@ -1,0 +1,117 @@
+"""The options of the batch consumer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+from mdfeedd.consumers.batch.back_off import BACK_OFF_MIN_S
+from mdfeedd.sinks import load_sink, sink_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BatchOptions", "ReadLimit"]
+
+MAX_BATCH: Final = 1_000_000  # records
+ReadLimit = Literal["written", "durable"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What goes where, how much at a time, and what happens when the sink does not keep up."""
+
+    sink_type: str = field(metadata={"help": "which sink: parquet, ... (see mdfeedd.sinks)"})
+    sink_options: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "the options of that sink"}
+    )
+    journal: str = field(
+        default="",
+        metadata={"help": "folder of the journal consumer to read; empty: straight from the rings"},
+    )
+    durable: bool | None = field(
+        default=None,
+        metadata={
+            "help": "true: through the journal, which must be named; false: straight from the rings, "
+            "which lose what the sink is too slow for; null: through the journal if one is named"
+        },
+    )
+    read_limit: str = field(
+        default="written",
+        metadata={"help": "of the journal: all that is written, or only what is durable (synced)"},
+    )
+    batch_size: int = field(default=5000, metadata={"help": "records handed over at a time"})
+    catch_up_size: int = field(
+        default=65_536,
+        metadata={"help": "the same from a journal that has more: fewer, larger transactions"},
+    )
+    flush_interval_s: float = field(
+        default=0.25, metadata={"help": "a smaller batch is handed over at this age, in seconds"}
+    )
+    max_pending: int = field(
+        default=100_000, metadata={"help": "records held while the sink refuses them"}
+    )
+    overflow: str = field(
+        default="block",
+        metadata={"help": "at max_pending: block (stop reading) or drop (the newest batch)"},
+    )
+    back_off_max_s: float = field(
+        default=5.0, metadata={"help": "longest pause between retries, in seconds"}
+    )
+    follow: bool = field(
+        default=True, metadata={"help": "go on when writers are gone; false: return then"}
+    )
+    wait_s: float = field(
+        default=10.0,
+        metadata={"help": "with follow false: how long to wait for rings to appear, in seconds"},
+    )
+
+    @property
+    def through_journal(self) -> bool:
+        """Where the records come from."""
+        return bool(self.journal) if self.durable is None else self.durable
+
+    @property
+    def limit(self) -> ReadLimit:
+        """`read_limit`, checked."""
+        return cast("ReadLimit", self.read_limit)
+
+    def __post_init__(self) -> None:
+        for key in ("batch_size", "catch_up_size"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or not 1 <= value <= MAX_BATCH:
+                raise ValueError(
+                    f"{key}: must be a whole number from 1 to {MAX_BATCH}, not {value!r}"
+                )
+        if not isinstance(self.max_pending, int) or self.max_pending < self.batch_size:
+            raise ValueError(
+                f"max_pending: must be at least batch_size ({self.batch_size}), "
+                f"not {self.max_pending!r}"
+            )
+        if not 0 < self.flush_interval_s <= 3600:
+            raise ValueError(
+                f"flush_interval_s: must be greater than 0 and at most 3600, "
+                f"not {self.flush_interval_s!r}"
+            )
+        if not self.back_off_max_s >= BACK_OFF_MIN_S:
+            raise ValueError(
+                f"back_off_max_s: must be at least {BACK_OFF_MIN_S}, not {self.back_off_max_s!r}"
+            )
+        if not self.wait_s >= 0:
+            raise ValueError(f"wait_s: must not be negative: {self.wait_s!r}")
+        self._check_choices()
+        sink_options(load_sink(self.sink_type), self.sink_options)
+
+    def _check_choices(self) -> None:
+        if self.overflow not in ("block", "drop"):
+            raise ValueError(f"overflow: must be block or drop, not {self.overflow!r}")
+        if self.read_limit not in ("written", "durable"):
+            raise ValueError(f"read_limit: must be written or durable, not {self.read_limit!r}")
+        if self.durable and not self.journal:
+            raise ValueError(
+                "durable: true needs `journal`, the folder that a journal consumer writes"
+            )
+        if self.through_journal and self.overflow == "drop":
+            raise ValueError(
+                "overflow: drop is for the ring; a journal keeps what the sink refuses"
+            )

@@ -1,0 +1,495 @@
+"""A reader of one ring's journal: batches, exact loss, following its writer, or without one.
+
+The writer's marks say how far blocks are whole. Where it is dead, or the marks are gone, checksums and
+the chain say so: then the first thing that is no block is the end, where the next writer will go on.
+Anything else that is not as it should be is damage: what it took is `lost`, and `why` says where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import numpy as np
+
+from mdfeedd.journal.errors import JournalCorrupt, JournalMissing
+from mdfeedd.journal.format import (
+    BLOCK_BYTES,
+    HEADER_BYTES,
+    INSTRUMENTS,
+    LAPPED,
+    Block,
+    SegmentHeader,
+    payload_bytes,
+)
+from mdfeedd.journal.lock import writer_alive
+from mdfeedd.journal.marks import Mark, Marks, MarksFile
+from mdfeedd.journal.segment import Fault, SegmentFile, SegmentName, Window, list_segments
+from mdfeedd.journal.table import Table
+from mdfeedd.journal.writer import MARKS
+from mdfeedd.ring.instruments import Instruments
+from mdfeedd.ring.position import Position
+from mdfeedd.tick import dtype_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy.typing as npt
+
+__all__ = ["JournalBatch", "JournalReader", "ReadLimit"]
+
+ReadLimit = Literal["written", "durable"]
+
+MAX_BLOCKS: Final = 1 << 15  # looked at by one `read`; more small ones wait for the next
+LOOK_MIN_S: Final = 0.0005
+LOOK_MAX_S: Final = 0.02  # between looks at the marks while nothing comes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBatch:
+    """Records of one ring_id and one epoch. `records` is read-only, and valid until the next read.
+
+    lost: records that retention or damage (or, where records are not ticks, a lap of the ring) took
+    just before the first of these; a batch without records can tell it, too. why: what took them.
+    """
+
+    records: npt.NDArray[np.void]
+    ring_id: str
+    epoch: int
+    feed: str
+    instruments: Instruments
+    lost: int = 0
+    why: str = ""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class _Space:
+    """What the records of one segment after the other have in common."""
+
+    def __init__(self, header: SegmentHeader) -> None:
+        self.ring_id = header.ring_id
+        self.feed = header.feed
+        self.layout = header.layout
+        self.record_bytes = header.record_bytes
+        self.dtype: np.dtype[Any] = dtype_of(header.layout)
+        self.table = Table()
+        self.instruments = Instruments(self.table, header.feed)
+
+    def holds(self, header: SegmentHeader) -> bool:
+        return (self.ring_id, self.feed, self.layout) == (
+            header.ring_id,
+            header.feed,
+            header.layout,
+        )
+
+
+class JournalReader:
+    """Follow the journal in `folder`, behind `start` (None: from the oldest).
+
+    A start in a sequence space of which the journal holds nothing begins at the oldest. Raises
+    `JournalMissing`, `JournalCorrupt` (nothing can be read), `JournalMismatch` (also in `read`: a
+    segment of a newer version follows), `OSError`. Used by one thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        start: Position | None = None,
+        *,
+        read_limit: ReadLimit = "written",
+    ) -> None:
+        if read_limit not in {"written", "durable"}:
+            raise ValueError(f"read_limit must be written or durable, not {read_limit!r}")
+        self.folder = folder
+        self.position = start
+        self._durable = read_limit == "durable"
+        self._window = Window()
+        self._marks_file: MarksFile | None = None
+        self._headers: dict[int, SegmentHeader | None] = {}
+        self._file: SegmentFile | None = None
+        self._space: _Space | None = None
+        self._left = -1  # number of the last segment that is behind us
+        self._offset = self._limit = 0
+        self._space_first = 0  # the first record of the space that the journal ever had
+        self._trusting = False  # nobody says how far blocks are whole: see the module
+        self._expected: int | None = None  # the next record, by the chain
+        self._ready: npt.NDArray[np.void] | None = None  # of a block, not yet given
+        self._ready_epoch = 0
+        self._lost = 0
+        self._why = ""
+        self._pending_fault = ""  # what was wrong, until it is known what it took
+        self._out: npt.NDArray[np.void] | None = None
+        self._look_s = LOOK_MIN_S
+        self._begin(start)
+
+    # -------------------------------------------------------------------------------------- beginning
+
+    def _begin(self, start: Position | None) -> None:
+        names = list_segments(self.folder)
+        if not names:
+            raise JournalMissing(
+                f"no journal in {self.folder}: is its consumer running? "
+                f"('mdfeedd journal ls' lists what there is)"
+            )
+        headers = [self._header_of(name) for name in names]
+        if not any(headers):
+            raise JournalCorrupt(
+                f"none of the {len(names)} segments in {self.folder} has a header that is right: "
+                f"'mdfeedd journal verify' tells more"
+            )
+        at = 0
+        if start is not None:
+            for i, header in enumerate(headers):
+                if header and header.ring_id == start.ring_id and header.first_seq <= start.seq + 1:
+                    at = i
+        self._left = names[at].number - 1
+        if not self._open_next():
+            raise JournalMissing(f"the journal in {self.folder} has just been removed")
+        self._tell_begin(start, names[at], headers[at])
+
+    def _tell_begin(
+        self, start: Position | None, name: SegmentName, header: SegmentHeader | None
+    ) -> None:
+        """What is missing before the first segment that can be read."""
+        space = self._space
+        assert space is not None
+        assert self._expected is not None
+        if start is not None and start.ring_id == space.ring_id:
+            lost = self._expected - start.seq - 1
+            self._lose(lost, f"segments before number {name.number} of {self.folder} are missing")
+        elif header is None:  # the name says where it began, if it was of the same space
+            lost = self._expected - name.first_seq if name.first_seq >= self._space_first else 0
+            self._lose(lost, "")
+
+    def _header_of(self, name: SegmentName) -> SegmentHeader | None:
+        """The header of a segment, kept; None if it is damaged or the file is gone."""
+        if self._headers.get(name.number) is None:
+            header = None
+            with contextlib.suppress(FileNotFoundError):
+                file = SegmentFile(name, Window(HEADER_BYTES))
+                header = file.header
+                file.close()
+            self._headers[name.number] = header
+        return self._headers[name.number]
+
+    # -------------------------------------------------------------------------------------- reading
+
+    def read(self, max_records: int) -> JournalBatch:
+        """What is there now, at most `max_records`; never blocks, may be empty."""
+        if max_records < 1:
+            raise ValueError(f"max_records must be at least 1, not {max_records}")
+        if self._ready is None and not self._advance(MAX_BLOCKS):
+            return self._batch(None, 0)
+        space, epoch, records = self._space, self._ready_epoch, self._ready
+        assert space is not None
+        assert records is not None
+        lost, why, self._lost, self._why = self._lost, self._why, 0, ""
+        if 2 * len(records) >= max_records:  # enough, and no copy
+            self._ready = records[max_records:] if len(records) > max_records else None
+            records = records[:max_records]
+        else:
+            records = self._gather(space, epoch, max_records)
+        return self._batch(records, epoch, lost, why, space)
+
+    def _gather(self, space: _Space, epoch: int, max_records: int) -> npt.NDArray[np.void]:
+        """Records of several small blocks, one behind the other."""
+        out = self._out
+        if out is None or len(out) < max_records or out.dtype != space.dtype:
+            out = self._out = np.empty(max_records, space.dtype)
+        n = 0
+        while n < max_records:
+            if self._ready is None and not self._advance(MAX_BLOCKS):
+                break
+            if n and (self._lost or self._space is not space or self._ready_epoch != epoch):
+                break  # what is ready now begins the next batch
+            records = self._ready
+            assert records is not None
+            some = records[: max_records - n]
+            out[n : n + len(some)].view("u1")[:] = some.view("u1")
+            n += len(some)
+            self._ready = records[len(some) :] if len(some) < len(records) else None
+        batch = out[:n]
+        batch.flags.writeable = False
+        return batch
+
+    def _batch(
+        self,
+        records: npt.NDArray[np.void] | None,
+        epoch: int,
+        lost: int = 0,
+        why: str = "",
+        space: _Space | None = None,
+    ) -> JournalBatch:
+        if space is None:
+            space = self._space
+        assert space is not None
+        if records is None:
+            lost, why, self._lost, self._why = self._lost, self._why, 0, ""
+            records = np.empty(0, space.dtype)
+        else:
+            self.position = Position(space.ring_id, int(records["seq"][-1]), epoch)
+            self._look_s = LOOK_MIN_S
+        return JournalBatch(records, space.ring_id, epoch, space.feed, space.instruments, lost, why)
+
+    def _advance(self, budget: int) -> bool:
+        """Have the next block of records ready; False if there is none now."""
+        for _ in range(budget):
+            if self._file is None and not self._open_next():
+                return False
+            file, space = self._file, self._space
+            assert file is not None
+            assert space is not None
+            if self._offset >= self._limit and not self._look(file):
+                if not self._is_over(file):
+                    return False
+                self._leave(file)
+                continue
+            found = self._take(file, space)
+            if isinstance(found, Fault):
+                if not self._overcome(file, space, found):
+                    return False
+                if self._ready is not None:
+                    return True
+            elif found:
+                return True
+        return False
+
+    def _take(self, file: SegmentFile, space: _Space) -> bool | Fault:
+        """The block at the offset. True: it has records for us; False: it is done with."""
+        size = space.record_bytes
+        block = file.block(self._offset, self._limit, size)
+        if isinstance(block, Fault):
+            return block
+        payload = file.intact_payload(self._offset, block, self._limit, size)
+        if isinstance(payload, Fault):
+            return payload
+        offset, self._offset = (
+            self._offset,
+            self._offset + BLOCK_BYTES + payload_bytes(block, size),
+        )
+        self._follow_chain(file, space, block, offset)
+        if block.flags & INSTRUMENTS:
+            space.table.load(payload)
+            return False
+        return self._make_ready(space, block, payload)
+
+    def _follow_chain(self, file: SegmentFile, space: _Space, block: Block, offset: int) -> None:
+        if self._expected is not None:
+            lost = block.first - self._due(space)
+            self._lose(lost, f"blocks before offset {offset} of {file.name.path} are missing")
+        self._expected = max(self._expected or 0, block.last + 1)
+
+    def _known(self, space: _Space) -> int:
+        """The last record of this space that we have had, or were told that we have."""
+        had = self.position
+        return had.seq if had is not None and had.ring_id == space.ring_id else 0
+
+    def _due(self, space: _Space) -> int:
+        """The next record that would be no loss."""
+        return max(self._expected or 0, self._known(space) + 1)
+
+    def _make_ready(self, space: _Space, block: Block, payload: memoryview) -> bool:
+        known = self._known(space)
+        if block.last <= known:
+            return False
+        if block.flags & LAPPED and not block.n:
+            self._lose(block.last - max(known, block.first - 1), "the ring lapped the journal")
+            return False
+        records = np.frombuffer(payload.toreadonly(), space.dtype)
+        if not block.flags & LAPPED and block.first <= known:
+            records = records[known - block.first + 1 :]
+        self._ready, self._ready_epoch = records, block.epoch
+        return True
+
+    # -------------------------------------------------------------------------------------- how far
+
+    def _load_marks(self) -> Marks | None:
+        if self._marks_file is None:
+            try:
+                self._marks_file = MarksFile(self.folder / MARKS)
+            except FileNotFoundError:
+                return None
+        return self._marks_file.load()
+
+    def _look(self, file: SegmentFile) -> bool:
+        """Find out how far the segment may be read; whether that is further than we are."""
+        marks = self._load_marks()
+        number = file.name.number
+        self._trusting = False
+        if marks is None:
+            self._limit, self._trusting = file.size, not self._durable
+        else:
+            mark = marks.durable if self._durable else marks.written
+            self._limit = mark.offset if mark.segment == number else 0
+            if mark.segment > number:
+                self._limit = file.size
+            elif not self._durable and not writer_alive(self.folder):
+                self._limit, self._trusting = file.size, True
+        return self._offset < self._limit
+
+    def _is_over(self, file: SegmentFile) -> bool:
+        """Nothing more comes in this segment: a later one is there, and may be read."""
+        marks = self._load_marks()
+        later = any(name.number > file.name.number for name in list_segments(self.folder))
+        if marks is None:
+            return later and not self._durable
+        mark: Mark = marks.durable if self._durable else marks.written
+        if mark.segment > file.name.number:
+            return True
+        return later and not self._durable and not writer_alive(self.folder)
+
+    def _overcome(self, file: SegmentFile, space: _Space, fault: Fault) -> bool:
+        """Go on behind something that is no block; False if it is the end so far."""
+        file.forget()  # what was held may be of before the writer came to it
+        if self._trusting:
+            if not self._is_over(file):
+                self._limit = self._offset
+                return False
+            self._limit, self._trusting = file.size, False
+            return True
+        if not isinstance(self._take(file, space), Fault):
+            return True
+        start, due = self._offset, self._due(space)
+        block = file.block(start, self._limit, space.record_bytes)
+        if isinstance(block, Block):  # its header is right and says what is lost
+            self._offset += BLOCK_BYTES + payload_bytes(block, space.record_bytes)
+            self._expected = max(self._expected or 0, block.last + 1)
+            self._lose(
+                block.last + 1 - max(block.first, due),
+                f"{fault.reason} at offset {start} of {file.name.path}",
+            )
+            return True
+        found = file.find(start + BLOCK_BYTES, self._limit, space.record_bytes)
+        self._offset = self._limit if found is None else found
+        self._pending_fault = f"{fault.reason} at offset {start} of {file.name.path}"
+        return True
+
+    def _lose(self, n: int, why: str) -> None:
+        if n > 0:
+            self._lost += n
+            self._why = self._pending_fault or why
+        self._pending_fault = ""
+
+    # -------------------------------------------------------------------------------------- segments
+
+    def _leave(self, file: SegmentFile) -> None:
+        self._left = file.name.number
+        file.close()
+        self._file = None
+
+    def _open_next(self) -> bool:
+        """Open the first segment behind the one that we left; False if there is none to be read."""
+        for name in list_segments(self.folder):
+            if name.number <= self._left:
+                continue
+            header = self._header_of(name)
+            if header is None:  # if it is the last, its writer may still be alive, or mend it
+                self._pending_fault = f"the header of {name.path} is damaged"
+                continue
+            try:
+                file = SegmentFile(name, self._window)
+            except FileNotFoundError:
+                continue
+            self._enter(file, header)
+            return True
+        return False
+
+    def _enter(self, file: SegmentFile, header: SegmentHeader) -> None:
+        space, expected = self._space, self._expected
+        if space is None or not space.holds(header):
+            if space is not None:
+                space.instruments.freeze()
+            self._space = _Space(header)
+        if expected is not None and space is not None:
+            lost = _lost_between(space.ring_id, self._due(space), header)
+            self._lose(lost, f"segments before {file.name.path} are missing")
+        self._expected = header.first_seq
+        if space is not None and space.ring_id == header.ring_id and expected is not None:
+            self._expected = max(expected, header.first_seq)
+        self._space_first = header.space_first_seq
+        self._file = file
+        self._offset, self._limit = HEADER_BYTES, 0
+
+    # -------------------------------------------------------------------------------------- telling
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the records are now."""
+        assert self._space is not None
+        return self._space.dtype
+
+    @property
+    def behind(self) -> int:
+        """Records written (or durable, by read_limit) and not yet read; lapped ones count as well."""
+        space, marks = self._space, self._load_marks()
+        if space is None:
+            return 0
+        seq = self._due(space) - 1 - (0 if self._ready is None else len(self._ready))
+        ring_id, total = space.ring_id, 0
+        names = [] if marks is not None and marks.ring_id == ring_id else list_segments(self.folder)
+        for name in names:
+            if name.number <= (self._left if self._file is None else self._file.name.number):
+                continue
+            header = self._header_of(name)
+            if header is None or header.ring_id == ring_id:
+                continue
+            total += max(0, header.before_last_seq - seq)
+            ring_id, seq = header.ring_id, header.space_first_seq - 1
+        if marks is not None and marks.ring_id == ring_id:
+            end = (marks.durable if self._durable else marks.written).seq
+            total += max(0, end - seq)
+        return total
+
+    @property
+    def ended(self) -> bool:
+        """The journal's writer is gone, or said that the ring ended, and all is read."""
+        marks = self._load_marks()
+        if writer_alive(self.folder) and not (marks is not None and marks.ended):
+            return False
+        return self._ready is None and not self._lost and not self._advance(MAX_BLOCKS)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until there is something to read; False after `timeout_s`."""
+        end = time.monotonic() + timeout_s
+        while True:
+            if self._ready is not None or self._lost or self._advance(MAX_BLOCKS):
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(self._look_s, left))
+            self._look_s = min(2 * self._look_s, LOOK_MAX_S)
+
+    def close(self) -> None:
+        """Let go of the files. What was read stays valid."""
+        if self._file is not None:
+            self._leave(self._file)
+        if self._marks_file is not None:
+            self._marks_file.close()
+            self._marks_file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _lost_between(ring_id: str, expected: int, header: SegmentHeader) -> int:
+    """Records between `expected` of one segment's space and the first of the next segment that is there."""
+    if header.ring_id == ring_id:
+        return max(0, header.first_seq - expected)
+    lost = header.first_seq - header.space_first_seq
+    if header.before_ring_id == ring_id:
+        lost += max(0, header.before_last_seq + 1 - expected)
+    return lost

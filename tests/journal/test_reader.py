@@ -1,0 +1,305 @@
+"""What a reader of a journal gets: every layout, exactly, live and afterwards, from any position."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mdfeedd.journal import (
+    JournalCorrupt,
+    JournalMismatch,
+    JournalMissing,
+    JournalReader,
+    JournalWriter,
+    WriterOptions,
+)
+from mdfeedd.journal.format import HEADER_BYTES
+from mdfeedd.journal.segment import list_segments
+from mdfeedd.ring import Position
+from mdfeedd.tick import BAR, DEPTH, GAP, ORDER, TICK, GapReason, Kind
+
+from .records import RING_A, RING_B, SMALL, begin, entry, read_all, records, same, write
+
+OWN = np.dtype([("seq", "<u8"), ("value", "<f8"), ("rest", "V48")])
+
+
+@pytest.mark.parametrize("dtype", [TICK, BAR, DEPTH, ORDER, OWN])
+@pytest.mark.parametrize("most", [1, 7, 1000, 100_000])
+def test_every_layout_comes_back_byte_for_byte(tmp_path, dtype, most):
+    wanted = records(1, 3000, dtype)
+    with_options = WriterOptions(segment_bytes=1 << 18, fsync="none")
+    writer = JournalWriter(tmp_path, "ring", with_options)
+    begin(writer, dtype=dtype)
+    for at in range(0, 3000, 250):
+        writer.append(wanted[at : at + 250], 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        assert reader.dtype == dtype
+        got, lost = read_all(reader, most)
+        assert same(got, wanted)
+        assert lost == 0
+        assert reader.position == Position(RING_A, 3000, 1)
+
+
+def test_extreme_values_come_back(tmp_path):
+    wanted = records(1, 4)
+    raw = wanted.view("u1").reshape(4, 64)
+    raw[0, 8:], raw[1, 8:], raw[2, 8:] = 0, 0xFF, 0x80
+    raw[3, 8:40:2] = 0x7F
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    writer.append(wanted, 2**32 - 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        batch = reader.read(10)
+        assert same(batch.records.copy(), wanted)
+        assert batch.epoch == 2**32 - 1
+        with pytest.raises(ValueError, match="read-only"):
+            batch.records["seq"] = 0
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    blocks=st.lists(st.integers(1, 400), min_size=1, max_size=30),
+    mosts=st.lists(st.integers(1, 900), min_size=1, max_size=8),
+    start=st.integers(0, 4000),
+)
+def test_any_blocks_read_in_any_pieces_from_anywhere(tmp_path_factory, blocks, mosts, start):
+    folder = tmp_path_factory.mktemp("journal")
+    writer = JournalWriter(folder, "ring", SMALL)
+    begin(writer)
+    seq = 1
+    for n in blocks:
+        writer.append(records(seq, n), 1)
+        seq += n
+    start = min(start, seq - 1)
+    with JournalReader(folder, Position(RING_A, start)) as reader:
+        parts = [reader.read(most).records.copy() for most in (mosts * 100)[:100]]
+        got = np.concatenate(parts)
+        assert same(got, records(start + 1, seq - 1 - start)[: len(got)])
+        assert reader.position.seq == start + len(got)
+        assert reader.behind == seq - 1 - start - len(got)
+    writer.close()
+
+
+def test_reader_follows_a_living_writer_across_rotations(tmp_path):
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    with JournalReader(tmp_path) as reader:
+        seq, read = 1, 0
+        for n in itertools.islice(itertools.cycle([1, 300, 17]), 200):
+            writer.append(records(seq, n), 1)
+            seq += n
+            assert reader.behind == seq - 1 - read
+            got, lost = read_all(reader)
+            assert same(got, records(read + 1, seq - 1 - read))
+            assert lost == 0
+            read = seq - 1
+            assert not reader.ended
+        assert len(list_segments(tmp_path)) > 10
+        writer.close()
+        assert reader.ended
+
+
+def test_reader_sees_nothing_that_was_not_told(tmp_path):
+    """Bytes behind the mark are not read while the writer lives, though they may be whole."""
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    writer._publish = lambda written_seq: None
+    writer.append(records(1, 10), 1)
+    with JournalReader(tmp_path) as reader:
+        assert len(reader.read(100)) == 0
+        del writer._publish
+        writer.append(records(11, 1), 1)
+        assert len(reader.read(100)) == 11
+    writer.close()
+
+
+def test_reader_without_writer_and_marks_trusts_the_checksums(tmp_path):
+    write(tmp_path, 5000)
+    (tmp_path / "position").unlink()
+    with JournalReader(tmp_path) as reader:
+        got, lost = read_all(reader)
+        assert same(got, records(1, 5000))
+        assert lost == 0
+        assert reader.ended
+
+
+def test_read_limit_durable_stops_where_the_last_sync_was(tmp_path):
+    options = WriterOptions(segment_bytes=1 << 16, fsync="batch")
+    writer = write(tmp_path, 500, options=options, close=False)
+    writer.append(records(501, 100), 1)
+    with JournalReader(tmp_path, read_limit="durable") as reader:
+        assert len(read_all(reader)[0]) == 500
+        assert reader.behind == 0
+        writer.commit()
+        assert reader.behind == 100
+        assert len(read_all(reader)[0]) == 100
+    writer.close()
+
+
+def test_epochs_and_spaces_are_never_in_one_batch(tmp_path):
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    writer.append(records(1, 10), 1)
+    writer.append(records(11, 10), 2)
+    begin(writer, RING_B, next_seq=5)
+    writer.append(records(5, 10), 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        batches = []
+        for _ in range(3):
+            batch = reader.read(99)
+            batches.append((batch.ring_id, batch.epoch, batch.records["seq"].tolist()))
+            assert batch.lost == 0
+        assert batches == [
+            (RING_A, 1, list(range(1, 11))),
+            (RING_A, 2, list(range(11, 21))),
+            (RING_B, 1, list(range(5, 15))),
+        ]
+
+
+def test_start_behind_the_journals_copy_of_a_space_begins_with_the_next(tmp_path):
+    """After a power cut the journal may end before what a store holds."""
+    write(tmp_path, 100)
+    with JournalReader(tmp_path, Position(RING_A, 150)) as reader:
+        assert len(reader.read(10)) == 0
+        writer = JournalWriter(tmp_path, "ring", SMALL)
+        writer.append(records(101, 60), 1)  # 101 to 150 are in the store already
+        begin(writer, RING_B)
+        writer.append(records(1, 5), 1)
+        writer.close()
+        first = reader.read(1000)
+        assert (first.records["seq"][0], len(first), first.lost) == (151, 10, 0)
+        second = reader.read(1000)
+        assert (second.ring_id, len(second), second.lost) == (RING_B, 5, 0)
+
+
+def test_start_in_a_space_that_the_journal_does_not_know_begins_at_the_oldest(tmp_path):
+    write(tmp_path, 100)
+    with JournalReader(tmp_path, Position(RING_B, 3)) as reader:
+        assert same(read_all(reader)[0], records(1, 100))
+
+
+def test_lapped_ticks_are_a_gap_record(tmp_path):
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    writer.append(records(1, 10), 1)
+    writer.append(records(61, 10), 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        got, lost = read_all(reader)
+        assert lost == 0
+        gap = got[10:11].view(GAP)[0]
+        assert (gap["seq"], gap["first_missing"], gap["last_missing"]) == (60, 11, 60)
+        assert (gap["kind"], gap["reason"]) == (Kind.GAP, GapReason.RING_LAPPED)
+        assert same(np.delete(got, 10), np.concatenate([records(1, 10), records(61, 10)]))
+
+
+def test_lapped_records_that_are_no_ticks_are_told_as_lost(tmp_path):
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer, dtype=BAR)
+    writer.append(records(1, 10, BAR), 1)
+    writer.append(records(61, 10, BAR), 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        first, second = reader.read(100), reader.read(100)
+        assert (len(first), first.lost) == (10, 0)
+        assert (len(second), second.lost, second.why) == (10, 50, "the ring lapped the journal")
+
+
+def test_instruments_are_known_in_every_segment(tmp_path):
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    assert writer.put_instruments([(0, entry(1, "ESZ6")), (1, entry(2, "größe-日本"))]) == 2
+    writer.append(records(1, 2000), 1)
+    assert writer.put_instruments([(0, entry(1, "ESZ6"))]) == 0
+    assert writer.put_instruments([(1, entry(2, "NQZ6")), (2, entry(3, "CLX6"))]) == 2
+    writer.append(records(2001, 2000), 1)
+    writer.close()
+    with JournalReader(tmp_path) as reader:
+        batch = reader.read(10)
+        assert batch.instruments[1].symbol == "ESZ6"
+        assert batch.instruments[1].currency == "USD"
+        assert batch.instruments[2].symbol == "größe-日本"
+        assert 3 not in batch.instruments
+        while len(batch):
+            last, batch = batch, reader.read(500)
+        assert [last.instruments.symbol(i) for i in (1, 2, 3)] == ["ESZ6", "NQZ6", "CLX6"]
+    for name in list_segments(tmp_path)[:-1]:
+        name.path.unlink()
+    with JournalReader(tmp_path) as reader:
+        names = reader.read(10).instruments
+        assert [names.symbol(i) for i in (1, 2, 3)] == ["ESZ6", "NQZ6", "CLX6"]
+
+
+def test_segments_that_are_gone_are_counted(tmp_path):
+    write(tmp_path, 5000)
+    names = list_segments(tmp_path)
+    with JournalReader(tmp_path) as reader:
+        first = reader.read(100)
+        for name in names[:4]:
+            name.path.unlink()
+        got, lost = read_all(reader)  # the one that is open is read to its end
+        assert len(first) + len(got) + lost == 5000
+        assert lost == names[4].first_seq - names[1].first_seq
+    with JournalReader(tmp_path, Position(RING_A, 10)) as reader:
+        assert reader.read(100).lost == names[4].first_seq - 11
+
+
+def test_space_that_is_gone_with_its_segments_is_counted(tmp_path):
+    writer = write(tmp_path, 2000, close=False)
+    begin(writer, RING_B)
+    for at in range(1, 3000, 100):
+        writer.append(records(at, 100), 1)
+    writer.close()
+    names = list_segments(tmp_path)
+    later = next(n for n in names if n.number > 5 and n.first_seq > 500)
+    with JournalReader(tmp_path) as reader:
+        got = len(reader.read(100))
+        for name in names[: names.index(later)]:
+            name.path.unlink()
+        rest, lost = read_all(reader)
+        assert got + len(rest) + lost == 5000
+
+
+def test_no_journal_is_told(tmp_path):
+    with pytest.raises(JournalMissing, match="is its consumer running"):
+        JournalReader(tmp_path / "nothing")
+
+
+def test_journal_without_any_good_header_is_told(tmp_path):
+    write(tmp_path, 10)
+    list_segments(tmp_path)[0].path.write_bytes(bytes(range(256)) * 100)
+    with pytest.raises(JournalCorrupt, match="none of the 1 segments"):
+        JournalReader(tmp_path)
+
+
+def test_segment_of_a_newer_version_is_refused_with_a_sentence(tmp_path):
+    write(tmp_path, 10)
+    path = list_segments(tmp_path)[0].path
+    data = bytearray(path.read_bytes())
+    data[8:10] = (2).to_bytes(2, "little")
+    data[4000:HEADER_BYTES] = bytes(96)
+    path.write_bytes(data)
+    with pytest.raises(JournalMismatch, match="version 2 of the format and this is version 1"):
+        JournalReader(tmp_path)
+    with pytest.raises(JournalMismatch):
+        JournalWriter(tmp_path, "ring", SMALL)
+
+
+def test_wait_returns_when_something_comes_or_time_is_up(tmp_path):
+    writer = write(tmp_path, 10, close=False)
+    with JournalReader(tmp_path) as reader:
+        assert reader.wait(0)
+        reader.read(100)
+        assert not reader.wait(0.01)
+        writer.append(records(11, 1), 1)
+        assert reader.wait(30)
+    writer.close()
