@@ -120,6 +120,7 @@ cdef extern from "mdfeedd.h" nogil:
         uint64_t acked
         uint32_t pid
         uint32_t used
+        uint32_t says_acked
         uint8_t ring_id[16]
         char name[32]
         uint64_t *app

@@ -864,6 +864,8 @@ cdef class ReaderCore:
                 "records": mdf_load(&c.records), "sleeps": mdf_load(&c.sleeps),
                 "heartbeat_ns": c.heartbeat_ns, "same_ring": same,
                 "lag": max(0, <object>tail - <object>cursor) if same else 0,
+                "unsafe": max(0, <object>tail - <object>mdf_load(&c.acked))
+                if same and mdf_load32(&c.says_acked) else 0,
                 "counters": _counters(c.app, CONSUMER_COUNTERS),
             })
         return out

@@ -14,7 +14,9 @@ __all__ = ["ConsumerInfo", "RingInfo", "inspect", "list_rings"]
 
 @dataclass(frozen=True, slots=True)
 class ConsumerInfo:
-    """One slot of the consumers registry. `lag` in records; 0 where its ring is another one."""
+    """One slot of the consumers registry. 0 where its ring is another one: `lag` (records not read)
+    and `unsafe` (records that it has not told to be safe; of one that tells).
+    """
 
     index: int
     name: str
@@ -30,6 +32,7 @@ class ConsumerInfo:
     heartbeat_ns: int
     same_ring: bool
     lag: int
+    unsafe: int
     counters: dict[str, int]
 
 

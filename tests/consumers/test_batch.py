@@ -158,6 +158,7 @@ def test_batch_is_handed_over_when_it_is_old(writer, sink, shm_dir):
 def test_batch_says_what_it_is(writer, sink, shm_dir):
     with running(make(sink, shm_dir)):
         writer.publish(quotes(3))
+        wait_for(lambda: sink.batches)
     batch, _ = sink.batches[0]
     assert (batch.ring, batch.feed, batch.epoch) == ("cme", "cme", 1)
     assert batch.ring_id == inspect("cme", shm_dir).ring_id.hex()

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mdfeedd.consumers.batch.back_off import BackOff
+from mdfeedd.consumers.batch.heart import Heart
 from mdfeedd.consumers.batch.options import BatchOptions
 from mdfeedd.consumers.batch.ring_source import RingSource
 from mdfeedd.ring import RingMissing
@@ -74,8 +75,9 @@ class BatchConsumer:
             sink = sink_class(sink_options(sink_class, options.sink_options), self._name)
         try:
             try:
-                self._serve(sink, stop)
-                self._finish(sink)
+                with Heart(self._sources) as heart:
+                    self._serve(sink, stop, heart)
+                    self._finish(sink)
             except BaseException:
                 with contextlib.suppress(SinkError):  # the first error is the one to tell
                     sink.close()
@@ -96,10 +98,10 @@ class BatchConsumer:
 
     # ------------------------------------------------------------------------------------- the loop
 
-    def _serve(self, sink: Sink, stop: threading.Event) -> None:
+    def _serve(self, sink: Sink, stop: threading.Event, heart: Heart) -> None:
         give_up = time.monotonic() + self._options.wait_s
         while not stop.is_set():
-            now = time.monotonic()
+            now = heart.turn_s = time.monotonic()
             self._attach(sink, now)
             taken = [self._read(source, now) for source in self._sources]
             self._seal_due(now)

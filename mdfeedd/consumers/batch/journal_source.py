@@ -94,12 +94,20 @@ class JournalSource(Source):
             with contextlib.suppress(RingError):
                 self._slot = Reader(self.name, consumer=self._consumer, directory=self._directory)
                 self._slot.park()
+                if self._slot.ring_id.hex() == self.ring_id:
+                    self._slot.ack(self.acked)
             return
         self._slot.beat()
         if now >= self._next_look:
             self._next_look = now + LOOK_S
             if self._slot.on_idle():  # another ring has taken the name
                 self._slot.park()
+
+    def beat(self) -> None:
+        """In the registry of the ring, where there is one."""
+        slot = self._slot
+        if slot is not None and not slot.closed:
+            slot.beat()
 
     def behind(self) -> int:
         """Records that the journal has and this source has not read."""
@@ -126,6 +134,9 @@ class JournalSource(Source):
     def confirm(self, ring_id: str, seq: int, *, final: bool) -> None:
         """Write the position down: retention keeps what is behind it."""
         now = time.monotonic()
+        slot = self._slot
+        if slot is not None and not slot.closed and slot.ring_id.hex() == ring_id:
+            slot.ack(seq)
         if now >= self._next_save or final:
             self._next_save = now + SAVE_S
             self._positions.save(self._consumer, Position(ring_id, seq, self._epoch))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.consumers.batch.back_off import BACK_OFF_MIN_S
+from mdfeedd.options import refuse, told, values
 from mdfeedd.sinks import load_sink, sink_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["BatchOptions", "ReadLimit"]
 
@@ -36,7 +37,7 @@ class BatchOptions:
             "which lose what the sink is too slow for; null: through the journal if one is named"
         },
     )
-    read_limit: str = field(
+    read_limit: ReadLimit = field(
         default="written",
         metadata={"help": "of the journal: all that is written, or only what is durable (synced)"},
     )
@@ -51,7 +52,7 @@ class BatchOptions:
     max_pending: int = field(
         default=100_000, metadata={"help": "records held while the sink refuses them"}
     )
-    overflow: str = field(
+    overflow: Literal["block", "drop"] = field(
         default="block",
         metadata={"help": "at max_pending: block (stop reading) or drop (the newest batch)"},
     )
@@ -74,44 +75,44 @@ class BatchOptions:
     @property
     def limit(self) -> ReadLimit:
         """`read_limit`, checked."""
-        return cast("ReadLimit", self.read_limit)
+        return self.read_limit
 
     def __post_init__(self) -> None:
-        for key in ("batch_size", "catch_up_size"):
-            value = getattr(self, key)
+        refuse(
+            self._check_sizes(),
+            self._check_times(),
+            self._check_choices(),
+            self._check_journal(),
+            told(lambda: sink_options(load_sink(self.sink_type), self.sink_options)),
+        )
+
+    def _check_sizes(self) -> Iterator[str]:
+        for key, value in values(self, ("batch_size", "catch_up_size")):
             if not isinstance(value, int) or not 1 <= value <= MAX_BATCH:
-                raise ValueError(
-                    f"{key}: must be a whole number from 1 to {MAX_BATCH}, not {value!r}"
-                )
+                yield f"{key}: must be a whole number from 1 to {MAX_BATCH}, not {value!r}"
         if not isinstance(self.max_pending, int) or self.max_pending < self.batch_size:
-            raise ValueError(
+            yield (
                 f"max_pending: must be at least batch_size ({self.batch_size}), "
                 f"not {self.max_pending!r}"
             )
-        if not 0 < self.flush_interval_s <= 3600:
-            raise ValueError(
-                f"flush_interval_s: must be greater than 0 and at most 3600, "
-                f"not {self.flush_interval_s!r}"
-            )
-        if not self.back_off_max_s >= BACK_OFF_MIN_S:
-            raise ValueError(
-                f"back_off_max_s: must be at least {BACK_OFF_MIN_S}, not {self.back_off_max_s!r}"
-            )
-        if not self.wait_s >= 0:
-            raise ValueError(f"wait_s: must not be negative: {self.wait_s!r}")
-        self._check_choices()
-        sink_options(load_sink(self.sink_type), self.sink_options)
 
-    def _check_choices(self) -> None:
+    def _check_times(self) -> Iterator[str]:
+        for key, seconds in values(self, ("flush_interval_s", "back_off_max_s", "wait_s")):
+            if key == "flush_interval_s" and not 0 < seconds <= 3600:
+                yield f"{key}: must be greater than 0 and at most 3600, not {seconds!r}"
+            if key == "back_off_max_s" and not seconds >= BACK_OFF_MIN_S:
+                yield f"{key}: must be at least {BACK_OFF_MIN_S}, not {seconds!r}"
+            if key == "wait_s" and not seconds >= 0:
+                yield f"{key}: must not be negative: {seconds!r}"
+
+    def _check_choices(self) -> Iterator[str]:
         if self.overflow not in ("block", "drop"):
-            raise ValueError(f"overflow: must be block or drop, not {self.overflow!r}")
+            yield f"overflow: must be block or drop, not {self.overflow!r}"
         if self.read_limit not in ("written", "durable"):
-            raise ValueError(f"read_limit: must be written or durable, not {self.read_limit!r}")
+            yield f"read_limit: must be written or durable, not {self.read_limit!r}"
+
+    def _check_journal(self) -> Iterator[str]:
         if self.durable and not self.journal:
-            raise ValueError(
-                "durable: true needs `journal`, the folder that a journal consumer writes"
-            )
+            yield "durable: true needs `journal`, the folder that a journal consumer writes"
         if self.through_journal and self.overflow == "drop":
-            raise ValueError(
-                "overflow: drop is for the ring; a journal keeps what the sink refuses"
-            )
+            yield "overflow: drop is for the ring; a journal keeps what the sink refuses"

@@ -78,9 +78,10 @@ class RingSource(Source):
         """Up to `most` records."""
         return self.reader.read(most, timeout=timeout_s)
 
-    def alive(self) -> None:
-        """Beat."""
-        self.reader.beat()
+    def beat(self) -> None:
+        """In the registry of the ring."""
+        if not self.reader.closed:
+            self.reader.beat()
 
     def behind(self) -> int:
         """The lag."""

@@ -74,6 +74,10 @@ class Source:
 
     def alive(self) -> None:
         """Say that this process lives, where nothing is read."""
+        self.beat()
+
+    def beat(self) -> None:
+        """The same from another thread, while the loop is in a call."""
         raise NotImplementedError
 
     def behind(self) -> int:
