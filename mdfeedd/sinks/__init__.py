@@ -22,6 +22,7 @@ import dataclasses
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, Final
 
+from mdfeedd.options import OptionsError, mistakes_of
 from mdfeedd.sinks.protocol import Sink, SinkBatch, SinkError, SinkProgress
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ __all__ = ["Sink", "SinkBatch", "SinkError", "SinkProgress", "load_sink", "sink_
 
 ENTRY_POINTS: Final = "mdfeedd.sinks"
 #: Our own, for a tree that runs without being installed.
-BUILT_IN: Final = {"parquet": "mdfeedd.sinks.parquet:ParquetSink"}
+BUILT_IN: Final = {
+    "kafka": "mdfeedd.sinks.kafka:KafkaSink",
+    "parquet": "mdfeedd.sinks.parquet:ParquetSink",
+    "postgres": "mdfeedd.sinks.postgres:PostgresSink",
+    "redis": "mdfeedd.sinks.redis:RedisSink",
+}
 
 
 def load_sink(sink_type: str) -> type[Sink]:
@@ -65,4 +71,4 @@ def sink_options(sink_class: type[Sink], given: Mapping[str, Any]) -> Any:
     try:
         return sink_class.Options(**given)
     except ValueError as error:
-        raise ValueError(f"sink.{error}") from error
+        raise OptionsError(f"sink.{mistake}" for mistake in mistakes_of(error)) from error

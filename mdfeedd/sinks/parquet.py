@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from mdfeedd.options import refuse, values
 from mdfeedd.ring import arrow
 from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress
 from mdfeedd.tick import BAR, QUOTE, TICK, TIME_UNDEF, TRADE, Flag, Kind
@@ -91,6 +92,9 @@ _DELTA: Final = {
 _STATISTICS: Final = {"seq", "ts_event", "ts_recv", "ts_open", "symbol", "trade_id"}
 
 
+_MOST: Final = {"roll_bytes": 1 << 40, "row_group_rows": MAX_BUFFERED_ROWS, "max_open_files": 1024}
+
+
 @dataclass(frozen=True, slots=True)
 class ParquetOptions:
     """Where the files go and how large they grow."""
@@ -111,20 +115,20 @@ class ParquetOptions:
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
-            raise ValueError(f"path: must name a folder, not {self.path!r}")
+        refuse(self._check_ranges(), self._check_time(), self._check_path())
+
+    def _check_ranges(self) -> Iterator[str]:
+        for key, value in values(self, _MOST):
+            if not isinstance(value, int) or not 1 <= value <= _MOST[key]:
+                yield f"{key}: must be a whole number from 1 to {_MOST[key]}, not {value!r}"
+
+    def _check_time(self) -> Iterator[str]:
         if not self.roll_s > 0:
-            raise ValueError(f"roll_s: must be greater than 0, not {self.roll_s!r}")
-        for key, low, high in (
-            ("roll_bytes", 1, 1 << 40),
-            ("row_group_rows", 1, MAX_BUFFERED_ROWS),
-            ("max_open_files", 1, 1024),
-        ):
-            value = getattr(self, key)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(
-                    f"{key}: must be a whole number from {low} to {high}, not {value!r}"
-                )
+            yield f"roll_s: must be greater than 0, not {self.roll_s!r}"
+
+    def _check_path(self) -> Iterator[str]:
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
+            yield f"path: must name a folder, not {self.path!r}"
 
 
 class _Key(NamedTuple):

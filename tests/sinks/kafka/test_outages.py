@@ -1,0 +1,239 @@
+"""What goes wrong with brokers: a sentence each, nothing lost, nothing twice, and it goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from mdfeedd.sinks import SinkError
+from mdfeedd.sinks.kafka import stream
+from mdfeedd.sinks.protocol import SinkBatch
+
+DEADLINE_S = 120
+
+
+@pytest.fixture
+def batches(source, make, rng):
+    """Makes a ring and cuts what is published into batches."""
+
+    def build(count=4, size=500, symbols=4):
+        ring = source()
+        ids = [ring.writer.instruments.add(f"S{i}") for i in range(symbols)]
+        ticks = make.ticks(rng, count * size)
+        ticks["instrument_id"] = rng.choice(ids, len(ticks))
+        whole = ring.publish(ticks)
+        return ring, [
+            SinkBatch(ring.name, ring.ring_id, "feed", 1, part, whole.instruments)
+            for part in np.split(whole.records, count)
+        ]
+
+    return build
+
+
+def persist(sink, batch):
+    """What the batch consumer does: the same batch again until it is taken. Returns the sentences."""
+    told, deadline = [], time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            sink.write(batch)
+        except SinkError as error:
+            told.append(str(error))
+            if not error.retriable or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return told
+
+
+def whole(batches):
+    return np.concatenate([batch.records for batch in batches])
+
+
+def test_no_broker_at_the_start(batches, sink_to):
+    _, (batch, *_) = batches()
+    sink = sink_to("127.0.0.1:1", timeout_s=1.0)
+    started = time.monotonic()
+    with pytest.raises(SinkError, match=r"Kafka at 127\.0\.0\.1:1.*Connection refused") as error:
+        sink.position(batch.ring)
+    assert error.value.retriable
+    assert time.monotonic() - started < 30
+    with pytest.raises(SinkError, match="Connection refused"):
+        sink.write(batch)
+
+
+def test_wrong_host_name(batches, sink_to):
+    _, (batch, *_) = batches()
+    sink = sink_to("no-such-host.invalid:9092", timeout_s=1.0)
+    with pytest.raises(SinkError, match="no-such-host") as error:
+        sink.write(batch)
+    assert error.value.retriable
+
+
+def test_broker_comes_later_than_the_sink(own_kafka, batches, sink_to, read):
+    broker = own_kafka()
+    broker.kill()
+    ring, cut = batches()
+    sink = sink_to(broker, timeout_s=1.0)
+    with pytest.raises(SinkError) as error:
+        sink.position(ring.name)
+    assert error.value.retriable
+    broker.start()
+    for batch in cut:
+        persist(sink, batch)
+    assert (read(broker, ring.name).records() == whole(cut)).all()
+
+
+@pytest.mark.parametrize("mode", ["transactional", "idempotent"])
+def test_broker_is_killed_and_comes_back(own_kafka, batches, sink_to, read, mode):
+    broker = own_kafka()
+    ring, cut = batches(count=4)
+    sink = sink_to(broker, timeout_s=2.0, mode=mode)
+    persist(sink, cut[0])
+    broker.kill()
+    with pytest.raises(SinkError, match="Kafka at") as error:
+        sink.write(cut[1])
+    assert error.value.retriable
+    broker.start()
+    for batch in cut[1:]:
+        persist(sink, batch)
+    stored = read(broker, ring.name).records()
+    if mode == "idempotent":
+        stored = stored[np.unique(stored["seq"], return_index=True)[1]]
+    assert (stored == whole(cut)).all()
+    assert sink.progress(ring.ring_id).safe_seq == cut[-1].records["seq"][-1]
+
+
+def test_broker_stands_still_longer_than_a_transaction_may_take(
+    own_kafka, batches, sink_to, read, monkeypatch
+):
+    """The broker voids what was open; the same writer goes on, for nobody has taken over."""
+    monkeypatch.setattr(stream, "TRANSACTION_TIMEOUT_MS", 2000)
+    broker = own_kafka(transaction_abort_timed_out_transaction_cleanup_interval_ms=500)
+    ring, cut = batches(count=6)
+    sink = sink_to(broker, timeout_s=1.0, client={"message.timeout.ms": 2000})
+    persist(sink, cut[0])
+    for batch in cut[1:]:
+        broker.signal(signal.SIGSTOP)
+        with pytest.raises(SinkError) as error:
+            sink.write(batch)
+        assert error.value.retriable
+        time.sleep(3)
+        broker.signal(signal.SIGCONT)
+        persist(sink, batch)
+    assert (read(broker, ring.name).records() == whole(cut)).all()
+
+
+def test_another_writer_takes_over(apache, batches, sink_to, read):
+    ring, cut = batches(count=3)
+    old, new = sink_to(apache), sink_to(apache)
+    old.write(cut[0])
+    assert new.position(ring.name).seq == cut[0].records["seq"][-1]
+    for _ in range(3):
+        try:
+            old.write(cut[1])
+        except SinkError as error:
+            fate = error
+            if not error.retriable:
+                break
+    assert not fate.retriable
+    assert "another writer has taken over" in str(fate)
+    new.write(cut[1])
+    new.write(cut[2])
+    assert (read(apache, ring.name).records() == whole(cut)).all()
+
+
+def test_message_too_large_is_sent_in_smaller_ones(apache, batches, sink_to, read):
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    ring, cut = batches(count=2, size=8000)
+    admin = AdminClient({"bootstrap.servers": apache.address})
+    topic = NewTopic(f"md.{ring.name}.ticks", 2, 1, config={"max.message.bytes": "40000"})
+    admin.create_topics([topic])[topic.topic].result(20)
+    sink = sink_to(apache, compression="none")
+    for batch in cut:
+        persist(sink, batch)
+    reader = read(apache, ring.name)
+    assert (reader.records() == whole(cut)).all()
+    sizes = [head.n for chunks in reader.chunks().values() for head, _ in chunks]
+    assert max(sizes) * 64 < 40_000
+
+
+def test_broker_takes_no_size_at_all(apache, batches, sink_to, read):
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    ring, cut = batches(count=2, size=2000)
+    admin = AdminClient({"bootstrap.servers": apache.address})
+    topic = NewTopic(f"md.{ring.name}.ticks", 1, 1, config={"max.message.bytes": "300"})
+    admin.create_topics([topic])[topic.topic].result(20)
+    sink = sink_to(apache, compression="none")
+    with pytest.raises(SinkError, match=r"max\.message\.bytes") as error:
+        sink.write(cut[0])
+    assert error.value.retriable
+    assert len(read(apache, ring.name).records()) == 0
+
+
+def test_topic_is_missing_and_not_to_be_made(apache, batches, sink_to):
+    _, (batch, *_) = batches()
+    sink = sink_to(apache, create_topics=False)
+    with pytest.raises(SinkError, match=r"has no topic md\..*create_topics is false") as error:
+        sink.write(batch)
+    assert error.value.retriable
+
+
+def test_queue_of_the_library_is_full(kafka, batches, sink_to, read):
+    """Back-pressure: what does not fit waits, in order."""
+    ring, cut = batches(count=2, size=3000)
+    sink = sink_to(kafka, payload="raw_per_tick", client={"queue.buffering.max.messages": 50})
+    for batch in cut:
+        sink.write(batch)
+    for messages in read(kafka, ring.name).messages().values():
+        seqs = [int.from_bytes(message.value()[:8], "little") for message in messages]
+        assert seqs == sorted(set(seqs))
+    assert sum(map(len, read(kafka, ring.name).messages().values())) == 6000
+
+
+def sasl(password, **rest):
+    return {
+        "security_protocol": "sasl_plaintext",
+        "sasl_mechanism": "PLAIN",
+        "password_env": password,
+    } | rest
+
+
+def test_wrong_password_then_the_right_one(apache, batches, sink_to, read, monkeypatch):
+    ring, cut = batches(count=1)
+    monkeypatch.setenv("KAFKA_TEST_PASSWORD", "wrong-secret")
+    sink = sink_to(
+        apache.sasl_address, **sasl("KAFKA_TEST_PASSWORD", sasl_username="admin", timeout_s=3.0)
+    )
+    with pytest.raises(SinkError, match="refuses the login") as error:
+        sink.write(cut[0])
+    assert error.value.retriable
+    assert "wrong-secret" not in str(error.value)
+    monkeypatch.setenv("KAFKA_TEST_PASSWORD", "admin-secret")
+    persist(sink, cut[0])
+    assert (read(apache, ring.name).records() == whole(cut)).all()
+
+
+def test_password_is_missing(apache, batches, sink_to, monkeypatch):
+    _, (batch, *_) = batches()
+    monkeypatch.delenv("KAFKA_TEST_PASSWORD", raising=False)
+    sink = sink_to(apache.sasl_address, **sasl("KAFKA_TEST_PASSWORD", sasl_username="admin"))
+    with pytest.raises(SinkError, match="KAFKA_TEST_PASSWORD is not set"):
+        sink.write(batch)
+
+
+def test_user_may_not_write(apache, batches, sink_to, monkeypatch):
+    _, (batch, *_) = batches()
+    monkeypatch.setenv("KAFKA_TEST_PASSWORD", "guest-secret")
+    sink = sink_to(
+        apache.sasl_address, **sasl("KAFKA_TEST_PASSWORD", sasl_username="guest", timeout_s=3.0)
+    )
+    with pytest.raises(SinkError, match=r"[Aa]uthoriz") as error:
+        sink.write(batch)
+    assert error.value.retriable
+    assert os.environ["KAFKA_TEST_PASSWORD"] not in str(error.value)
