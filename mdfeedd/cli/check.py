@@ -1,9 +1,10 @@
-"""``mdfeedd check``: every mistake of a configuration at once."""
+"""``mdfeedd check``: every mistake of a configuration at once; and what feeds find outside, if that is asked for."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.daemon.plan import ChildPlan, Plan
 
+USAGE: Final = 2
 CONFIG: Final = 78
 STATUS: Final = {
     Severity.OK: 0,
@@ -32,15 +34,23 @@ Prints all problems in the order of the file, each with line, column, the line i
 exit status is 78. Touches neither ports nor networks nor shared memory, so it may run beside the daemon.
 
 With --connect each feed then tries its source, as far as it knows how to: addresses, credentials, entitlement,
-symbols. That counts with the vendor as a connection, and writes no ring.
+symbols. That counts with the vendor as a connection, and writes no ring. Of consumers and sinks it reads the
+secrets that they name.
+
+With --blpapi Bloomberg's own package, which no test of this project has seen, is tried here: what is known of
+it is a table of facts, none of which needs a server, and each is told as one line: ok, differs, or untried with
+the reason; and whether market data can take the native path. -c tells it where the package is (blpapi_path),
+as does --blpapi-path; without them it is the installed one.
 
 exit status, the highest that applies:
   0 nothing would keep it from starting   69 something outside is missing   77 credentials   78 configuration
+  of --blpapi: 0 all that could be tried agrees   1 something differs   78 there is no package
 
 examples:
   mdfeedd check -c mdfeedd.yaml
   mdfeedd check -c mdfeedd.yaml --connect
   mdfeedd check -c mdfeedd.yaml && systemctl reload mdfeedd
+  mdfeedd check --blpapi
 """
 
 
@@ -53,17 +63,35 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "-c", "--config", required=True, metavar="FILE", help="the YAML file to check"
+    add_arguments(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of the command's arguments."""
+    parser.add_argument("-c", "--config", metavar="FILE", help="the YAML file to check")
+    wants = parser.add_mutually_exclusive_group()
+    wants.add_argument(
+        "--connect", action="store_true", help="then have each feed try to reach its source"
+    )
+    wants.add_argument(
+        "--blpapi",
+        action="store_true",
+        help="try Bloomberg's package: does it do what the feed relies on?",
     )
     parser.add_argument(
-        "--connect", action="store_true", help="then have each feed try to reach its source"
+        "--blpapi-path", metavar="DIR", help="the folder that holds the package, for --blpapi"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and say what the file would start."""
+    if arguments.blpapi_path and (arguments.config or not arguments.blpapi):
+        raise Trouble("--blpapi-path is for --blpapi without -c", USAGE)
+    if arguments.blpapi:
+        return _blpapi(arguments)
+    if not arguments.config:
+        raise Trouble("-c FILE says what to check (or --blpapi: Bloomberg's package)", USAGE)
     plan = load(arguments.config)
     print(f"{arguments.config}: ok")
     for child in (*plan.feeds, *plan.consumers):
@@ -81,6 +109,21 @@ def run(arguments: argparse.Namespace) -> int:
     return connect(plan) if arguments.connect else 0
 
 
+def _blpapi(arguments: argparse.Namespace) -> int:
+    """Try Bloomberg's package, at each place where it is said to be; the worst of the statuses."""
+    from mdfeedd.cli.check_blpapi import check_blpapi, folders
+
+    places = [os.path.abspath(arguments.blpapi_path) if arguments.blpapi_path else ""]
+    if arguments.config:
+        places = folders(load(arguments.config))
+        if not places:
+            raise Trouble(f"{arguments.config}: there is no feed of vendor bloomberg", CONFIG)
+    for place in places:
+        if place and not os.path.isdir(place):
+            raise Trouble(f"{place}: is not a folder, and should hold the package blpapi", CONFIG)
+    return max(check_blpapi(place) for place in places)
+
+
 def connect(plan: Plan) -> int:
     """Have each feed try its source, and print what it finds; the exit status of the worst."""
     worst = Severity.OK
@@ -92,7 +135,32 @@ def connect(plan: Plan) -> int:
             )  # some of it is a vendor's
             print(f"  feed {child.name}: {word}{text}", flush=True)
             worst = max(worst, line.severity)
+    for child in plan.consumers:
+        for noun, refusal in _secrets(child):
+            told = f"credentials: {refusal}" if refusal else f"its {noun} is there"
+            print(f"  consumer {child.name}: {told}", flush=True)
+            worst = max(worst, Severity.CREDENTIALS if refusal else Severity.OK)
     return STATUS[worst]
+
+
+def _secrets(child: ChildPlan) -> Iterator[tuple[str, str]]:
+    """The secrets of a consumer and of its sink: what each is, and why it cannot be read, if so."""
+    from mdfeedd.daemon import plugins
+    from mdfeedd.daemon.references import references_in
+    from mdfeedd.secret import SecretError, read
+
+    named = [(plugins.load(child.target).Options, child.options)]
+    if kind := child.options.get("sink_type"):
+        sink = plugins.load(plugins.resolve(plugins.SINKS, kind))
+        named.append((sink.Options, child.options["sink_options"]))
+    for cls, options in named:
+        for noun, reference in references_in(cls, options):
+            try:
+                read(reference, noun)
+            except SecretError as error:
+                yield noun, str(error)
+            else:
+                yield noun, ""
 
 
 def _probe(child: ChildPlan) -> Iterator[ProbeLine]:

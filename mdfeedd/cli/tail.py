@@ -7,10 +7,11 @@ import json
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble
+from mdfeedd.feeds.bloomberg.failure import Flow
 from mdfeedd.tick import (
     BAR,
     DEFINITION,
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from mdfeedd.ring import Reader, RecordBatch
+    from mdfeedd.ring import Reader
     from mdfeedd.ring.instruments import Instruments
 
+_FLOWS: Final = {int(flow): flow.words for flow in Flow}
 BATCH: Final = 1024  # records read, and lines written, at a time
 _TIMES: Final = {"ts_event", "ts_recv", "ts_open", "ts_first", "ts_last", "expiration"}
 _PRICES: Final = {
@@ -196,7 +198,26 @@ def _check(ring: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _rows(batch: RecordBatch, wanted: set[str]) -> Iterator[tuple[dict[str, Any], str]]:
+class _Shown(Protocol):
+    """Records, and what names their instruments: a batch of a ring or of a journal."""
+
+    @property
+    def records(self) -> npt.NDArray[np.void]: ...
+    @property
+    def instruments(self) -> Instruments: ...
+
+
+def check_layout(ring: str, dtype: np.dtype[Any]) -> None:
+    """The same for who shows records from elsewhere."""
+    _check(ring, dtype)
+
+
+def lines_of(*, as_json: bool) -> _JsonLines | _TextLines:
+    """What makes lines of batches."""
+    return _JsonLines() if as_json else _TextLines()
+
+
+def _rows(batch: _Shown, wanted: set[str]) -> Iterator[tuple[dict[str, Any], str]]:
     """Each record as a dict of its fields (kind, payload, no padding), and its symbol."""
     records, instruments = batch.records, batch.instruments
     ids = records["instrument_id"].tolist()
@@ -237,7 +258,7 @@ class _JsonLines:
     def lost(n: int) -> str:
         return json.dumps({"kind": "LOST", "count": n})
 
-    def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
+    def of(self, batch: _Shown, wanted: set[str]) -> Iterator[str]:
         dtype = batch.records.dtype
         for fields, symbol in _rows(batch, wanted):
             head = {"kind": _NAMES.get(dtype) or _name(Kind, fields.pop("kind")), "symbol": symbol}
@@ -278,7 +299,7 @@ class _TextLines:
     def lost(n: int) -> str:
         return f"-- {units.count(n)} records lost: overwritten before they could be read"
 
-    def of(self, batch: RecordBatch, wanted: set[str]) -> Iterator[str]:
+    def of(self, batch: _Shown, wanted: set[str]) -> Iterator[str]:
         dtype = batch.records.dtype
         bars = dtype == BAR
         for fields, symbol in _rows(batch, wanted):
@@ -332,6 +353,8 @@ def _tick_text(tick: dict[str, Any], decimals: int) -> str:
             return "right for the first time since it was joined"
         reason = _name(GapReason, tick["reason"]).lower().replace("_", " ")
         return f"{reason}: {_bounds(tick)}"
+    if kind == Kind.STATUS and tick["reason"] in _FLOWS:
+        return _FLOWS[tick["reason"]]
     if kind == Kind.STATUS:
         words = {0: "?", 1: "yes", 2: "no"}
         trading, quoting = words.get(tick["is_trading"]), words.get(tick["is_quoting"])

@@ -22,6 +22,7 @@ from mdfeedd.tick import (
     PRICE_UNDEF,
     QUOTE,
     STATISTIC,
+    STATUS,
     TICK,
     TIME_UNDEF,
     TRADE,
@@ -185,6 +186,21 @@ def test_a_book_that_was_in_doubt_from_the_start_has_no_bounds(
     _, first, last = capsys.readouterr().out.splitlines()
     assert first.endswith("right for the first time since it was joined")
     assert last.endswith("packet loss: 17 to 19")
+
+
+def test_a_status_is_shown_by_its_codes_or_as_what_a_vendor_lets_come(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = np.zeros(3, STATUS)
+    rows["kind"], rows["ts_event"], rows["instrument_id"] = Kind.STATUS, WHEN, 0
+    rows["state"], rows["reason"], rows["is_trading"] = (7, 0, 0), (1, 10_102, 10_100), (1, 0, 0)
+    with Writer("blp", directory=shm_dir) as writer:
+        writer.publish(rows.view(TICK))
+        assert main(["tail", "blp", "--oldest", "-n", "3", "--shm-dir", shm_dir]) == 0
+    trading, failed, back = capsys.readouterr().out.splitlines()[-3:]
+    assert trading.endswith("state 7 reason 1 trading yes quoting ?")
+    assert failed.endswith("no data: not entitled")
+    assert back.endswith("data come again")
 
 
 def test_a_ring_that_does_not_exist_names_those_that_do(

@@ -7,7 +7,8 @@
 
 Only `session` and `plane` touch the SDK, which is imported when a feed runs and not before; all else takes
 dictionaries and times, so that simulation, fuzzing and tests need no Bloomberg. `feed` is the process, `probe`
-what ``mdfeedd check --connect`` does, `failure` the policy by category, `options` the configuration's keys.
+what ``mdfeedd check --connect`` does, `failure` the policy by category, `options` the configuration's keys,
+`sdk_log` what the SDK has to say itself.
 
 Redistribution, by Kafka or Redis too, is a matter of the licence with Bloomberg.
 

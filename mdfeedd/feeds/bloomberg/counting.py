@@ -46,7 +46,7 @@ class Counting:
             "stale_books": lambda: decoder.torn,
             "recovered_books": lambda: decoder.recovered,
             "refused_symbols": lambda: topics.refused,
-            "dropped_records": lambda: topics.dropped,
+            "dropped_records": lambda: topics.dropped + topics.untold,
             "slow_warnings": lambda: topics.warnings,
             "rejected_fields": lambda: topics.rejected,
             "silences": lambda: self._of_lines("silences"),
@@ -85,12 +85,17 @@ class Counting:
         self._counters.set("unproven_books", state.stale)
         self._counters.set("failed_topics", state.failed)
         self._counters.set("delayed_topics", state.delayed)
-        self._counters.set("last_record_ns", self._decoder.last_ns)
+        if self._decoder.last_ns:
+            self._counters.set("last_record_ns", self._decoder.last_ns)
         latency_ns = self._decoder.latency_ns
         if latency_ns is not None:
             self._counters.set("latency_ns", latency_ns)
 
+    @property
+    def opened_ns(self) -> int:
+        """When the last session was open for data, by the clock that never steps; 0: it was not."""
+        return self._line.conversation.opened_ns if self._line is not None else 0
+
     def delivered_s(self, now: Now) -> float:
         """How long the last session was open for data."""
-        opened_ns = self._line.conversation.opened_ns if self._line is not None else 0
-        return (now.monotonic_ns - opened_ns) / NS if opened_ns else 0.0
+        return (now.monotonic_ns - self.opened_ns) / NS if self.opened_ns else 0.0

@@ -1,11 +1,12 @@
-"""What identifies us: read when a session begins, from systemd's credentials, and never shown."""
+"""What identifies us: read when a session begins, from where the options say, and never shown or dumped."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.feeds.bloomberg.ending import Ending, SessionEnd
+from mdfeedd.feeds.core_file import forbid_core_file
+from mdfeedd.secret import Reference, SecretError, read
 
 if TYPE_CHECKING:
     from mdfeedd.feeds.bloomberg.options import BloombergOptions
@@ -36,32 +37,30 @@ class Credentials:
 
 
 def read_credentials(options: BloombergOptions) -> Credentials:
-    """All that the options name. Raises `SessionEnd` (NO_CREDENTIALS)."""
+    """All that the options name. From then on the process leaves no core file, if they name any.
+
+    Raises `SessionEnd` (NO_CREDENTIALS).
+    """
+    token = options.secret("token") if options.auth == "token" else Reference()
+    client = options.secret("tls_client")
+    if client or token:  # the three of TLS are given together
+        forbid_core_file("what identifies us to Bloomberg")
     return Credentials(
-        _read(options.tls_client_credential),
-        _text(options.tls_password_credential),
-        _read(options.tls_trust_credential),
-        _text(options.token_credential) if options.auth == "token" else "",
+        _read(client, "client certificate"),
+        _text(options.secret("tls_password"), "password of the client certificate"),
+        _read(options.secret("tls_trust"), "certificate of whom to trust"),
+        _text(token, "token"),
     )
 
 
-def _read(name: str) -> bytes:
-    if not name:
+def _read(reference: Reference, noun: str) -> bytes:
+    if not reference:
         return b""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    if not folder:
-        raise SessionEnd(Ending.NO_CREDENTIALS, f"credential {name} was not passed")
     try:
-        with open(os.path.join(folder, name), "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SessionEnd(
-            Ending.NO_CREDENTIALS, f"credential {name} cannot be read: {error.strerror}"
-        ) from None
-    if not data or len(data) > MAX_BYTES:
-        raise SessionEnd(Ending.NO_CREDENTIALS, f"credential {name} is of {len(data)} bytes")
-    return data
+        return read(reference, noun, MAX_BYTES)
+    except SecretError as error:
+        raise SessionEnd(Ending.NO_CREDENTIALS, str(error)) from None
 
 
-def _text(name: str) -> str:
-    return _read(name).decode("utf-8", "replace").rstrip("\r\n")
+def _text(reference: Reference, noun: str) -> str:
+    return _read(reference, noun).decode("utf-8", "replace").rstrip("\r\n")

@@ -36,6 +36,7 @@ class Ending(enum.Enum):
     IDENTITY = "the identity is refused or revoked"
     NO_CREDENTIALS = "what identifies us cannot be read"
     NO_PACKAGE = "without Bloomberg's package"
+    NO_NATIVE = "the native path, which is required, cannot be used"
     OPTIONS = "the SDK does not take the options"
 
     @property
@@ -52,10 +53,16 @@ _THEN: Final[dict[Ending, Then]] = {
     Ending.IDENTITY: Then(
         CREDENTIALS, "check auth and its keys, and the entitlements of this identity with Bloomberg"
     ),
-    Ending.NO_CREDENTIALS: Then(CREDENTIALS, "LoadCredential= in the unit is what passes it"),
+    Ending.NO_CREDENTIALS: Then(
+        CREDENTIALS,
+        "systemd passes it (LoadCredential= in the unit), or CREDENTIALS_DIRECTORY names a folder with such a file",
+    ),
     Ending.NO_PACKAGE: Then(
         CONFIG,
-        "pip install --index-url https://blpapi.bloomberg.com/repository/releases/python/simple/ blpapi",
+        "pip install --index-url=https://blpapi.bloomberg.com/repository/releases/python/simple/ blpapi",
+    ),
+    Ending.NO_NATIVE: Then(
+        CONFIG, "native: auto takes the Python path then; mdfeedd check --blpapi says more"
     ),
     Ending.OPTIONS: Then(CONFIG, "see the feed's options"),
 }

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DAY_NS", "Answer", "Failure", "Flow", "Pauses", "flow", "read_failure", "refused_fields"]
+__all__ = [
+    "DAY_NS",
+    "Answer",
+    "Failure",
+    "Flow",
+    "Pauses",
+    "flow",
+    "hint",
+    "read_failure",
+    "refused_fields",
+]
 
 FIRST_S: Final = 5.0
 MOST_S: Final = 300.0
@@ -42,7 +52,20 @@ class Flow(enum.IntEnum):
     TRANSIENT = 10_104
     OTHER = 10_105
 
+    @property
+    def words(self) -> str:
+        """For people."""
+        return _WORDS[self]
 
+
+_WORDS: Final[dict[Flow, str]] = {
+    Flow.COMES: "data come again",
+    Flow.UNKNOWN: "no data: not known to the vendor",
+    Flow.NOT_ENTITLED: "no data: not entitled",
+    Flow.LIMIT: "no data: beyond a limit",
+    Flow.TRANSIENT: "no data: trouble that passes",
+    Flow.OTHER: "no data: failed",
+}
 _FLOWS: Final[dict[Answer, Flow]] = {
     Answer.NEVER: Flow.UNKNOWN,
     Answer.HOURLY: Flow.NOT_ENTITLED,
@@ -132,6 +155,13 @@ def refused_fields(body: dict[str, Any], details: str) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)[:_MAX_CHARACTERS]
+
+
+def hint(topic: str, failure: Failure) -> str:
+    """What may be wrong with the name of a topic that Bloomberg does not know, or ""."""
+    if failure.category not in {"BAD_SEC", "BAD_TOPIC"} or " " in topic or topic.startswith("/"):
+        return ""
+    return " (a name has its market sector with it, as in 'ESZ6 Index' or 'IBM US Equity')"
 
 
 def flow(answer: Answer) -> Flow:

@@ -24,14 +24,15 @@ from mdfeedd.feeds.bloomberg.failure import Pauses
 from mdfeedd.feeds.bloomberg.line import Line, clock
 from mdfeedd.feeds.bloomberg.moment import NS
 from mdfeedd.feeds.bloomberg.native.decoder import Decoder, Staging
-from mdfeedd.feeds.bloomberg.native.loaded import native_plane
+from mdfeedd.feeds.bloomberg.native.loaded import Unusable, native_plane
 from mdfeedd.feeds.bloomberg.native.quick import QuickPlane
 from mdfeedd.feeds.bloomberg.options import BloombergOptions
 from mdfeedd.feeds.bloomberg.probe import probe
-from mdfeedd.feeds.bloomberg.sdk import load
+from mdfeedd.feeds.bloomberg.sdk import describe, load
+from mdfeedd.feeds.bloomberg.sdk_log import SdkLog
 from mdfeedd.feeds.bloomberg.session import Link
 from mdfeedd.feeds.bloomberg.telling import Teller
-from mdfeedd.feeds.bloomberg.topics import Topics
+from mdfeedd.feeds.bloomberg.topics import PENDING, Stage, Topics
 from mdfeedd.ring.errors import RingSpace
 from mdfeedd.ring.restart import last_beat_ns, tell_restart
 from mdfeedd.tick import TICK, GapReason
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable
 
+    from mdfeedd.feeds.bloomberg.moment import Now
+    from mdfeedd.feeds.bloomberg.native.loaded import NativePlane
     from mdfeedd.feeds.bloomberg.options import Topic
     from mdfeedd.feeds.bloomberg.plane import DataPlane
     from mdfeedd.feeds.protocol import ProbeLine, RingPlan
@@ -52,6 +55,7 @@ logger = logging.getLogger("mdfeedd.bloomberg")
 WAIT_S: Final = 0.1  # between heartbeats while there is no session
 BEAT_NS: Final = NS // 10
 GAUGE_NS: Final = NS
+SUM_UP_NS: Final = 30 * NS
 _LIVE_KEYS: Final = frozenset({"topics"})
 
 
@@ -59,8 +63,8 @@ class BloombergFeed:
     """Writes the ring of `ring` with quotes and trades of the topics.
 
     ts_recv is the time at which the SDK gave the event out, ts_event Bloomberg's, to the microsecond at best.
-    Ends by `SystemExit` with 77 (identity, credentials) or 78 (no package, options that the SDK does not take),
-    after a sentence that says what to do; all else is tried again. Raises `RingError` if there is no ring to be
+    Ends by `SystemExit` with 77 (identity, credentials) or 78 (no package, options that the SDK does not take, no
+    native path where that is required), after a sentence that says what to do; all else is tried again. Raises `RingError` if there is no ring to be
     had.
     """
 
@@ -120,6 +124,7 @@ class _Sessions:
         self._feed = feed
         self._blpapi = blpapi
         self._writer = writer
+        self._required = options.native == "require"
         self._backoff = Backoff(random.random)
         self._tell = Teller(feed.name, logger)
         self._staging = Staging()
@@ -136,11 +141,29 @@ class _Sessions:
             refuse_delayed=refuse,
         )
         python = QuickPlane(self._decoder, self._tell)
-        native = native_plane(blpapi, self._decoder, writer, python, tell=self._tell, now=clock())
-        self._planes: list[DataPlane] = [python] if native is None else [native, python]
+        self._native = self._native_plane(python)
+        planes: tuple[DataPlane | None, ...] = (self._native, python)
+        self._planes = [plane for plane in planes if plane is not None]
         self._counting = Counting(writer.counters, self._decoder, self._topics, python)
-        self._beat_ns = self._gauge_ns = 0
+        self._tell("sdk", f"the SDK is {describe(blpapi)}", clock(), routine=True)
+        self._sdk_log = SdkLog(blpapi)
+        if self._sdk_log.failure:
+            self._tell("sdk", f"the SDK keeps its log to itself: {self._sdk_log.failure}", clock())
+        self._beat_ns = self._gauge_ns = self._summed_ns = 0
         self._begin(left_ns)
+
+    def _native_plane(self, python: QuickPlane) -> NativePlane | None:
+        """The data plane over the SDK's C interface, if it is wanted and can be had. Raises `SystemExit`."""
+        if self._feed.options.native == "off":
+            return None
+        try:
+            return native_plane(
+                self._blpapi, self._decoder, self._writer, python,
+                tell=self._tell, now=clock(), required=self._required,
+            )  # fmt: skip
+        except Unusable as why:
+            end = SessionEnd(Ending.NO_NATIVE, f"the native path cannot be used: {why}")
+            raise self._feed.ended(end) from None
 
     def _begin(self, left_ns: int | None) -> None:
         """Follow the topics. What fell into the time without us, of a ring that was there before, is told."""
@@ -190,6 +213,7 @@ class _Sessions:
         )
         self._counting.use(line)
         over = False
+        self._tell("connection", f"connecting to {options.where}", clock(), routine=True)
         try:
             link.start()
             while not stop.is_set():
@@ -205,19 +229,38 @@ class _Sessions:
                 self._topics.close(clock())
             self._publish()
             link.close(over=over)
+            self._sdk_log.tell(self._tell, clock())
 
     def _publish(self) -> None:
         self._staging.publish(self._writer)
 
     def _look_after(self, monotonic_ns: int) -> None:
+        if self._native is not None and self._native.off and self._required:
+            raise SessionEnd(Ending.NO_NATIVE, self._native.off)
         self._beat_ns = monotonic_ns + BEAT_NS
         self._writer.beat()
         self._counting.count()
         if monotonic_ns >= self._gauge_ns:
             self._gauge_ns = monotonic_ns + GAUGE_NS
             self._counting.gauge()
-            self._tell.settle(clock())
+            now = clock()
+            self._sum_up(now)
+            self._sdk_log.tell(self._tell, now)
+            self._tell.settle(now)
         self._take_told()
+
+    def _sum_up(self, now: Now) -> None:
+        """Once a session, when there is an answer for every topic or long enough was waited for it."""
+        opened_ns = self._counting.opened_ns
+        if self._summed_ns == opened_ns:
+            return
+        stages = self._topics.stages()
+        waited_ns = now.monotonic_ns - opened_ns
+        if not any(stages[one] for one in PENDING) or waited_ns >= SUM_UP_NS:
+            self._summed_ns = opened_ns
+            state, count = self._topics.state(), len(self._topics)
+            told = f"{stages[Stage.LIVE]} of {count} topics are live, {state.delayed} of them delayed; {state.failed} have failed"
+            self._tell("topics", told, now, routine=True)
 
     def _take_told(self) -> None:
         told = self._feed.take_told()

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from mdfeedd.options import refuse, told, values
+from mdfeedd.secret import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["MAX_TOPICS", "MKTDATA", "PORT", "BloombergOptions", "Topic"]
 
@@ -33,9 +39,10 @@ _NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "user_app": ("app_name",),
     "directory": ("directory_property",),
     "manual": ("user_id", "ip_address"),
-    "token": ("token_credential",),
+    "token": ("token",),
 }
-_TLS: Final = ("tls_client_credential", "tls_password_credential", "tls_trust_credential")
+_TLS: Final = ("tls_client", "tls_password", "tls_trust")
+_SECRETS: Final = (*_TLS, "token")
 
 
 def _key(help: str, default: Any) -> Any:  # noqa: A002 - the name that the metadata has
@@ -53,12 +60,22 @@ class Topic:
     fields: tuple[str, ...] = _key("in place of the feed's fields", ())
 
     def __post_init__(self) -> None:
+        refuse(
+            told(self._check_symbol),
+            told(lambda: _check_fields(self.fields)),
+            told(self._check_topic),
+        )
+
+    def _check_topic(self) -> None:
         _check_text("topic", self.topic)
         if set(self.topic) & {"?", "&"}:
-            raise ValueError(f"topic: must be without fields and options: {self.topic!r}")
+            raise ValueError(
+                f"topic: must be without fields and options, which have keys of their own: {self.topic!r}"
+            )
+
+    def _check_symbol(self) -> None:
         if self.symbol:
             _check_text("symbol", self.symbol)
-        _check_fields(self.fields)
 
     @property
     def name(self) -> str:
@@ -67,10 +84,12 @@ class Topic:
 
 
 def _check_text(key: str, text: str) -> None:
-    if not 1 <= len(text) <= MAX_TOPIC_CHARACTERS or not text.isprintable() or text != text.strip():
+    if not 1 <= len(text) <= MAX_TOPIC_CHARACTERS or not text.isprintable():
         raise ValueError(
             f"{key}: must be of 1 to {MAX_TOPIC_CHARACTERS} printable characters, not {text!r}"
         )
+    if text != text.strip():
+        raise ValueError(f"{key}: must not begin or end with a space: {text!r}")
 
 
 def _check_fields(names: tuple[str, ...]) -> None:
@@ -105,9 +124,15 @@ class BloombergOptions:
     user_id: str = _key("for manual", "")
     ip_address: str = _key("for manual", "")
     token_credential: str = _key("systemd credential with the token, for token", "")
+    token_file: str = _key("... or a file with nothing else in it", "")
+    token_env: str = _key("... or an environment variable", "")
     tls_client_credential: str = _key("systemd credential: PKCS#12 of the client (.pk12)", "")
+    tls_client_file: str = _key("... or a file", "")
     tls_password_credential: str = _key("systemd credential: its password", "")
+    tls_password_file: str = _key("... or a file with nothing else in it", "")
+    tls_password_env: str = _key("... or an environment variable", "")
     tls_trust_credential: str = _key("systemd credential: PKCS#7 of whom to trust (.pk7)", "")
+    tls_trust_file: str = _key("... or a file", "")
 
     service: str = _key("what the topics are of", MKTDATA)
     delayed: Literal["allow", "refuse", "force"] = _key(
@@ -123,37 +148,74 @@ class BloombergOptions:
     connect_timeout_s: float = _key("of each attempt", 5.0)
     image_wait_s: float = _key("without an image for so long, it is asked for again", 30.0)
     silence_s: float = _key("without a message of any kind for so long, it is told", 300.0)
+    native: Literal["auto", "off", "require"] = _key(
+        "market data by the SDK's C interface: where it can be used, never, or not without it",
+        "auto",
+    )
     blpapi_path: str = _key("folder that holds the package blpapi, where it is not installed", "")
 
     def __post_init__(self) -> None:
+        refuse(
+            told(self._check_topics),
+            told(self._check_feed_fields),
+            told(self._check_servers),
+            told(self.proxy),
+            self._check_ranges(),
+            self._check_interval(),
+            self._check_service(),
+            self._check_path(),
+            told(self._check_identity),
+        )
+
+    def _check_topics(self) -> None:
         if not 1 <= len(self.topics) <= MAX_TOPICS:
             raise ValueError(f"topics: must be 1 to {MAX_TOPICS}, not {len(self.topics)}")
         self._check_twice()
+
+    def _check_feed_fields(self) -> None:
         if not self.fields:
             raise ValueError("fields: must be one at least")
         _check_fields(self.fields)
+
+    def _check_servers(self) -> None:
         if not 1 <= len(self.servers) <= MAX_SERVERS:
             raise ValueError(f"servers: must be 1 to {MAX_SERVERS}, not {len(self.servers)}")
         self.addresses()
-        self.proxy()
-        for key, (least, most) in _RANGES.items():
-            value = getattr(self, key)
+
+    def _check_ranges(self) -> Iterator[str]:
+        for key, value in values(self, _RANGES):
+            least, most = _RANGES[key]
             if not least <= value <= most:
-                raise ValueError(f"{key}: must be {least:g} to {most:g}, not {value}")
+                yield f"{key}: must be {least:g} to {most:g}, not {value}"
+
+    def _check_interval(self) -> Iterator[str]:
         least, most = _INTERVAL_S
         if self.interval_s and not least <= self.interval_s <= most:
-            raise ValueError(
-                f"interval_s: must be 0 or {least:g} to {most:g}, not {self.interval_s}"
-            )
+            yield f"interval_s: must be 0 or {least:g} to {most:g}, not {self.interval_s}"
+
+    def _check_service(self) -> Iterator[str]:
         if not _SERVICE.fullmatch(self.service):
-            raise ValueError(f"service: must be like {MKTDATA}, not {self.service!r}")
+            yield f"service: must be like {MKTDATA}, not {self.service!r}"
+
+    def _check_path(self) -> Iterator[str]:
         if self.blpapi_path and not self.blpapi_path.startswith("/"):
-            raise ValueError(f"blpapi_path: must be an absolute path, not {self.blpapi_path!r}")
-        self._check_identity()
+            yield f"blpapi_path: must be an absolute path, not {self.blpapi_path!r}"
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Host and port of each server. Raises `ValueError`."""
         return tuple(_address("servers", server) for server in self.servers)
+
+    @property
+    def where(self) -> str:
+        """Whom a session is with, in words."""
+        if self.leased_line:
+            return f"B-PIPE by leased lines, port {self.leased_line}"
+        return ", ".join(f"{host}:{port}" for host, port in self.addresses())
+
+    def secret(self, name: str) -> Reference:
+        """Where a secret is: token, tls_client, tls_password or tls_trust."""
+        keys = (f"{name}_{source}" for source in ("credential", "file", "env"))
+        return Reference(*(getattr(self, key, "") for key in keys))
 
     def proxy(self) -> tuple[str, int] | None:
         """Host and port of the proxy. Raises `ValueError`."""
@@ -172,17 +234,17 @@ class BloombergOptions:
 
     def _check_identity(self) -> None:
         for key in _NEEDS.get(self.auth, ()):
-            if not getattr(self, key):
+            if not (self.secret(key) if key in _SECRETS else getattr(self, key)):
                 raise ValueError(f"{key}: must be given for auth {self.auth}")
-        for key in (*_TLS, "token_credential"):
+        for key in (f"{secret}_credential" for secret in _SECRETS):
             if "/" in getattr(self, key):
                 raise ValueError(f"{key}: is a name, not a path: {getattr(self, key)!r}")
-        given = [key for key in _TLS if getattr(self, key)]
+        given = [key for key in _TLS if self.secret(key)]
         if given and len(given) < len(_TLS):
             missing = next(key for key in _TLS if key not in given)
             raise ValueError(f"{missing}: must be given with {given[0]}")
         if self.leased_line and not given:
-            raise ValueError("leased_line: needs the three tls_ credentials")
+            raise ValueError("leased_line: needs tls_client, tls_password and tls_trust")
 
 
 def _address(key: str, text: str) -> tuple[str, int]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.feeds.bloomberg.codec import Decoder, Staging
 from mdfeedd.feeds.bloomberg.conversation import Stage as Session
 from mdfeedd.feeds.bloomberg.credentials import read_credentials
-from mdfeedd.feeds.bloomberg.ending import CONFIG, CREDENTIALS, SessionEnd
-from mdfeedd.feeds.bloomberg.failure import Pauses
+from mdfeedd.feeds.bloomberg.ending import CONFIG, CREDENTIALS, Ending, SessionEnd
+from mdfeedd.feeds.bloomberg.failure import Pauses, hint
 from mdfeedd.feeds.bloomberg.line import Line, clock
 from mdfeedd.feeds.bloomberg.moment import NS, Now, Tell
+from mdfeedd.feeds.bloomberg.native.loaded import Unusable, open_library
 from mdfeedd.feeds.bloomberg.plane import PythonPlane
-from mdfeedd.feeds.bloomberg.sdk import load
+from mdfeedd.feeds.bloomberg.sdk import describe, load
 from mdfeedd.feeds.bloomberg.session import Link
 from mdfeedd.feeds.bloomberg.topics import Stage, Topics
 from mdfeedd.feeds.protocol import ProbeLine, Severity
@@ -59,7 +60,8 @@ def probe(name: str, options: BloombergOptions) -> Iterator[ProbeLine]:  # noqa:
     link = None
     try:
         blpapi = load(options.blpapi_path)
-        yield ProbeLine(True, f"blpapi {getattr(blpapi, '__version__', '')} was found".replace("  ", " "))  # fmt: skip
+        yield ProbeLine(True, f"the SDK is {describe(blpapi)}")
+        yield from _native(blpapi, options)
         link = Link(blpapi, options, read_credentials(options))
         heard = _Heard()
         staging = Staging()
@@ -99,6 +101,20 @@ def probe(name: str, options: BloombergOptions) -> Iterator[ProbeLine]:  # noqa:
             link.close()
 
 
+def _native(blpapi: Any, options: BloombergOptions) -> Iterator[ProbeLine]:
+    """By which path market data would come. Raises `SessionEnd`."""
+    if options.native == "off":
+        return
+    try:
+        library = open_library(blpapi)
+    except Unusable as why:
+        if options.native == "require":
+            raise SessionEnd(Ending.NO_NATIVE, f"the native path cannot be used: {why}") from None
+        yield ProbeLine(True, f"market data take the Python path: {why}")
+    else:
+        yield ProbeLine(True, f"market data take the native path, by {library.path}")
+
+
 def _watch(line: Line, options: BloombergOptions) -> Iterator[ProbeLine]:
     """Until every topic has been answered, or the time is over."""
     end_s = time.monotonic() + PROBE_S
@@ -132,7 +148,8 @@ def _found(topics: Topics, heard: _Heard) -> Iterator[ProbeLine]:
     yield from _list("no answer yet", [e.listing.topic for e in topics if e.stage in (Stage.IDLE, Stage.ASKED, Stage.STARTED)])  # fmt: skip
     yield from _list("refused field", heard.fields)
     failed = [
-        f"{entry.listing.topic}: {entry.failure} ({entry.failure.answer.value})"
+        f"{entry.listing.topic}: {entry.failure}: {entry.failure.answer.value}"
+        f"{hint(entry.listing.topic, entry.failure)}"
         for entry in topics
         if entry.failure is not None and entry.stage is not Stage.LIVE
     ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mdfeedd.feeds.bloomberg.ending import Ending, SessionEnd
 
-__all__ = ["LEAST_VERSION", "load"]
+__all__ = ["LEAST_VERSION", "describe", "load"]
 
 LEAST_VERSION: Final = (3, 24, 10)
 _PACKAGE: Final = "blpapi"
@@ -23,7 +23,7 @@ def load(path: str) -> Any:
     try:
         module = importlib.import_module(_PACKAGE)
     except ImportError as error:
-        raise SessionEnd(Ending.NO_PACKAGE, _why(error)) from None
+        raise SessionEnd(Ending.NO_PACKAGE, _why(error, path)) from None
     found = _VERSION.match(str(getattr(module, "__version__", "")))
     if found and tuple(int(part) for part in found.groups()) < LEAST_VERSION:
         least = ".".join(str(part) for part in LEAST_VERSION)
@@ -31,8 +31,20 @@ def load(path: str) -> Any:
     return module
 
 
-def _why(error: ImportError) -> str:
+def describe(blpapi: Any) -> str:
+    """Which package it is, and where."""
+    version, file = (getattr(blpapi, key, "?") for key in ("__version__", "__file__"))
+    stand_in = (
+        "a stand-in that plays a market which does not exist, "
+        if getattr(blpapi, "IS_STAND_IN", False)
+        else ""
+    )
+    return f"blpapi {version}, {stand_in}{file}"
+
+
+def _why(error: ImportError, path: str) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == _PACKAGE:
-        return "there is no package blpapi; Bloomberg hands it out itself"
+        place = f", neither installed nor in {path}" if path else ""
+        return f"there is no package blpapi{place}; Bloomberg hands it out itself"
     lines = str(error).strip().splitlines()
     return f"blpapi cannot be imported: {lines[0] if lines else type(error).__name__}"

@@ -25,7 +25,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdfeedd.feeds.bloomberg.codec import Delayed, Image, Lost
-from mdfeedd.feeds.bloomberg.failure import Answer, Failure, Flow, flow, read_failure, refused_fields
+from mdfeedd.feeds.bloomberg.failure import (
+    Answer,
+    Failure,
+    Flow,
+    flow,
+    hint,
+    read_failure,
+    refused_fields,
+)
 from mdfeedd.feeds.bloomberg.moment import NS
 from mdfeedd.feeds.bloomberg.native.decoder import Touch
 from mdfeedd.tick import Flag, GapReason
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.bloomberg.moment import Now, Tell
     from mdfeedd.feeds.bloomberg.options import Topic
 
-__all__ = ["ANSWER_S", "BATCH", "Ask", "Asks", "Followed", "Stage", "Topics"]
+__all__ = ["ANSWER_S", "BATCH", "PENDING", "Ask", "Asks", "Followed", "Stage", "Topics"]
 
 BATCH: Final = 200
 """Topics in one call of the SDK."""
@@ -74,6 +82,7 @@ class Stage(enum.Enum):
 
 
 _ON: Final = frozenset({Stage.ASKED, Stage.STARTED, Stage.LIVE, Stage.INACTIVE})
+PENDING: Final = frozenset({Stage.IDLE, Stage.ASKED, Stage.STARTED})
 _FAILED: Final = frozenset({Stage.WAITING, Stage.REFUSED})
 
 
@@ -127,8 +136,8 @@ class Followed:
 class Topics:
     """All topics of a feed, over all sessions. `chance` gives 0 to 1.
 
-    Counts: `refused` answers for good, `rejected` fields, `dropped` messages that Bloomberg says we lost by being
-    slow, `warnings` of being slow.
+    Counts: `refused` answers for good, `rejected` fields, `dropped` messages that Bloomberg says we have lost,
+    `untold` events that were dropped and of whose messages it says nothing, `warnings` of being slow.
     """
 
     def __init__(
@@ -143,7 +152,7 @@ class Topics:
         refuse_delayed: bool = False,
     ) -> None:
         self.decoder = decoder
-        self.refused = self.rejected = self.dropped = self.warnings = 0
+        self.refused = self.rejected = self.dropped = self.untold = self.warnings = 0
         self.held_until_ns = 0
         self._tell = tell
         self._pauses = pauses
@@ -208,9 +217,9 @@ class Topics:
         stale = failed = delayed = 0
         for entry in self._all.values():
             flags = entry.touch.flags
-            failed += entry.failure is not None
+            failed += entry.flow is not Flow.COMES
             stale += bool(entry.established and flags & _STALE)
-            delayed += bool(flags & _DELAYED and entry.failure is None)
+            delayed += bool(flags & _DELAYED and entry.flow is Flow.COMES)
         return State(stale, failed, delayed)
 
     # the session
@@ -376,9 +385,7 @@ class Topics:
             if entry.gone:
                 continue
             if now.wall_ns < self.held_until_ns and not entry.established:
-                entry.stage = Stage.WAITING
-                self.decoder.release(entry.touch, now.wall_ns)
-                self._wake_in(entry, self.held_until_ns - now.wall_ns, now)
+                self._hold(entry, now)
                 continue
             self._last_cid += 1
             entry.cid = self._last_cid
@@ -388,6 +395,16 @@ class Topics:
             self._wake_in(entry, ANSWER_S * NS, now)
             asks.append(Ask(entry.cid, entry.listing.topic, entry.fields))
         return asks
+
+    def _hold(self, entry: Followed, now: Now) -> None:
+        """The limit was reached by others: to ask for it would only fail."""
+        entry.stage = Stage.WAITING
+        self.decoder.release(entry.touch, now.wall_ns)
+        if entry.flow is not Flow.LIMIT:
+            self._flow(entry, Flow.LIMIT, now)
+            told = f"{entry.listing.topic}: the limit is reached: {Answer.TOMORROW.value}"
+            self._tell("held", told, now, each=True)
+        self._wake_in(entry, self.held_until_ns - now.wall_ns, now)
 
     def _wake(self, entry: Followed, now: Now) -> None:
         if entry.stage is Stage.WAITING:
@@ -415,7 +432,7 @@ class Topics:
     def _live(self, entry: Followed, now: Now) -> None:
         if entry.flow is not Flow.COMES:
             self._flow(entry, Flow.COMES, now)
-            told = f"{entry.listing.topic}: live, after {_times(entry.failures)}"
+            told = f"{entry.listing.topic}: live now"
             self._tell("live", told, now, routine=True, each=True)
         entry.stage = Stage.LIVE
         entry.established = True
@@ -458,7 +475,8 @@ class Topics:
         if answer is Answer.FIELDS and (not left or left == entry.fields):
             answer = Answer.NEVER
         if not failure.follows(before):  # else told when it began
-            told = f"{entry.listing.topic}: {failure}: {answer.value}"
+            topic = entry.listing.topic
+            told = f"{topic}: {failure}: {answer.value}{hint(topic, failure)}"
             self._tell(f"failed {failure.category}", told, now, each=True)
         if answer is Answer.FIELDS:
             self.rejected += len(entry.fields) - len(left)
@@ -499,6 +517,7 @@ class Topics:
         self._check = None
         told = self.dropped - before
         if told < dropped:
+            self.untold += dropped - told
             self._lose_all(f"{dropped} events were dropped, but of {told} messages only is said whose", now)  # fmt: skip
 
     def _lose_all(self, sentence: str, now: Now) -> None:
@@ -521,10 +540,6 @@ class Topics:
 
     def _spread_ns(self) -> int:
         return int(SPREAD_S * NS * self._chance())
-
-
-def _times(n: int) -> str:
-    return "a failure" if n == 1 else f"{n} failures"
 
 
 _LOST: Final[dict[GapReason, str]] = {

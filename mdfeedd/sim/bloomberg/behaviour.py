@@ -2,9 +2,10 @@
 
     run(blpapi) ─► Outcome per fact
 
-Facts need no server: the real package was seen doing these things (R), or its source (S) or only its
-documentation (D) says so. What a live Terminal or B-PIPE alone could show is not in here. Expressions are evaluated with `blpapi`, the names bound by
-`given`, and
+Facts need no server: the real package was seen doing these things (R), or its source (S) or only its documentation
+(D) says so. What a live Terminal or B-PIPE alone could show is not in here; what this host cannot show, because it
+refuses no connection or because what leads up to it fails, is not tried. Expressions are evaluated with `blpapi`,
+the names bound by `given`, and
 
     options(port=...)   session options without a second attempt
     refused()           the events of a start at a port where nothing listens: [(type, [messages])]
@@ -13,6 +14,8 @@ documentation (D) says so. What a live Terminal or B-PIPE alone could show is no
 from __future__ import annotations
 
 import builtins
+import errno
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["FACTS", "Fact", "Outcome", "run"]
+__all__ = ["FACTS", "Fact", "Outcome", "first_event", "run"]
 
 _PATIENCE_MS: Final = 10_000
 _QUIET_MS: Final = 300
@@ -39,14 +42,27 @@ class Fact:
     given: tuple[tuple[str, str], ...] = ()
     seen: str = "R"
 
+    @property
+    def needs_refusal(self) -> bool:
+        """Whether it is about a port that refuses a connection."""
+        texts = (self.doing, *(expression for _, expression in self.given))
+        return any("refused()" in text or ".start()" in text for text in texts)
+
+    @property
+    def wanted(self) -> str:
+        """What should come of it, in words."""
+        code = "" if self.code is None else f" {self.code:#010x}"
+        return f"{self.raises}{code}" if self.raises else repr(self.gives)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a fact. got: in words."""
+    """What came of a fact. got: in words; or why it was not tried."""
 
     fact: Fact
     holds: bool
     got: str
+    tried: bool = True
 
 
 _SESSION: Final = (("s", "blpapi.Session(options())"),)
@@ -245,14 +261,45 @@ def run(
     blpapi: ModuleType, facts: Iterable[Fact] = FACTS, port: int | None = None
 ) -> list[Outcome]:
     """Try them all. port: one where nothing listens, if not any."""
-    return [_tried(blpapi, fact, port or closed_port()) for fact in facts]
+    return [_tried(blpapi, fact, port) for fact in facts]
 
 
-def _tried(blpapi: ModuleType, fact: Fact, port: int) -> Outcome:
-    stage = _Stage(blpapi, port)
+def first_event(blpapi: ModuleType) -> Any:
+    """An event of the package's own that needs no server: that of a start which was refused."""
+    session = blpapi.Session(_Stage(blpapi, closed_port()).options())
+    session.startAsync()
+    event = session.nextEvent(_PATIENCE_MS)
+    session.stop()
+    return event
+
+
+def _refusal(port: int) -> str:
+    """Why a port of this host cannot be relied on to refuse a connection, or ""."""
+    with socket.socket() as client:
+        client.settimeout(1.0)
+        try:
+            code = client.connect_ex(("127.0.0.1", port))
+        except OSError as error:
+            code = error.errno or errno.EIO
+    return "" if code == errno.ECONNREFUSED else f"127.0.0.1 port {port}: {os.strerror(code)}"
+
+
+def _tried(blpapi: ModuleType, fact: Fact, port: int | None) -> Outcome:
+    try:
+        where = port or closed_port()
+        why = "" if port or not fact.needs_refusal else _refusal(where)
+    except OSError as error:
+        why = f"no port of 127.0.0.1 can be had: {error.strerror}"
+    if why:
+        return Outcome(fact, False, why, tried=False)
+    stage = _Stage(blpapi, where)
     names = {"blpapi": blpapi, "options": stage.options, "refused": stage.refused}
     for name, expression in fact.given:
-        names[name] = eval(expression, names)  # noqa: S307 - our own table
+        try:
+            names[name] = eval(expression, names)  # noqa: S307 - our own table
+        except Exception as error:  # noqa: BLE001 - the fact is about what comes after it
+            told = f"{expression} raises {type(error).__name__}: {error}"
+            return Outcome(fact, False, told, tried=False)
     try:
         got = eval(fact.doing, names)  # noqa: S307
     except Exception as error:  # noqa: BLE001 - it is compared with what was expected, and reported

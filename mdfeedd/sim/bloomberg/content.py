@@ -19,7 +19,6 @@ __all__ = [
     "Special",
     "as_python",
     "datetime_of",
-    "is_plain",
 ]
 
 Content = dict[str, Any]
@@ -29,10 +28,11 @@ class FixedOffset(dt.tzinfo):
     """A zone that is so many minutes east of UTC."""
 
     def __init__(self, offsetInMinutes: int = 0) -> None:  # noqa: N803
+        self.minutes = offsetInMinutes
         self._offset = dt.timedelta(minutes=offsetInMinutes)
 
     def __getinitargs__(self) -> tuple[int]:
-        return (int(self._offset.total_seconds()) // 60,)
+        return (self.minutes,)
 
     def utcoffset(self, _when: dt.datetime | None, /) -> dt.timedelta:
         """The offset, at any time."""
@@ -47,7 +47,7 @@ class FixedOffset(dt.tzinfo):
         return self._offset_text()
 
     def _offset_text(self) -> str:
-        minutes = self.__getinitargs__()[0]
+        minutes = self.minutes
         hours, rest = divmod(abs(minutes), 60)
         return f"{'-' if minutes < 0 else '+'}{hours:02d}:{rest:02d}"
 
@@ -58,7 +58,7 @@ class FixedOffset(dt.tzinfo):
         return hash(self._offset)
 
     def __repr__(self) -> str:
-        return f"FixedOffset({self.__getinitargs__()[0]})"
+        return f"FixedOffset({self.minutes})"
 
 
 class Special(enum.Enum):
@@ -70,7 +70,7 @@ class Special(enum.Enum):
 
 UTC: Final = FixedOffset(0)
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=UTC)
-_PLAIN: Final = frozenset({str, int, float, bool, type(None), dt.datetime, dt.date, dt.time, bytes})
+_AS_IT_IS: Final = frozenset({str, int, float, bool, type(None), dt.date, bytes})
 
 
 def datetime_of(ns: int) -> dt.datetime:
@@ -78,19 +78,28 @@ def datetime_of(ns: int) -> dt.datetime:
     return EPOCH + dt.timedelta(microseconds=ns // 1000)
 
 
-def is_plain(content: Content) -> bool:
-    """Whether toPy of it is a copy."""
-    return _PLAIN.issuperset(map(type, content.values()))
-
-
 def as_python(value: Any) -> Any:
-    """The toPy form: fresh containers. A DECIMAL raises a plain `Exception`, as published."""
-    if isinstance(value, dict):
-        return {name: as_python(item) for name, item in value.items()}
-    if isinstance(value, list):
+    """The toPy form: all made anew, as published; for each time by a call of Python, with a zone of its own.
+
+    A DECIMAL raises a plain `Exception`, as published.
+    """
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is dict:
+        return {
+            name: item if type(item) in _AS_IT_IS else as_python(item)
+            for name, item in value.items()
+        }
+    if kind is dt.datetime or kind is dt.time:
+        zone = value.tzinfo
+        return value.replace(
+            tzinfo=FixedOffset(zone.minutes) if isinstance(zone, FixedOffset) else zone
+        )
+    if kind is list:
         return [as_python(item) for item in value]
-    if isinstance(value, Decimal):
-        raise Exception("toPy: an element of type DECIMAL")  # noqa: TRY002, TRY004 - that is the point
+    if kind is Decimal:
+        raise Exception("toPy: an element of type DECIMAL")  # noqa: TRY002 - that is the point
     if value is Special.NULL_SEQUENCE:
         return {}
     return None if value is Special.NO_PARTS else value

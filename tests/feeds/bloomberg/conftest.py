@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from mdfeedd.feeds.bloomberg.failure import Pauses
 from mdfeedd.feeds.bloomberg.moment import Now, Tell
 from mdfeedd.feeds.bloomberg.options import Topic
 from mdfeedd.feeds.bloomberg.topics import Topics
-from mdfeedd.tick import CLEAR, GAP, QUOTE, STATISTIC, TRADE, Kind
+from mdfeedd.tick import CLEAR, GAP, QUOTE, STATISTIC, STATUS, TRADE, Kind
 
+PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 SECOND = 1_000_000_000
 START_NS = 1_772_463_600_000_000_000  # 2026-03-02 15:00:00 UTC
 LAYOUTS = {
@@ -22,6 +24,7 @@ LAYOUTS = {
     Kind.TRADE_CORRECTION: TRADE,
     Kind.GAP: GAP,
     Kind.RECOVERED: GAP,
+    Kind.STATUS: STATUS,
     Kind.STATISTIC: STATISTIC,
     Kind.CLEAR: CLEAR,
 }
@@ -51,7 +54,13 @@ class Desk:
 
         class Listening(Tell):
             def __call__(
-                self, kind: str, sentence: str, now: Now, *, routine: bool = False, each: bool = False
+                self,
+                kind: str,
+                sentence: str,
+                now: Now,
+                *,
+                routine: bool = False,
+                each: bool = False,
             ) -> None:
                 desk.sentences.append((kind, sentence))
 
@@ -133,6 +142,15 @@ def image(**fields: Any) -> dict[str, Any]:
 def reason(category: str, code: int = 0, **more: Any) -> dict[str, Any]:
     why = {"source": "test", "category": category, "errorCode": code, "description": "because"}
     return {"reason": why | more}  # more of it, or in place of it
+
+
+@pytest.fixture(autouse=True)
+def dumpable() -> Any:
+    """Whether this process is; afterwards it is so again."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0)
+    yield lambda: prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
+    prctl(PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0)
 
 
 @pytest.fixture

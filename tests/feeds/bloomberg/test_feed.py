@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import subprocess
@@ -13,13 +14,15 @@ from typing import Any, Self
 
 import pytest
 
+from mdfeedd.feeds.bloomberg import feed
+from mdfeedd.feeds.bloomberg.failure import Flow
 from mdfeedd.feeds.bloomberg.feed import BloombergFeed
 from mdfeedd.feeds.bloomberg.options import BloombergOptions, Topic
 from mdfeedd.feeds.protocol import RingPlan, Severity
 from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.bloomberg import Fault, Script, World, path, playing
-from mdfeedd.tick import GAP, Flag, GapReason, Kind
+from mdfeedd.tick import GAP, STATUS, Flag, GapReason, Kind
 
 DEADLINE_S = 30.0
 NAMES = ("ESZ6 Index", "SPY US Equity", "EURUSD Curncy")
@@ -249,6 +252,122 @@ def test_silence_is_told_once_and_its_end_too(directory, caplog):
     assert caplog.text.count("not a message for") == 1
 
 
+def test_topics_that_fail_or_are_delayed_are_seen_in_counters_log_and_ring(directory, caplog):
+    caplog.set_level(logging.INFO)
+    faults = (
+        Fault("delayed", topic=NAMES[0]),
+        Fault("refuse", topic=NAMES[1], category="NOT_ENTITLED"),
+    )
+    fields = ("LAST_PRICE", "BID", "PX_BID")
+    with Life(directory, *faults, names=(*NAMES, "NOPE Equity"), fields=fields) as life:
+        until(lambda: life.count("failed_topics") == 2, "the failures")
+        until(lambda: life.count("delayed_topics") == 1, "the delayed topic")
+        until(lambda: life.count("last_record_ns") > time.time_ns() - 60 * 10**9, "a record's time")
+        life.end()
+        ticks = life.ticks()
+    assert life.count("rejected_fields") == 2
+    assert life.count("refused_symbols") == 1
+    assert caplog.text.count(f"blp: {NAMES[1]}: NOT_ENTITLED") == 1
+    assert caplog.text.count("blp: NOPE Equity: BAD_SEC") == 1
+    told = ticks[ticks["kind"] == Kind.STATUS].view(STATUS)
+    found = dict(zip(told["instrument_id"].tolist(), told["reason"].tolist(), strict=True))
+    assert found == {(1 << 24) | 2: Flow.NOT_ENTITLED, (1 << 24) | 4: Flow.UNKNOWN}
+
+
+def test_losses_and_slowness_that_bloomberg_tells_are_counted(directory):
+    faults = (
+        Fault("data_loss", topic=NAMES[0], after_messages=50, count=40),
+        Fault("slow_consumer", after_messages=60, seconds=0.1),
+    )
+    with Life(directory, *faults) as life:
+        until(lambda: life.count("dropped_records") > 0, "the loss")
+        until(lambda: life.count("slow_warnings") == 1, "the warning")
+        until(lambda: life.count("recovered_books") >= 1, "recovery")
+
+
+def test_feed_sums_up_once_what_became_of_its_topics(directory, caplog):
+    caplog.set_level(logging.INFO)
+    faults = (Fault("delayed", topic=NAMES[0]),)
+    with Life(directory, *faults, names=(*NAMES, "NOPE Equity")) as life:
+        until(lambda: "topics are live" in caplog.text, "the summary")
+        until(lambda: life.count("published_quotes") > 50, "quotes")
+    assert caplog.text.count("topics are live") == 1
+    assert "blp: 3 of 4 topics are live, 1 of them delayed; 1 have failed" in caplog.text
+
+
+def test_log_of_the_sdk_is_in_ours(directory, caplog):
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+        package = sys.modules["blpapi"].logger
+        package.log(3, dt.datetime.now(dt.UTC), "the wire is hot")
+        package.log(4, dt.datetime.now(dt.UTC), "all is well")
+        until(lambda: "the wire is hot" in caplog.text, "the line")
+    assert "blp: the SDK: blpapi_session: the wire is hot" in caplog.text
+    assert "all is well" not in caplog.text
+
+
+# the native path
+
+
+def test_native_path_that_is_off_is_not_looked_for(directory, caplog):
+    caplog.set_level(logging.INFO)
+    with Life(directory, native="off") as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+    assert "market data take" not in caplog.text
+
+
+def test_native_path_is_told_where_it_cannot_be_had(directory, caplog):
+    caplog.set_level(logging.INFO)
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+    assert (
+        "market data take the Python path: the events of this blpapi give no handle" in caplog.text
+    )
+
+
+def test_native_path_that_is_required_and_cannot_be_had_ends_with_78(directory, caplog):
+    with Life(directory, native="require") as life:
+        life.thread.join(DEADLINE_S)
+    assert isinstance(life.error, SystemExit)
+    assert life.error.code == 78
+    assert "the native path cannot be used: the events of this blpapi give no handle" in caplog.text
+    assert life.world.sessions == []
+
+
+def test_native_path_that_is_required_and_gives_up_ends_with_78(directory, caplog, monkeypatch):
+    class Plane:
+        off = ""
+
+        def use(self, *_: Any) -> bool:
+            self.off = "an event of the SDK has no end"
+            return False
+
+    monkeypatch.setattr(feed, "native_plane", lambda *_, **__: Plane())
+    with Life(directory, native="require") as life:
+        life.thread.join(DEADLINE_S)
+    assert isinstance(life.error, SystemExit)
+    assert life.error.code == 78
+    assert "an event of the SDK has no end: native: auto" in caplog.text
+
+
+# secrets
+
+
+def test_process_that_has_a_token_is_not_dumpable(directory, monkeypatch, tmp_path, dumpable):
+    (tmp_path / "token").write_text("secret\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert dumpable() == 1
+    with Life(directory, auth="token", token_credential="token") as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+        assert dumpable() == 0
+
+
+def test_process_without_a_secret_stays_dumpable(directory, dumpable):
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 5, "quotes")
+        assert dumpable() == 1
+
+
 # without the package
 
 
@@ -281,7 +400,7 @@ def test_without_the_package_one_sentence_and_78(directory):
     assert done.returncode == 78, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert "there is no package blpapi" in line
-    assert "pip install --index-url https://blpapi.bloomberg.com" in line
+    assert "pip install --index-url=https://blpapi.bloomberg.com" in line
     assert os.listdir(directory) == []  # and no ring
 
 
@@ -341,6 +460,36 @@ def test_probe_of_what_does_not_work(fault, options, severity, monkeypatch):
     found = lines(Fault(fault), **options)
     assert (found[-1].ok, found[-1].severity) == (False, severity)
     assert sum(not line.ok for line in found) == 1
+
+
+def test_probe_tells_by_which_path_data_would_come():
+    (line,) = [line for line in lines() if " path" in line.text]
+    assert line.text == "market data take the Python path: the events of this blpapi give no handle"
+    assert not [line for line in lines(native="off") if " path" in line.text]
+    *_, last = lines(native="require")
+    assert (last.ok, last.severity) == (False, Severity.CONFIG)
+    assert "the native path cannot be used" in last.text
+
+
+def test_probe_says_what_may_be_wrong_with_a_name():
+    text = "\n".join(line.text for line in lines(names=(*NAMES, "IBM", "NOPE Equity")))
+    assert (
+        "failed: IBM: BAD_SEC (11): IBM: BAD_SEC: not asked for again (a name has its market sector"
+        in text
+    )
+    assert text.count("market sector") == 1
+
+
+def test_probe_without_the_package_in_the_folder(tmp_path):
+    child("-c", "pass")  # skips where the package is installed
+    sys.modules.pop("blpapi", None)
+    made = BloombergOptions((Topic("IBM US Equity"),), blpapi_path=str(tmp_path))
+    try:
+        (line,) = BloombergFeed.probe("b", made)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (line.ok, line.severity) == (False, Severity.CONFIG)
+    assert f"there is no package blpapi, neither installed nor in {tmp_path}; " in line.text
 
 
 def test_probe_without_the_package(tmp_path):

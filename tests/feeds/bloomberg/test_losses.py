@@ -30,7 +30,7 @@ def test_data_loss_is_a_gap_and_a_new_image_is_asked_for(desk, make_image):
     assert (row["kind"], row["reason"], row["instrument_id"]) == (Kind.GAP, GapReason.VENDOR_SKIPPED, 1)  # fmt: skip
     assert (row["first_missing"], row["last_missing"]) == (row["ts_recv"] - 3 * SECOND, row["ts_recv"])  # fmt: skip
     assert desk.topics.dropped == 42
-    assert desk.topics.stale == 1
+    assert desk.topics.state().stale == 1
     (asks,) = desk.drain()
     assert asks.unsubscribe == [cid]
     fresh = asks.subscribe[0].cid
@@ -41,7 +41,7 @@ def test_data_loss_is_a_gap_and_a_new_image_is_asked_for(desk, make_image):
     assert recovered["kind"] is Kind.RECOVERED
     for name in ("first_missing", "last_missing", "reason", "instrument_id"):
         assert recovered[name] == row[name]
-    assert desk.topics.stale == 0
+    assert desk.topics.state().stale == 0
 
 
 def test_data_of_the_old_subscription_after_a_loss_are_nobodys(desk):
@@ -203,6 +203,22 @@ def test_dropped_events_that_nobody_told_of_are_a_gap_of_the_feed(desk):
     desk.after(CHECK_S)
     desk.ask()
     assert [(row["kind"], row["instrument_id"]) for row in desk.take()] == [(Kind.GAP, 0)]
+    assert (desk.topics.dropped, desk.topics.untold) == (3, 7)
+
+
+def test_events_that_nobody_told_of_do_not_hide_others(desk):
+    desk.live()
+    desk.topics.slow(desk.now)
+    desk.topics.slow_over({"eventsDropped": 7}, desk.now)
+    desk.after(CHECK_S - 1)
+    desk.topics.slow(desk.now)
+    desk.after(1)
+    desk.drain()
+    desk.topics.slow_over({"eventsDropped": 7}, desk.now)
+    desk.after(CHECK_S)
+    desk.drain()
+    assert desk.kinds() == [Kind.GAP, Kind.GAP]
+    assert desk.topics.untold == 14
 
 
 def test_dropped_events_that_are_all_told_of_are_no_gap_of_the_feed(desk):
@@ -274,7 +290,7 @@ def test_connection_down_is_one_gap_of_the_feed_and_nothing_is_asked_for(desks, 
         desk.topics.deactivated(cid, {}, desk.now)
     (row,) = desk.take()
     assert (row["kind"], row["instrument_id"], row["reason"]) == (Kind.GAP, 0, GapReason.DISCONNECT)
-    assert desk.topics.stale == 2
+    assert desk.topics.state().stale == 2
     desk.after(DAY_S)
     assert desk.ask() is None
     desk.topics.up(desk.now)
@@ -307,7 +323,8 @@ def test_recovery_of_the_feed_does_not_wait_for_what_failed(desks, make_image, m
     desk.decode(cids[0], make_image(), 2)
     desk.take()
     desk.topics.failed(cids[1], make_reason("NOT_ENTITLED"), desk.now)
-    assert [(row["kind"], row["instrument_id"]) for row in desk.take()] == [(Kind.RECOVERED, 0)]
+    told = [(row["kind"], row["instrument_id"]) for row in desk.take()]
+    assert told == [(Kind.RECOVERED, 0), (Kind.STATUS, 2)]
 
 
 def test_feed_of_which_all_fails_recovers_with_the_first_that_comes_back(
@@ -318,12 +335,12 @@ def test_feed_of_which_all_fails_recovers_with_the_first_that_comes_back(
     desk.topics.up(desk.now)
     desk.take()
     desk.topics.failed(cid, make_reason("IO_ERROR"), desk.now)
-    assert desk.take() == []
+    assert desk.kinds() == [Kind.STATUS]
     desk.after(10)
     (cid,) = desk.again()
     desk.decode(cid, make_image(), 1)
     told = [(row["kind"], row["instrument_id"]) for row in desk.take()]
-    assert told == [(Kind.QUOTE, 1), (Kind.RECOVERED, 1), (Kind.RECOVERED, 0)]
+    assert told == [(Kind.QUOTE, 1), (Kind.RECOVERED, 1), (Kind.RECOVERED, 0), (Kind.STATUS, 1)]
 
 
 def test_topic_that_waits_is_torn_with_the_feed(desks, make_image, make_reason):

@@ -309,7 +309,7 @@ def test_delayed_stream_that_is_refused_makes_no_tick(desks, make_image):
     desk = desks(refuse_delayed=True)
     (cid,) = desk.open()
     desk.decode(cid, make_image(IS_DELAYED_STREAM=True), 1)
-    assert desk.take() == []
+    assert desk.kinds() == [Kind.STATUS]
     assert desk.ask().unsubscribe == [cid]
     assert desk.entry().failure.category == "NOT_ENTITLED"
 

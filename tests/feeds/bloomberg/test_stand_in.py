@@ -19,7 +19,7 @@ import pytest
 from mdfeedd.feeds.bloomberg.codec import Decoder, Staging
 from mdfeedd.feeds.bloomberg.credentials import Credentials
 from mdfeedd.feeds.bloomberg.ending import Backoff, Ending, SessionEnd
-from mdfeedd.feeds.bloomberg.failure import Pauses
+from mdfeedd.feeds.bloomberg.failure import Flow, Pauses
 from mdfeedd.feeds.bloomberg.line import Line
 from mdfeedd.feeds.bloomberg.moment import Now, Tell
 from mdfeedd.feeds.bloomberg.native import decoder as native
@@ -260,6 +260,16 @@ def check_holes(tour: Tour) -> None:
     assert 0 not in open_
 
 
+def check_flows(tour: Tour) -> None:
+    """Of each topic the ring was told whether it comes: only what is another than before."""
+    last = dict.fromkeys(tour.ids.values(), int(Flow.COMES))
+    for row in tour.rows:
+        if row["kind"] is Kind.STATUS:
+            assert row["reason"] != last[row["instrument_id"]]
+            last[row["instrument_id"]] = row["reason"]
+    assert last == {e.touch.instrument_id: Flow.COMES for e in tour.topics if e.stage is Stage.LIVE}
+
+
 @pytest.fixture
 def tour(blpapi, read_rows, request):
     """A tour through a world, with its link closed in the end."""
@@ -301,6 +311,7 @@ def test_random_faults_lose_no_topic_and_invent_no_tick(tour, seed):
     assert [entry.touch.shown for entry in one.topics] == truths(one)
     seen = check(one)
     check_holes(one)
+    check_flows(one)
     assert seen["quotes"] > 50
     assert seen["trades"] > 5
     assert one.plane.unreadable == 0

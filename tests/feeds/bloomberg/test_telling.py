@@ -8,7 +8,7 @@ import pytest
 
 from mdfeedd.feeds.bloomberg.ending import FIRST_S, HEALTHY_S, MOST_S, Backoff, Ending
 from mdfeedd.feeds.bloomberg.moment import NS, Now
-from mdfeedd.feeds.bloomberg.telling import AT_ONCE, EPISODE_S, Teller
+from mdfeedd.feeds.bloomberg.telling import AT_ONCE, EACH, EPISODE_S, Teller
 
 
 @pytest.fixture
@@ -30,6 +30,14 @@ def test_thousand_failures_are_ten_sentences_and_a_number(teller, caplog):
     teller.settle(at(EPISODE_S))
     assert caplog.messages[-1] == f"feed: topic 999 (the last of {1000 - AT_ONCE} more such)"
     assert len(caplog.records) == AT_ONCE + 1
+
+
+def test_failures_of_topics_are_told_one_by_one_up_to_a_limit(teller, caplog):
+    for n in range(EACH + 3):
+        teller("failed", f"topic {n}", at(0), each=True)
+    assert caplog.messages == [f"feed: topic {n}" for n in range(EACH)]
+    teller.settle(at(EPISODE_S))
+    assert caplog.messages[-1] == f"feed: topic {EACH + 2} (the last of 3 more such)"
 
 
 def test_kinds_are_counted_apart(teller, caplog):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mdfeedd.feeds.bloomberg.failure import Answer, Failure, Pauses
+from mdfeedd.feeds.bloomberg.failure import Answer, Failure, Flow, Pauses
 from mdfeedd.feeds.bloomberg.options import Topic
 from mdfeedd.feeds.bloomberg.topics import (
     ANSWER_S,
@@ -124,9 +124,7 @@ def test_image_that_does_not_come_is_asked_for_later_and_later(desk):
         ("BAD_FLD", {}, Answer.NEVER),
     ],
 )
-def test_failure_by_category(  # noqa: PLR0917 - fixtures and a row of the table
-    desks, make_reason, make_image, category, more, answer
-):
+def test_failure_by_category(desks, make_reason, make_image, category, more, answer):
     desk = desks(["BAD Equity", "GOOD Equity"])
     bad, good = desk.open()
     desk.decode(good, make_image(), 1)
@@ -221,15 +219,100 @@ def test_failure_of_a_live_topic_is_a_gap(desk, make_reason):
     (cid,) = desk.live()
     desk.after(1)
     desk.topics.failed(cid, make_reason("IO_ERROR"), desk.now)
-    (row,) = desk.take()
+    row, status = desk.take()
     assert (row["kind"], row["instrument_id"], row["reason"]) == (Kind.GAP, 1, GapReason.DISCONNECT)
+    assert (status["kind"], status["reason"]) == (Kind.STATUS, Flow.TRANSIENT)
     assert row["last_missing"] - row["first_missing"] == SECOND
 
 
 def test_failure_of_a_topic_that_never_lived_is_no_gap(desk, make_reason):
     cid = desk.open()[0]
     desk.topics.failed(cid, make_reason("BAD_SEC"), desk.now)
+    assert desk.kinds() == [Kind.STATUS]
+
+
+@pytest.mark.parametrize(
+    ("category", "flow"),
+    [
+        ("BAD_SEC", Flow.UNKNOWN),
+        ("NOT_ENTITLED", Flow.NOT_ENTITLED),
+        ("LIMIT", Flow.LIMIT),
+        ("IO_ERROR", Flow.TRANSIENT),
+        ("SOMETHING_NEW", Flow.OTHER),
+    ],
+)
+def test_ring_is_told_why_nothing_comes_of_a_topic(desk, make_reason, category, flow):
+    (cid,) = desk.open()
+    desk.topics.failed(cid, make_reason(category), desk.now)
+    (status,) = desk.take()
+    assert bytes(status.pop("reserved")) == bytes(15)
+    assert status == dict.fromkeys(status, 0) | {
+        "kind": Kind.STATUS, "instrument_id": 1, "reason": flow,
+        "ts_event": desk.now.wall_ns, "ts_recv": desk.now.wall_ns,
+    }  # fmt: skip
+    assert desk.topics.state() == (0, 1, 0)
+
+
+def test_one_failure_after_the_other_is_told_once_until_it_is_another(
+    desk, make_reason, make_image
+):
+    (cid,) = desk.open()
+    for category in ("IO_ERROR", "IO_ERROR", "IO_ERROR", "TIMEOUT", "NOT_ENTITLED"):
+        desk.topics.failed(cid, make_reason(category), desk.now)
+        desk.after(4000)
+        (cid,) = desk.again()
+    assert [len(desk.said(f"failed {c}")) for c in ("IO_ERROR", "TIMEOUT", "NOT_ENTITLED")] == [1, 1, 1]  # fmt: skip
+    assert [row["reason"] for row in desk.take()] == [Flow.TRANSIENT, Flow.NOT_ENTITLED]
+    assert desk.topics.state().failed == 1
+    desk.decode(cid, make_image(), 1)
+    assert [row["reason"] for row in desk.take() if row["kind"] is Kind.STATUS] == [Flow.COMES]
+    assert desk.said("live") == ["ESZ6 Index: live now"]
+    assert desk.topics.state() == (0, 0, 0)
+    desk.topics.failed(cid, make_reason("IO_ERROR"), desk.now)
+    assert len(desk.said("failed IO_ERROR")) == 2
+    assert [row["reason"] for row in desk.take() if row["kind"] is Kind.STATUS] == [Flow.TRANSIENT]
+
+
+def test_topic_that_was_asked_for_without_some_fields_has_not_failed(desk, make_reason):
+    (cid,) = desk.open()
+    details = [{"fieldId": "BID"} | make_reason("BAD_FLD")]
+    desk.topics.failed(cid, make_reason("BAD_FLD") | {"failureDetails": details}, desk.now)
+    assert desk.topics.rejected == 1
+    assert desk.topics.state().failed == 0
     assert desk.take() == []
+
+
+def test_topics_that_a_limit_keeps_from_being_asked_for_have_failed(desks, make_reason, make_image):
+    desk = desks([f"T{n} Equity" for n in range(BATCH + 2)])
+    desk.topics.open(desk.now)
+    first = desk.ask().subscribe
+    for ask in first[1:]:
+        desk.decode(ask.cid, make_image(), 1)
+    desk.take()
+    desk.topics.failed(first[0].cid, make_reason("LIMIT"), desk.now)
+    assert desk.again() == []
+    told = [(row["instrument_id"], row["reason"]) for row in desk.take()]
+    assert told == [(n, Flow.LIMIT) for n in (1, BATCH + 1, BATCH + 2)]
+    assert len(desk.said("held")) == 2
+    assert desk.topics.state().failed == 3
+    desk.after(DAY_S)
+    cids = desk.again()
+    assert len(cids) == 3
+    for cid in cids:
+        desk.decode(cid, make_image(), 1)
+    assert desk.topics.state().failed == 0
+
+
+def test_delayed_topics_are_counted_while_they_are(desks, make_image, make_reason):
+    desk = desks(["A Equity", "B Equity"])
+    one, other = desk.open()
+    desk.decode(one, make_image(IS_DELAYED_STREAM=True), 1)
+    desk.decode(other, make_image(IS_DELAYED_STREAM=True), 1)
+    assert desk.topics.state().delayed == 2
+    desk.decode(one, make_image(IS_DELAYED_STREAM=False), 2)
+    assert desk.topics.state().delayed == 1
+    desk.topics.failed(other, make_reason("NOT_ENTITLED"), desk.now)
+    assert desk.topics.state() == (1, 1, 0)
 
 
 def test_late_answer_to_an_unsubscribe_is_nobodys(desk, make_reason):

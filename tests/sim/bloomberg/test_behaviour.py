@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 
 import pytest
 
-from mdfeedd.sim.bloomberg import Fault, Script, SystemClock, VirtualClock, World
+from mdfeedd.sim.bloomberg import Fault, Script, SystemClock, VirtualClock, World, behaviour
 from mdfeedd.sim.bloomberg.behaviour import FACTS, run
 
 
@@ -49,6 +50,30 @@ def test_table_notices_another_world(blpapi, play):
 
 def test_facts_have_names_of_their_own():
     assert len({fact.name for fact in FACTS}) == len(FACTS) >= 40
+
+
+def test_host_that_refuses_no_connection_cannot_try_what_needs_it(blpapi, play, monkeypatch):
+    play(World(clock=VirtualClock()))
+    monkeypatch.setattr(behaviour, "_refusal", lambda port: f"{port} is filtered")
+    untried = [o for o in run(blpapi) if not o.tried]
+    assert [o.fact for o in untried] == [fact for fact in FACTS if fact.needs_refusal]
+    assert len(untried) == 11
+    assert all(o.got.endswith("is filtered") and not o.holds for o in untried)
+
+
+def test_refusal_is_that_of_the_host():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert behaviour._refusal(port) == f"127.0.0.1 port {port}: Success"
+    assert behaviour._refusal(behaviour.closed_port()) == ""
+
+
+def test_what_leads_up_to_a_fact_may_fail(blpapi, play):
+    play(World(clock=VirtualClock()))
+    fact = replace(FACTS[0], given=(("x", "blpapi.Nothing()"),))
+    (outcome,) = run(blpapi, [fact])
+    assert (outcome.holds, outcome.tried) == (False, False)
+    assert outcome.got.startswith("blpapi.Nothing() raises AttributeError: ")
 
 
 REAL = """

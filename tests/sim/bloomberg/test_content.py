@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from mdfeedd.sim.bloomberg import SystemClock, VirtualClock
-from mdfeedd.sim.bloomberg.content import FixedOffset, Special, datetime_of, is_plain
+from mdfeedd.sim.bloomberg.content import FixedOffset, Special, as_python, datetime_of
 
 
 def test_offset_is_a_zone():
@@ -30,10 +30,33 @@ def test_nanoseconds_are_cut_to_microseconds():
     assert when.utcoffset() == dt.timedelta(0)
 
 
-@pytest.mark.parametrize("value", [{}, [], Decimal(1), Special.NO_PARTS, Special.NULL_SEQUENCE])
-def test_content_that_is_more_than_a_copy(value):
-    assert is_plain({"a": 1, "b": None, "c": "x", "d": dt.time(1)})
-    assert not is_plain({"a": 1, "b": value})
+@pytest.mark.parametrize(
+    "value",
+    [
+        dt.datetime(2026, 11, 29, 12, 30, 15, 123456, FixedOffset(-330)),
+        dt.datetime(2026, 11, 29, 12, 30, 15, 123456),  # noqa: DTZ001 - the published form without a zone
+        dt.time(12, 30, 15, 7, FixedOffset(60)),
+        dt.time(12, 30),
+        {"b": [1.5, {"c": None}]},
+    ],
+    ids=str,
+)
+def test_python_form_is_made_anew(value):
+    content = {"a": 1, "v": value}
+    made, again = as_python(content), as_python(content)
+    assert made == again == content
+    assert made is not again
+    assert made["v"] is not again["v"]
+    if isinstance(value, dt.datetime | dt.time) and value.tzinfo is not None:
+        assert made["v"].utcoffset() == value.utcoffset()
+        assert made["v"].tzinfo is not again["v"].tzinfo
+
+
+def test_special_values_in_python():
+    content = {"a": Special.NO_PARTS, "b": Special.NULL_SEQUENCE, "d": dt.date(2026, 11, 29)}
+    assert as_python(content) == {"a": None, "b": {}, "d": dt.date(2026, 11, 29)}
+    with pytest.raises(Exception, match="DECIMAL"):
+        as_python({"a": Decimal(1)})
 
 
 def test_virtual_clock_leaps_and_never_goes_back():

@@ -28,6 +28,7 @@ cdef extern from "blp_walk.h" nogil:
         const blp_touch *touch
     const char *blp_abi_open(blp_abi *abi, const char *path)
     void blp_abi_close(blp_abi *abi)
+    int64_t blp_count(const blp_abi *abi, const void *event)
     int blp_walk_begin(blp_walk *w, const void *event)
     void blp_walk_end(blp_walk *w)
     int blp_walk_on(blp_walk *w)
@@ -52,14 +53,20 @@ cdef uintptr_t _address(object event) except? 0:
         handle = event._handle()
     except Exception as error:
         raise Unusable(f"an event has no handle to give: {type(error).__name__}: {error}") from None
-    if isinstance(handle, (ctypes._Pointer, ctypes._SimpleCData)):
+    if type(handle) is not int and isinstance(handle, (ctypes._Pointer, ctypes._SimpleCData)):
         try:
             handle = ctypes.cast(handle, ctypes.c_void_p).value
         except ctypes.ArgumentError:
             handle = None
-    if type(handle) is not int or not 0 < handle < 1 << 64:
+    cdef uintptr_t at = 0
+    if type(handle) is int:
+        try:
+            at = handle
+        except OverflowError:
+            at = 0
+    if not at:
         raise Unusable(f"an event's handle is no address: {type(handle).__name__}")
-    return <uintptr_t>handle
+    return at
 
 
 cdef class Library:
@@ -79,6 +86,13 @@ cdef class Library:
 
     def __dealloc__(self):
         blp_abi_close(&self.abi)
+
+    def count(self, event):
+        """How many messages it finds in an event of the SDK. Raises `Unusable`."""
+        n = blp_count(&self.abi, <const void *>_address(event))
+        if n < 0:
+            raise Unusable("the SDK's library does not iterate over an event")
+        return n
 
 
 cdef class Walker:
@@ -122,7 +136,7 @@ cdef class Walker:
         """
         cdef blp_walk w
         cdef const void *at = <const void *>_address(event)
-        cdef int status
+        cdef int status = BLP_WALK_END, begun, noted = 0
         self._writer.check()
         memset(&w, 0, sizeof(w))
         w.abi = &self._library.abi
@@ -132,33 +146,46 @@ cdef class Walker:
         w.trial = &self._trial
         w.proofs = self._proofs
         with nogil:
-            status = blp_walk_begin(&w, at)
-        if status:
+            begun = blp_walk_begin(&w, at) == 0
+            if begun:
+                status = self._ordinary(&w)
+                if status != BLP_WALK_ODD:
+                    noted = blp_walk_note(&w)
+                    mdf_flush(&self._writer.w)
+                    blp_walk_end(&w)
+        if not begun:
             raise Unusable("the SDK's library does not iterate over an event")
-        try:
-            status = self._walk(&w, event, now)
-        finally:
-            with nogil:
-                blp_walk_end(&w)
+        if status == BLP_WALK_ODD:
+            try:
+                status = self._with_odd(&w, event, now)
+            finally:
+                with nogil:
+                    blp_walk_end(&w)
+        elif noted:
+            self._kernel.last_message = None
         return status == BLP_WALK_END and self.agrees
 
-    cdef int _walk(self, blp_walk *w, object event, object now) except -1:
+    cdef int _ordinary(self, blp_walk *w) noexcept nogil:
+        """Go on to the end, or to a message that is not ordinary; before the end all is published."""
         cdef int status
+        while True:
+            status = blp_walk_on(w)
+            if status != BLP_WALK_ODD:
+                self._publish()
+            if status != BLP_WALK_FULL:
+                return status
+
+    cdef int _with_odd(self, blp_walk *w, object event, object now) except -1:
+        """From a message that is not ordinary on: those are done by the plane, in their order."""
+        cdef int status = BLP_WALK_ODD
         cdef uint32_t at = 0
         cdef size_t before
-        messages = None
+        messages = iter(event)
         while True:
-            with nogil:
-                status = blp_walk_on(w)
-                if status != BLP_WALK_ODD:
-                    self._publish()
-            if status == BLP_WALK_FULL:
-                continue
             if blp_walk_note(w):
                 self._kernel.last_message = None
             if status != BLP_WALK_ODD:
                 break
-            messages = iter(event) if messages is None else messages
             message = None
             while at < w.index:
                 message = next(messages, None)
@@ -168,6 +195,8 @@ cdef class Walker:
                 self._plane.take(message, now)
                 if w.touch != NULL:
                     self._prove(w, before)
+            with nogil:
+                status = self._ordinary(w)
         with nogil:
             mdf_flush(&self._writer.w)
         return status

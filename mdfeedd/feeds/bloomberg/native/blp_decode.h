@@ -56,6 +56,9 @@ typedef struct {
     int (*time)(const void *of, int field, int64_t recv_ns, int64_t *value);
 } blp_source;
 
+/* One copy for each source, in which the calls of its functions are direct. */
+#define BLP_INLINE static inline __attribute__((always_inline))
+
 typedef struct { int64_t bid, ask; uint64_t bid_size, ask_size; } blp_sides;
 
 /* One instrument; what Touch of codec/touch.py is. */
@@ -223,7 +226,7 @@ static inline int blp_time_of_day(int64_t of_day_ns, int offset, int64_t recv_ns
 }
 
 /* The time of the first of n fields that tells one. */
-static inline int blp_first_time(const blp_source *s, int field, int n, int64_t recv_ns, int64_t *at_ns) {
+BLP_INLINE int blp_first_time(const blp_source *s, int field, int n, int64_t recv_ns, int64_t *at_ns) {
     for (int i = field; i < field + n; i++) {
         int found = s->time(s->of, i, recv_ns, at_ns);
         if (found == BLP_GIVEN || found == BLP_STRANGE) return found;
@@ -232,7 +235,7 @@ static inline int blp_first_time(const blp_source *s, int field, int n, int64_t 
 }
 
 /* When the later of the sides that the message tells of was updated. */
-static inline int blp_quote_time(const blp_source *s, int64_t recv_ns, int64_t *at_ns) {
+BLP_INLINE int blp_quote_time(const blp_source *s, int64_t recv_ns, int64_t *at_ns) {
     int64_t bid_ns = 0, ask_ns = 0;
     int bid = blp_first_time(s, BLP_BID_TIMES, 2, recv_ns, &bid_ns);
     int ask = blp_first_time(s, BLP_ASK_TIMES, 2, recv_ns, &ask_ns);
@@ -242,7 +245,7 @@ static inline int blp_quote_time(const blp_source *s, int64_t recv_ns, int64_t *
 }
 
 /* Take over what the message says of both sides, into `to`: 0, or -1 if it is not ordinary. */
-static inline int blp_merge(const blp_source *s, blp_sides *to) {
+BLP_INLINE int blp_merge(const blp_source *s, blp_sides *to) {
     static const int prices[] = {BLP_BID, BLP_ASK}, sizes[] = {BLP_BID_SIZE, BLP_ASK_SIZE};
     int64_t *price[] = {&to->bid, &to->ask};
     uint64_t *size[] = {&to->bid_size, &to->ask_size};
@@ -263,7 +266,7 @@ static inline void blp_done(blp_decoder *d, blp_touch *t, int64_t recv_ns) {
     t->last_ns = d->last_ns = recv_ns;
 }
 
-static inline int blp_quote(blp_decoder *d, blp_touch *t, const blp_source *s, int64_t recv_ns) {
+BLP_INLINE int blp_quote(blp_decoder *d, blp_touch *t, const blp_source *s, int64_t recv_ns) {
     blp_sides told = t->told;
     if (blp_merge(s, &told)) return BLP_ODD;
     blp_sides shown = blp_show(told);
@@ -284,7 +287,7 @@ static inline int blp_quote(blp_decoder *d, blp_touch *t, const blp_source *s, i
 }
 
 /* Of the event itself, or else of the state after it. */
-static inline int blp_trade_values(const blp_source *s, int64_t *price, uint64_t *size, uint64_t *number) {
+BLP_INLINE int blp_trade_values(const blp_source *s, int64_t *price, uint64_t *size, uint64_t *number) {
     int found = s->price(s->of, BLP_TRADE_PRICE, price);
     if (found < BLP_GIVEN) found = s->price(s->of, BLP_LAST_PRICE, price);
     if (found == BLP_STRANGE) return -1;
@@ -299,7 +302,7 @@ static inline int blp_trade_values(const blp_source *s, int64_t *price, uint64_t
     return 0;
 }
 
-static inline int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_source *s, int64_t recv_ns) {
+BLP_INLINE int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_source *s, int64_t recv_ns) {
     int64_t price, at_ns = recv_ns;
     uint64_t size, number;
     blp_sides told = t->told;
@@ -330,7 +333,7 @@ static inline int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_so
 
 /* One message of `kind` (BLP_QUOTE, or that of a trade's tick; 0: not ordinary), `delayed` as `blp_source` says it
  * of a flag: BLP_TAKEN, or BLP_ODD, and then nothing was changed. */
-static inline int blp_decode(blp_decoder *d, blp_touch *t, int kind, int delayed, int is_delayed,
+BLP_INLINE int blp_decode(blp_decoder *d, blp_touch *t, int kind, int delayed, int is_delayed,
                              const blp_source *s, int64_t recv_ns) {
     int was_delayed = !!(t->flags & MDF_DELAYED);
     if (!kind || delayed == BLP_STRANGE || (delayed == BLP_GIVEN && is_delayed != was_delayed)) return BLP_ODD;

@@ -149,20 +149,24 @@ static inline const char *blp_text(const blp_elements *e, int field) {
     return e->abi->Element_getValueAsString(element, &text, 0) ? NULL : text;
 }
 
-#define BLP_IS(text, word) (strncmp(text, word, sizeof word) == 0)
+/* Whether a text, read no further than it is the same, is a word. */
+static inline int blp_is(const char *text, const char *word) {
+    while (*word && *text == *word) text++, word++;
+    return *text == *word;
+}
 
 /* The kind of an ordinary message, for `blp_decode`; else 0. */
 static inline int blp_abi_kind(const blp_elements *e) {
     const char *type = blp_text(e, BLP_TYPE);
-    int is_quote = type && BLP_IS(type, "QUOTE");
-    if (!type || !(is_quote || BLP_IS(type, "TRADE"))) return 0;
+    int is_quote = type && blp_is(type, "QUOTE");
+    if (!type || !(is_quote || blp_is(type, "TRADE"))) return 0;
     const char *sub = blp_text(e, BLP_SUBTYPE);
     if (!sub) return 0;
     if (is_quote)
-        return BLP_IS(sub, "BID") || BLP_IS(sub, "ASK") || BLP_IS(sub, "PAIRED") || BLP_IS(sub, "MID") ? BLP_QUOTE : 0;
-    if (BLP_IS(sub, "NEW")) return MDF_TRADE;
-    if (BLP_IS(sub, "CANCEL")) return MDF_TRADE_CANCEL;
-    return BLP_IS(sub, "CORRECT") ? MDF_TRADE_CORRECTION : 0;
+        return blp_is(sub, "BID") || blp_is(sub, "ASK") || blp_is(sub, "PAIRED") || blp_is(sub, "MID") ? BLP_QUOTE : 0;
+    if (blp_is(sub, "NEW")) return MDF_TRADE;
+    if (blp_is(sub, "CANCEL")) return MDF_TRADE_CANCEL;
+    return blp_is(sub, "CORRECT") ? MDF_TRADE_CORRECTION : 0;
 }
 
 static inline int blp_walk_one(blp_walk *w, const blp_message *message) {
@@ -181,15 +185,35 @@ static inline int blp_walk_one(blp_walk *w, const blp_message *message) {
         return BLP_ODD;
     blp_source source = {&e, blp_abi_price, blp_abi_size, blp_abi_number, blp_abi_time};
     w->is_trade = kind != BLP_QUOTE;
-    if (w->proofs[w->is_trade]) {
+    int on_trial = w->proofs[w->is_trade] != 0;
+    blp_decoder *decoder = w->decoder;
+    blp_touch *state = touch;
+    if (on_trial) {
         w->copy = *touch;
         w->trial->out->n = 0;
-        if (blp_decode(w->trial, &w->copy, kind, delayed, !!late, &source, w->recv_ns) == BLP_TAKEN) w->touch = touch;
-        return BLP_ODD;
+        decoder = w->trial;
+        state = &w->copy;
     }
-    if (blp_decode(w->decoder, touch, kind, delayed, !!late, &source, w->recv_ns) == BLP_ODD) return BLP_ODD;
+    int done = blp_decode(decoder, state, kind, delayed, !!late, &source, w->recv_ns);
+    if (on_trial && done == BLP_TAKEN) w->touch = touch;
+    if (on_trial || done == BLP_ODD) return BLP_ODD;
     w->last = e.elements;
     return BLP_TAKEN;
+}
+
+/* Messages that the library finds in an event, each with its elements; -1 if it cannot go through it. */
+static inline int64_t blp_count(const blp_abi *abi, const void *event) {
+    blp_iterator *iterator = abi->MessageIterator_create(event);
+    if (!iterator) return -1;
+    int64_t n = 0;
+    blp_message *message = NULL;
+    while (n >= 0 && abi->MessageIterator_next(iterator, &message) == 0) {
+        int good = n < BLP_MAX_MESSAGES && message && abi->Message_elements(message);
+        n = good ? n + 1 : -1;
+        message = NULL;
+    }
+    abi->MessageIterator_destroy(iterator);
+    return n;
 }
 
 /* Begin an event: 0, or -1 if the library does not iterate over it, and then there is nothing to end. */

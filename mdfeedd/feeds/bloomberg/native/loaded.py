@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.bloomberg.plane import PythonPlane
     from mdfeedd.ring._ring import WriterCore
 
-__all__ = ["NativePlane", "find_library", "native_plane"]
+__all__ = ["NativePlane", "Unusable", "find_library", "native_plane", "open_library"]
 
 _LIBRARY: Final = "libblpapi3"
 _MAPS: Final = Path("/proc/self/maps")
@@ -21,10 +21,13 @@ _KIND: Final = "native"
 
 
 class NativePlane:
-    """Takes events by `walker` until it finds that it cannot; says so once, and leaves them to the next plane."""
+    """Takes events by `walker` until it finds that it cannot; says so once, and leaves them to the next plane.
+
+    `off`: why it does not any more, or "".
+    """
 
     def __init__(self, walker: Walker, tell: Tell) -> None:
-        self.off = False
+        self.off = ""
         self._proven = not any(walker.proofs)
         self._walker = walker
         self._tell = tell
@@ -53,23 +56,24 @@ class NativePlane:
         return True
 
     def _stop(self, why: str, now: Now) -> None:
-        self.off = True
+        self.off = why
         self._tell(_KIND, f"market data take the Python path from now on: {why}", now)
 
 
 def find_library() -> str:
     """Where the SDK's library is that this process has loaded. Raises `Unusable`."""
-    found = {
-        line.split(maxsplit=5)[-1]
-        for line in _MAPS.read_text().splitlines()
-        if _LIBRARY in line.rpartition("/")[2]
-    }
+    try:
+        lines = _MAPS.read_text().splitlines()
+    except OSError as error:
+        raise Unusable(f"{_MAPS} cannot be read: {error.strerror}") from None
+    found = {line.split(maxsplit=5)[-1] for line in lines if _LIBRARY in line.rpartition("/")[2]}
     if len(found) != 1:
         raise Unusable(f"{len(found)} libraries of the name {_LIBRARY} are loaded")
     return found.pop()
 
 
-def _library(blpapi: Any) -> Library:
+def open_library(blpapi: Any) -> Library:
+    """That of the package, with every symbol that is needed. Raises `Unusable`."""
     if not callable(getattr(blpapi.Event, "_handle", None)):
         raise Unusable("the events of this blpapi give no handle")
     return Library(find_library())
@@ -83,11 +87,17 @@ def native_plane(
     *,
     tell: Tell,
     now: Now,
+    required: bool = False,
 ) -> NativePlane | None:
-    """The data plane, or None, told why. `plane` does what is not ordinary."""
+    """The data plane, or None, told why. `plane` does what is not ordinary.
+
+    `required`: raises `Unusable` in place of None.
+    """
     try:
-        library = _library(blpapi)
-    except (Unusable, OSError) as why:
+        library = open_library(blpapi)
+    except Unusable as why:
+        if required:
+            raise
         tell(_KIND, f"market data take the Python path: {why}", now, routine=True)
         return None
     tell(_KIND, f"market data take the native path, by {library.path}", now, routine=True)

@@ -20,7 +20,9 @@ def test_staging_as_its_model():
     rng = random.Random(3)
     ours, model = Staging(1), codec.Staging(1)
     for _ in range(500):
-        what = rng.choice(["quote", "trade", "hole", "statistic", "bare", "clear", "look"])
+        what = rng.choice(
+            ["quote", "trade", "hole", "statistic", "status", "bare", "clear", "look"]
+        )
         at, number = rng.randrange(2**62), rng.randrange(2**31)
         price, size, flags = rng.randrange(-(2**60), 2**60), rng.choice(SIZES), rng.randrange(512)
         calls = {
@@ -28,6 +30,7 @@ def test_staging_as_its_model():
             "trade": (rng.choice([2, 3, 4]), at, at + 1, number, flags, price, size, 2**64 - 1 - number),
             "hole": (rng.choice([Kind.GAP, Kind.RECOVERED]), at, number, at - 5, at, rng.randrange(1, 6)),
             "statistic": (at, at + 1, number, flags, 6, PRICE_UNDEF, size % 2**62),
+            "status": (at, number, rng.randrange(2**16)),
             "bare": (Kind.CLEAR, at, number),
             "clear": (),
             "look": (),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime as dt  # noqa: TC003 - in signatures that are looked at
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.sim.bloomberg.content import UTC, as_python, datetime_of, is_plain
+from mdfeedd.sim.bloomberg.content import UTC, as_python, datetime_of
 
 from .correlationid import UNSET, CorrelationId
 from .element import Element
@@ -60,8 +60,8 @@ class Message:
 
     def toPy(self) -> dict[str, Any]:
         """The content as Python."""
-        content = self._item.content
-        return content.copy() if is_plain(content) else as_python(content)
+        made: dict[str, Any] = as_python(self._item.content)
+        return made
 
     def toString(self, level: int = 0, spacesPerLevel: int = 4) -> str:
         """The content as text."""
