@@ -1,67 +1,59 @@
 """Databento's live gateway into a ring, beside bare C loops and `databento.Live`: one run, side by side.
 
-    python bench/databento.py [--quick] [--only flood,latency,footprint] [--rounds 5] [--save]
+    python bench/databento.py [--quick] [--only flood,paced,latency,footprint] [--rounds 5] [--save]
 
 Everybody talks to the same gateway over loopback, a C program that sends a prepared stream of mbp-1. `flood`: CPU
-time and wall time a record. CPU is the receiving process's own, user and system, from just before the first
-record to just after the last; the kernel's delivery runs in the sender and counts for nobody. `latency`: single
-records, stamped just before they are sent, until a reader or a callback has them. `footprint`: from exec to the
-first record, and the most memory. Every receiver must have had every record. Rounds are interleaved, and a ratio
-is the median of the ratios within each round. `--save` writes ``bench/results/databento.json``.
+time and wall time a record, as fast as the gateway can. CPU is the receiving process's own, user and system, from
+just before the first record to just after the last; the kernel's delivery runs in the sender and counts for nobody.
+`paced`: the same where the gateway offers a fixed rate: who keeps up with it. `latency`: single records, stamped
+just before they are sent, until a reader or a callback has them. `footprint`: from exec to the first record, and the
+most memory. Every receiver must have had every record. Rounds are interleaved, and a ratio is the median of the
+ratios within each round. `--save` writes ``bench/results/databento.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import select
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import machine
 import numpy as np
-import zstandard
-from dbn import INSTRUMENTS, T0, records
+from dbn import INSTRUMENTS
+from lsg import (
+    BLOCK,
+    DATASET,
+    KEY,
+    PATIENCE_S,
+    RING,
+    STEP_NS,
+    Feed,
+    Program,
+    Stream,
+    Streams,
+    build,
+    on,
+)
 from rounds import quantiles_us, ratio
 
-from mdfeedd.daemon.plan import Assignment, ChildPlan, LogPlan, jsonable
-from mdfeedd.feeds.databento.options import DatabentoOptions, Subscription
 from mdfeedd.ring import Reader
-from mdfeedd.ring.inspect import inspect
-from mdfeedd.sim.databento.layouts import mapping, metadata
 from mdfeedd.tick import TICK, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "databento.json"
-INCLUDES = [HERE.parent / "mdfeedd" / folder for folder in ("ring", "feeds/databento/codec")]
-SECTIONS = ("flood", "latency", "footprint")
+RESULTS = Path(__file__).resolve().parent / "results" / "databento.json"
+SECTIONS = ("flood", "paced", "latency", "footprint")
 PACKAGES = ("mdfeedd", "numpy", "databento", "databento-dbn")
 QUIET_LOAD = 0.5
-DATASET = "BENCH.TEST"
-RING = "db"
-KEY = "db-" + "k" * 29
-BLOCK = (
-    4096  # records that the gateway sends again and again, later each time: they stay in its cache
-)
-RECORD_BYTES = 80
-STEP_NS = 1000
-GAP_US = 2000
 WARM_UP = 0.1  # of the single records
 SETTLE_S = 0.25  # between the handshake and the first record: everybody waits for bytes
-POLL_S = 0.005
-PATIENCE_S = 60.0
-MIB = 1 << 20
 LIVE = """
 import json, sys, time
 import databento
@@ -86,197 +78,6 @@ live.start()
 live.block_for_close()
 print("end", json.dumps({"records": got, "took_ns": took, "peak_mib": peak_mib()}), flush=True)
 """
-
-
-class Stream(NamedTuple):
-    """What the gateway sends: files, how often, and how many records and bytes that makes."""
-
-    head: Path
-    body: Path
-    records: int
-    bytes: int
-    settings: dict[str, int]
-
-    def words(self) -> list[str]:
-        values = {"head": self.head, "body": self.body, **self.settings}
-        return [f"{key}={value}" for key, value in values.items()]
-
-
-class Streams:
-    """Makes the files. `now_ns`: the time of the first record."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.now_ns = time.time_ns()
-
-    def _head(self, *, ts_out: bool) -> bytes:
-        """Metadata and the mappings."""
-        head = metadata(DATASET, start_ns=self.now_ns, ts_out=ts_out)
-        for i in range(INSTRUMENTS):
-            one = mapping(self.now_ns, 1_000 + i, (1, f"SYM{i}"), f"SYM{i}")
-            head += self._with_ts_out(one) if ts_out else one
-        return head
-
-    def _with_ts_out(self, block: bytes) -> bytes:
-        words = block[0]
-        rows = np.frombuffer(block, np.uint8).reshape(-1, words * 4)
-        stamps = np.full(len(rows), self.now_ns, np.uint64).view(np.uint8).reshape(-1, 8)
-        out = np.hstack([rows, stamps])
-        out[:, 0] = words + 2
-        return out.tobytes()
-
-    def _block(self, number: int) -> bytes:
-        words = np.frombuffer(records(BLOCK), np.int64).reshape(BLOCK, -1).copy()
-        words[:, (1, 4)] += self.now_ns - T0 + number * BLOCK * STEP_NS  # ts_event, ts_recv
-        return words.tobytes()
-
-    def _files(self, name: str, head: bytes, body: bytes) -> tuple[Path, Path]:
-        paths = self.folder / f"{name}.head", self.folder / f"{name}.body"
-        for path, data in zip(paths, (head, body), strict=True):
-            path.write_bytes(data)
-        return paths
-
-    def plain(self, n: int, *, ts_out: bool = False) -> Stream:
-        """A flood of n records, in whole blocks."""
-        repeat = max(1, n // BLOCK)
-        head, block = self._head(ts_out=ts_out), self._block(0)
-        if ts_out:
-            block = self._with_ts_out(block)
-        paths = self._files("ts_out" if ts_out else "plain", head, block)
-        settings = {
-            "stride": len(block) // BLOCK, "repeat": repeat, "step_ns": BLOCK * STEP_NS,
-        }  # fmt: skip
-        return Stream(*paths, repeat * BLOCK, len(head) + repeat * len(block), settings)
-
-    def zstd(self, n: int) -> Stream:
-        """The same as one compressed stream."""
-        repeat = max(1, n // BLOCK)
-        packer = zstandard.ZstdCompressor(level=1).compressobj()
-        flush = zstandard.COMPRESSOBJ_FLUSH_BLOCK
-        head = packer.compress(self._head(ts_out=False)) + packer.flush(flush)
-        body = b"".join(packer.compress(self._block(i)) for i in range(repeat))
-        body += packer.flush(flush)
-        paths = self._files("zstd", head, body)
-        return Stream(*paths, repeat * BLOCK, len(head) + len(body), {})
-
-    def singly(self, n: int, gap_us: int = GAP_US) -> Stream:
-        """Single records, stamped by the gateway."""
-        head = self._head(ts_out=False)
-        paths = self._files("singly", head, self._block(0))
-        total = len(head) + n * RECORD_BYTES
-        return Stream(*paths, n, total, {"gap_us": gap_us, "count": n})
-
-
-def build(folder: Path) -> dict[str, str]:
-    """The C programs by name."""
-    flags = ["-O2", "-std=c11", "-Wno-unused-function", *(f"-I{path}" for path in INCLUDES)]
-    out = {}
-    for name in ("lsg_send", "lsg_receive"):
-        out[name] = str(folder / name)
-        subprocess.run(["cc", *flags, HERE / "net" / f"{name}.c", "-o", out[name]], check=True)
-    return out
-
-
-@contextlib.contextmanager
-def on(cpu: int | None) -> Iterator[None]:
-    """What is started within runs on this processor alone."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, before if cpu is None else {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-class Program:
-    """A process that says lines, and may be told to go on. It is killed at the end of the `with`."""
-
-    def __init__(self, command: list[str], cpu: int | None, **more: Any) -> None:
-        self.name = Path(command[0]).name
-        pipe = subprocess.PIPE
-        self.began_ns = time.time_ns()
-        with on(cpu):
-            self.popen = subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe, **more)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.popen.kill()
-        self.popen.communicate()
-
-    def speaks(self, timeout_s: float) -> bool:
-        """Whether it has a line for us, or has gone."""
-        assert self.popen.stdout is not None
-        return bool(select.select([self.popen.stdout], [], [], timeout_s)[0])
-
-    def hear(self, word: str) -> list[str]:
-        """The next line, which begins with `word`; the rest of it."""
-        assert self.popen.stdout is not None
-        line = self.popen.stdout.readline().decode() if self.speaks(PATIENCE_S) else ""
-        first, *rest = line.split() or [""]
-        if first != word:
-            raise RuntimeError(f"{self.name} said {line!r} in place of {word!r}")
-        return rest
-
-    def go(self) -> None:
-        """Have it go on."""
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(b"\n")
-
-    def cpu_ns(self) -> int:
-        """The processor time that it has used, threads and all."""
-        return time.clock_gettime_ns((~self.popen.pid << 3) | 2)  # the clock of another process
-
-
-class Feed(Program):
-    """The feed's process, as `mdfeedd run` starts it."""
-
-    def __init__(self, port: int, directory: str, cpu: int | None, **options: Any) -> None:
-        recovery = options.pop("recovery", "natural")
-        asked = Subscription(schema="mbp-1", symbols=("ALL_SYMBOLS",), recovery=recovery)
-        chosen = DatabentoOptions(
-            dataset=DATASET, subscriptions=(asked,), gateway=f"127.0.0.1:{port}", **options
-        )
-        child = ChildPlan(
-            kind="feed", name=RING, plugin="databento", options=jsonable(chosen),
-            target="mdfeedd.feeds.databento.feed:DatabentoFeed", directory=directory,
-        )  # fmt: skip
-        reading, writing = os.pipe()
-        try:
-            command = [sys.executable, "-m", "mdfeedd.daemon.worker", "feed", RING]
-            command += ["--plan-fd", str(reading)]
-            env = os.environ | {"DATABENTO_API_KEY": KEY}
-            super().__init__(command, cpu, pass_fds=(reading,), env=env)
-        finally:
-            os.close(reading)
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(Assignment(child, LogPlan(level="error")).to_json())
-        self.directory = directory
-
-    def done(self, n: int) -> None:
-        """Wait until it has published n records."""
-        until_s = time.monotonic() + PATIENCE_S
-        while (had := self._published()) < n and time.monotonic() < until_s:
-            time.sleep(POLL_S)
-        if had != n:
-            raise RuntimeError(f"the feed has published {had} of {n} records")
-
-    def _published(self) -> int:
-        counters = inspect(RING, self.directory).counters
-        return counters["published_quotes"] + counters["published_trades"]
-
-    def last(self) -> np.ndarray:
-        """The ticks that the ring still has, quotes and trades."""
-        with Reader(RING, start="oldest", directory=self.directory) as reader:
-            ticks = reader.read(1 << 16, timeout=0).records.copy()
-        return ticks[np.isin(ticks["kind"], (Kind.QUOTE, Kind.TRADE))]
-
-    def stop(self) -> None:
-        """End it in order."""
-        self.popen.send_signal(signal.SIGTERM)
-        if status := self.popen.wait(PATIENCE_S):
-            raise RuntimeError(f"the feed ended with status {status}")
 
 
 class Bench:
@@ -391,6 +192,14 @@ class Bench:
             "databento.Live": lambda: self.flood_live(slow),
         }
 
+    def paced_contenders(self, rate: int) -> dict[str, Callable[[], dict[str, float]]]:
+        stream = self.streams.paced(rate, self.options.paced_s)
+        return {
+            "recv alone": lambda: self.flood_c(stream, "bare"),
+            "recv and C loop": lambda: self.flood_c(stream, "loop"),
+            "feed": lambda: self.flood_feed(stream),
+        }
+
     # ----------------------------------------------------------------------------------------- latency
 
     def latency_feed(self, *, spins: bool) -> dict[str, dict[str, float]]:
@@ -496,15 +305,17 @@ def median(found: dict[str, list[dict[str, Any]]], name: str, key: str) -> float
 
 
 class Line(NamedTuple):
-    """One thing that is to be reached."""
+    """One thing that is to be reached; without a limit, to be known."""
 
     what: str
     value: float | None
-    limit: float
+    limit: float | None = None
     is_least: bool = False
 
     def text(self) -> str:
         assert self.value is not None
+        if self.limit is None:
+            return f"{self.what:52}{self.value:9.2f}"
         met = self.value >= self.limit if self.is_least else self.value <= self.limit
         sign = ">=" if self.is_least else "<="
         return (
@@ -533,11 +344,39 @@ def flood(bench: Bench) -> tuple[dict[str, Any], list[Line]]:
     lines = [
         Line("CPU of the feed, of a C loop's", of("cpu_ns", "feed", "recv and C loop"), 1.3),
         Line("CPU of databento.Live, of the feed's", of("cpu_ns", "databento.Live", "feed"), 20, is_least=True),
-        Line("rate of the feed, of bare recv's", of("wall_m_per_s", "feed", "recv alone"), 0.9, is_least=True),
+        Line("flood: rate of the feed, of a C loop's", of("wall_m_per_s", "feed", "recv and C loop"), 0.9, is_least=True),
+        Line("flood: rate of the feed, of bare recv's", of("wall_m_per_s", "feed", "recv alone")),
+        Line("flood: rate of a C loop, of bare recv's", of("wall_m_per_s", "recv and C loop", "recv alone")),
     ]  # fmt: skip
     keys = ("cpu_ns", "wall_m_per_s")
     figures = {name: {key: median(found, name, key) for key in keys} for name in found}
     return figures | {"rounds": found}, lines
+
+
+def paced(bench: Bench) -> tuple[dict[str, Any], list[Line]]:
+    """Each receiver's rate is what it has sustained: the gateway never sends while nobody reads."""
+    figures: dict[str, Any] = {}
+    lines = []
+    print(
+        f"\n{'mbp-1 at a fixed rate':24}{'offered M/s':>12}{'M/s':>8}{'rate of recv':>14}{'ns/record':>11}"
+    )
+    for m_per_s in bench.options.rates:
+        found = interleaved(
+            bench.paced_contenders(int(m_per_s * 1_000_000)), bench.options.paced_rounds
+        )
+        rates = {name: column(found, name, "wall_m_per_s") for name in found}
+        for name in found:
+            print(
+                f"{name:24}{m_per_s:12g}{median(found, name, 'wall_m_per_s'):8.2f}"
+                f"{ratio(rates[name], rates['recv alone']):14.2f}{median(found, name, 'cpu_ns'):11.1f}"
+            )
+        share = ratio(rates["feed"], rates["recv alone"])
+        what = f"{m_per_s:g} M/s offered: rate of the feed, of bare recv's"
+        lines.append(Line(what, share, 0.9, is_least=True))
+        keys = ("cpu_ns", "wall_m_per_s")
+        medians = {name: {key: median(found, name, key) for key in keys} for name in found}
+        figures[f"{m_per_s:g} M/s"] = medians | {"rounds": found}
+    return figures, lines
 
 
 def latency(bench: Bench) -> tuple[dict[str, Any], list[Line]]:
@@ -593,13 +432,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--records", type=int, default=10_000_000)
+    parser.add_argument("--rates", default="10,20,30", help="M records/s that `paced` offers")
     parser.add_argument("--live-records", type=int, default=400_000, help="it is so much slower")
     parser.add_argument("--singles", type=int, default=2200, help="records for the latency")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
-    options.latency_rounds = 3
+    options.latency_rounds, options.paced_rounds = 3, min(options.rounds, 5)
+    options.paced_s = 0.5
+    options.rates = [float(rate) for rate in options.rates.split(",")]
     if options.quick:
-        options.rounds, options.latency_rounds = 1, 1
+        options.rounds, options.latency_rounds, options.paced_rounds = 1, 1, 1
         options.records, options.live_records, options.singles = 4_000_000, 150_000, 1000
     options.only = options.only.split(",")
     if unknown := set(options.only) - set(SECTIONS):
@@ -620,7 +462,8 @@ def main() -> int:
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="mdfeedd-bench-", dir="/dev/shm") as folder:
         bench = Bench(Path(folder), options)
-        for name, measure in (("flood", flood), ("latency", latency), ("footprint", footprint)):
+        measures = (flood, paced, latency, footprint)
+        for name, measure in zip(SECTIONS, measures, strict=True):
             if name in options.only:
                 figures[name], more = measure(bench)
                 lines += more

@@ -43,7 +43,8 @@ static int connected(uint16_t port) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     static const char auth[] = "auth=none\n", rest[] = "schema=mbp-1|symbols=ALL_SYMBOLS|is_last=1\nstart_session\n";
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes)) /* as our feed */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     if (connect(fd, (struct sockaddr *)&to, sizeof to)) lsg_fail("connect");
     lsg_line(fd);
     lsg_line(fd);

@@ -12,7 +12,6 @@ Where the stream is compressed, JSON or recorded, Python receives and `LiveSessi
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime as dt
 import logging
 import os
@@ -21,6 +20,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from mdfeedd.feeds.core_file import forbid_core_file
 from mdfeedd.feeds.databento.codec import DbnError
 from mdfeedd.feeds.databento.options import DatabentoOptions
 from mdfeedd.feeds.databento.resume import open_positions
@@ -57,7 +57,6 @@ RECEIVE_BYTES: Final = 1 << 18
 BEAT_S: Final = 0.1
 _NS: Final = 1_000_000_000
 _DAY_S: Final = 86_400
-_PR_SET_DUMPABLE: Final = 4
 _LIVE_KEYS: Final = frozenset({"subscriptions"})
 
 
@@ -99,7 +98,7 @@ class DatabentoFeed:
 
     def run(self, stop: threading.Event) -> None:
         """Receive until `stop` is set."""
-        _no_core_file()
+        forbid_core_file("the API key")
         try:
             key = read_key(self.options.key_env, self.options.key_file, self.options.key_credential)
         except SessionEnd as end:
@@ -397,12 +396,3 @@ def _next_renewal_s(at: str) -> float:
     if due <= today:
         due += dt.timedelta(seconds=_DAY_S)
     return due.timestamp()
-
-
-def _no_core_file() -> None:
-    """A core file would hold the key."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0):
-        logger.warning(
-            "prctl: %s: a core file would hold the API key", os.strerror(ctypes.get_errno())
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from mdfeedd.feeds.databento.schemas import (
     INTERVAL_TOUCH,
@@ -14,6 +14,10 @@ from mdfeedd.feeds.databento.schemas import (
     SCHEMAS,
     WITH_TRADES,
 )
+from mdfeedd.options import refuse, told, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "ALL_SYMBOLS",
@@ -79,24 +83,34 @@ class Subscription:
     )
 
     def __post_init__(self) -> None:
-        if self.schema not in RTYPES:
-            raise ValueError(f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}")
+        refuse(
+            self._check_stype(),
+            told(self._check_symbols),
+            self._check_recovery(),
+            told(self._check_start),
+        )
+
+    def _check_stype(self) -> Iterator[str]:
+        if self.stype not in get_args(SType):
+            yield f"stype: must be one of {', '.join(get_args(SType))}, not {self.stype!r}"
+
+    def _check_symbols(self) -> None:
         if not 1 <= len(self.symbols) <= MAX_SYMBOLS:
             raise ValueError(f"symbols: must be 1 to {MAX_SYMBOLS}, not {len(self.symbols)}")
         for symbol in self.symbols:
             _check_symbol(symbol)
-        if self.stype not in get_args(SType):
-            raise ValueError(
-                f"stype: must be one of {', '.join(get_args(SType))}, not {self.stype!r}"
-            )
+
+    def _check_recovery(self) -> Iterator[str]:
+        if self.schema not in RTYPES:
+            yield f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}"
+            return
         if self.policy == "snapshot" and self.schema != MBO:
-            raise ValueError(f"recovery: snapshot is for mbo only, not for {self.schema}")
+            yield f"recovery: snapshot is for mbo only, not for {self.schema}"
         if self.policy == "replay" and self.schema == MBO:
-            raise ValueError(
-                "recovery: an mbo book cannot be had by replay: use snapshot or natural"
-            )
-        start_ns = self.start_ns
-        if start_ns is not None and self.policy == "snapshot":
+            yield "recovery: an mbo book cannot be had by replay: use snapshot or natural"
+
+    def _check_start(self) -> None:
+        if self.start_ns is not None and self.policy == "snapshot":
             raise ValueError("start: and a snapshot exclude each other")
 
     @property
@@ -177,34 +191,57 @@ class DatabentoOptions:
     record: str = _key('folder for the sessions as they come, as .dbn.zst; "": none', "")
 
     def __post_init__(self) -> None:
+        refuse(
+            self._check_ranges(),
+            self._check_paths(),
+            self._check_key(),
+            self._check_renewal(),
+            self._check_encoding(),
+            self._check_dataset(),
+            told(self.address),
+            self._check_subscriptions(),
+        )
+
+    def _check_dataset(self) -> Iterator[str]:
         if not _DATASET.fullmatch(self.dataset):
-            raise ValueError(f"dataset: must be like GLBX.MDP3, not {self.dataset!r}")
-        if not 1 <= len(self.subscriptions) <= MAX_SUBSCRIPTIONS:
-            raise ValueError(
-                f"subscriptions: must be 1 to {MAX_SUBSCRIPTIONS}, not {len(self.subscriptions)}"
-            )
-        for key, (least, most) in _RANGES.items():
-            value = getattr(self, key)
+            yield f"dataset: must be like GLBX.MDP3, not {self.dataset!r}"
+
+    def _check_ranges(self) -> Iterator[str]:
+        for key, value in values(self, _RANGES):
+            least, most = _RANGES[key]
             if not least <= value <= most:
-                raise ValueError(f"{key}: must be {least} to {most}, not {value}")
-        if self.renew_at and not _TIME.fullmatch(self.renew_at):
-            raise ValueError(f"renew_at: must be HH:MM, not {self.renew_at!r}")
-        for key in ("record", "key_file"):
-            if (path := getattr(self, key)) and not path.startswith("/"):
-                raise ValueError(f"{key}: must be an absolute path, not {path!r}")
-        if self.encoding == "json" and self.record:
-            raise ValueError("record: holds DBN, so it cannot be had with encoding json")
+                yield f"{key}: must be {least} to {most}, not {value}"
+
+    def _check_paths(self) -> Iterator[str]:
+        for key, path in values(self, ("record", "key_file")):
+            if path and not path.startswith("/"):
+                yield f"{key}: must be an absolute path, not {path!r}"
+
+    def _check_key(self) -> Iterator[str]:
         if "/" in self.key_credential:
-            raise ValueError(f"key_credential: is a name, not a path: {self.key_credential!r}")
-        self.address()
-        self._check_twice()
+            yield f"key_credential: is a name, not a path: {self.key_credential!r}"
+
+    def _check_renewal(self) -> Iterator[str]:
+        if self.renew_at and not _TIME.fullmatch(self.renew_at):
+            yield f"renew_at: must be HH:MM, not {self.renew_at!r}"
+
+    def _check_encoding(self) -> Iterator[str]:
+        if self.encoding == "json" and self.record:
+            yield "record: holds DBN, so it cannot be had with encoding json"
+
+    def _check_subscriptions(self) -> Iterator[str]:
+        if not 1 <= len(self.subscriptions) <= MAX_SUBSCRIPTIONS:
+            yield f"subscriptions: must be 1 to {MAX_SUBSCRIPTIONS}, not {len(self.subscriptions)}"
+            return
+        yield from told(self._check_twice)
         policies: dict[str, Recovery] = {}
         for one in self.subscriptions:
             if policies.setdefault(one.schema, one.policy) != one.policy:
-                raise ValueError(
+                yield (
                     f"subscriptions: {one.schema} has two recoveries, {policies[one.schema]} and {one.policy}:"
                     " a replay is of a whole schema; use two feeds"
                 )
+                return
 
     def address(self) -> tuple[str, int]:
         """Host and port of the gateway. Raises `ValueError`."""

@@ -47,7 +47,7 @@ class SessionAccount:
 
     records, replayed: their numbers, for gateways that do not keep them. skipped: left out under error 7. omitted: left out of a replay.
     forgotten: records that the market had forgotten before the session came to them. broken_at: from that place in `sent` on the
-    stream cannot be read. ended: how, in words; "" while it goes on.
+    stream cannot be read, controls_until: from that place in `controls` on. ended: how, in words; "" while it goes on.
     """
 
     number: int
@@ -69,6 +69,7 @@ class SessionAccount:
     replayed: int = 0
     bytes_sent: int = 0
     broken_at: int | None = None
+    controls_until: int | None = None
     ended: str = ""
     ended_ns: int | None = None
 
@@ -76,6 +77,11 @@ class SessionAccount:
     def readable(self) -> list[Sent]:
         """Of `sent`, what a client can read."""
         return self.sent[: self.broken_at]
+
+    @property
+    def readable_controls(self) -> list[Control]:
+        """Of `controls`, what a client can read."""
+        return self.controls[: self.controls_until]
 
     @property
     def authenticated(self) -> bool:

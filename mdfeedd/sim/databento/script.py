@@ -38,6 +38,8 @@ MODES: Final = {
     "version": "metadata and records of another version of DBN (code: 1 to 4)",
     "data_before_mapping": "symbol mappings come after so many records (count)",
     "plain_control": "control records without ts_out in a session that has it",
+    "late_open": "each subscription begins a while after the metadata or the one before (seconds: so long)",
+    "no_ack": "subscriptions are not acknowledged",
     "other_replay": "replayed records have another ts_recv than they had live (size: ns later)",
     "aged_out": "a replay is refused as too old (error 8)",
     "refuse": "closed at once (count: so many connects in a row)",
@@ -192,6 +194,8 @@ def _draw(rng: random.Random, *, permanent: bool) -> Fault:
     fault = Fault(kind, count=rng.randint(1, 20), code=code, size=4 * rng.randint(1, 30))
     if kind == "refuse":
         return replace(fault, count=rng.randint(1, 3))
+    if kind == "late_open":
+        return replace(fault, seconds=rng.choice((0.2, 1.0, 5.0)))
     if fault.is_mode:
         return fault
     if kind in ("error", "system"):

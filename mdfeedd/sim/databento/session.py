@@ -82,6 +82,7 @@ class Session:
         )
         self._quiet_until_ns = 0
         self._started_ns = 0
+        self._open_ns = 0  # when the next subscription begins
         self._spoke_ns = now_ns
         self._flush_ns = 0
         self._restarts = core.restarts
@@ -147,6 +148,8 @@ class Session:
         ]
         if self._flush_ns:
             times.append(self._flush_ns)
+        if self._requests:
+            times.append(self._open_ns)
         if self._is_limited:
             return times
         market_ns = self.core.market.next_ns
@@ -330,6 +333,7 @@ class Session:
             wire.loose(data)
         self._heartbeat_ns = _heartbeat_ns(fields, habits.heartbeat_s)
         self._started_ns = self._spoke_ns = self.now_ns
+        self._open_ns = self.now_ns + self._late_ns
         if self._reach("described"):
             self._open_all()
         return True
@@ -337,10 +341,15 @@ class Session:
     def _open_all(self) -> None:
         if self._refusals:
             self.error(_INVALID, self._refusals[0], is_fatal=True)
-        requests, self._requests = self._requests, []
-        for request in requests:
-            if not self.is_ended:
-                self._open(request)
+        while self._requests and not self.is_ended and self.now_ns >= self._open_ns:
+            self._open_ns += self._late_ns
+            self._open(self._requests.pop(0))
+
+    @property
+    def _late_ns(self) -> int:
+        """What a subscription waits for after the metadata, or after the one before."""
+        late = self.modes.get("late_open")
+        return int(late.seconds * _NS_PER_S) if late is not None else 0
 
     def _open(self, request: Request) -> None:
         """Acknowledge a subscription, map its symbols, begin its flow."""
@@ -350,8 +359,9 @@ class Session:
         if start_ns is not None and self._is_too_old(start_ns, market_ns, request.schema):
             self.error(_AGED_OUT, f"Replay data aged out for {request.schema}", is_fatal=True)
             return
-        text = f"Subscription request {request.id} for {request.schema} data succeeded"
-        self.system(_ACK, text.replace("  ", " "))
+        if "no_ack" not in self.modes:
+            text = f"Subscription request {request.id} for {request.schema} data succeeded"
+            self.system(_ACK, text.replace("  ", " "))
         found: dict[int, Instrument] = {}
         for symbol in request.symbols:
             resolved = self.core.market.symbols.resolve(request.stype, symbol)
@@ -390,7 +400,9 @@ class Session:
 
     def _play(self) -> None:
         """Faults that are due, records, and a heartbeat if there was nothing for long."""
-        if self._requests or self._refusals:  # a fault kept them from being opened
+        if (
+            self._requests or self._refusals
+        ):  # it is not their time yet, or a fault kept them from it
             self._open_all()
         self._fire_due()
         budget = self.core.habits.chunk_records
@@ -529,6 +541,7 @@ class Session:
         self.wire.loose(data + b"\n" if self.wire.is_json else data)
         if self.account.broken_at is None:
             self.account.broken_at = self.records
+            self.account.controls_until = len(self.account.controls)
         self._spoke()
 
     def mapped(self) -> list[int]:

@@ -129,6 +129,7 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
     CHECK(!dbn_open(&s, version, (int)rnd(2)));
     s.books.max_orders = 1 + rnd(200);
     if (version && rnd(2)) s.schema = (uint16_t)rnd(16);
+    for (unsigned k = rnd(4); k; k--) s.hold[rnd(2) ? DBN_MBP_1 : rnd(256)] = 1;
     if (rnd(4)) {
         if (!memory || rnd(8) == 0) { /* exactly its size, so that a look beyond is seen */
             free(memory);
@@ -155,12 +156,15 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
             dbn_output out = {t, tick_room, 0, b, bar_room, 0};
             s.arrival_ns = rnd(2) ? MDF_TIME_UNDEF : 5;
             if (rnd(2)) {
+                int held = s.hold[DBN_MBP_1];
                 uint64_t first = w.next, most = rnd(100), made = dbn_run_ring(&s, in, piece, &pos, &w, most);
+                CHECK(!held || !made);
                 CHECK(made <= most && w.next == first + made && w.next <= w.reserved + 1);
                 for (uint64_t q = first; q < w.next; q++) CHECK(slots[(q & w.mask) * 8] == q);
                 ticks += made;
             }
             status = dbn_decode(&s, in, piece, &pos, &out);
+            if (status == DBN_COLD && s.cold == DBN_COLD_HELD) CHECK(!s.hold[s.cold_record[1]] && s.cold_length <= DBN_MAX_RECORD_BYTES);
             CHECK(pos >= before && pos <= piece);
             CHECK(out.ticks_n <= tick_room && out.bars_n <= bar_room);
             CHECK(status != DBN_NEED_INPUT || pos == piece);

@@ -134,6 +134,41 @@ def test_silence_at_a_stage_that_ends(call, stage):
     assert caller.records() == raws(caller.account.sent) != []
 
 
+def test_subscriptions_that_begin_late(call):
+    """Heartbeats come meanwhile; what was due before a subscription begins is not sent."""
+    gateway = core(Fault("late_open", seconds=3.0), heartbeat_s=1.0)
+    caller = streaming(call, gateway, "mbp-1", "trades", seconds=0)
+    began_ns = caller.now_ns
+    assert system_codes(caller) == []
+    caller.run(2.9)
+    assert system_codes(caller) == [0, 0]
+    caller.run(3.0)
+    assert system_codes(caller) == [0, 0, 1]
+    assert {sent.schema for sent in caller.account.sent} == {"mbp-1"}
+    assert min(sent.index_ns for sent in caller.account.sent) > began_ns + 3 * S
+    caller.run(4.0)
+    assert system_codes(caller) == [0, 0, 1, 1]
+    trades = [sent for sent in caller.account.sent if sent.schema == "trades"]
+    assert min(sent.index_ns for sent in trades) > began_ns + 6 * S
+    assert caller.records() == raws(caller.account.sent)
+
+
+def test_late_replay_goes_on_until_the_subscription_begins(call):
+    gateway = core(Fault("late_open", seconds=3.0))
+    caller = streaming(call, gateway, seconds=4, start=0)
+    began_ns = caller.account.connected_ns + 3 * S
+    assert [s.replayed for s in caller.account.sent] == [
+        s.index_ns <= began_ns for s in caller.account.sent
+    ]
+
+
+def test_subscription_without_a_word(call):
+    caller = streaming(call, core(Fault("no_ack")), start=0)
+    assert system_codes(caller) == [3]
+    assert caller.controls(db.SymbolMappingMsg)
+    assert caller.records() == raws(caller.account.sent) != []
+
+
 @pytest.mark.parametrize("stage", ["greeted", "authenticated", "described"])
 def test_half_close_at_a_stage(call, stage):
     caller = through(call(core(Fault("half_close", at=stage))))

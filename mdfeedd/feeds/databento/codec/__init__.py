@@ -3,7 +3,7 @@
 ::
 
     bytes ──► DbnDecoder (_dbn.pyx over dbn.h) ──► ticks, bars: arrays, or straight into a ring
-                  │    ▲                      └──► events: system, error, unknown, short records
+                  │    ▲                      └──► events: system, error, unknown, short, held records
          metadata,│    │instrument ids,
          mappings,│    │valid from, until
        definitions▼    │
@@ -29,6 +29,7 @@ from mdfeedd.feeds.databento.codec.events import (
     DbnError,
     ErrorMessage,
     Event,
+    RecordHeld,
     ReplayReachedPresent,
     ShortRecord,
     SystemMessage,
@@ -49,6 +50,7 @@ __all__ = [
     "LocalInstruments",
     "Metadata",
     "Positions",
+    "RecordHeld",
     "ReplayReachedPresent",
     "ShortRecord",
     "Symbology",

@@ -26,6 +26,7 @@ cdef extern from "dbn.h" nogil:
         DBN_COLD_SHORT
         DBN_COLD_BOOK
         DBN_COLD_PRESENT
+        DBN_COLD_HELD
         DBN_PREFIX
         DBN_MAX_VERSION
         DBN_TICKS_PER_RECORD
@@ -77,6 +78,7 @@ cdef extern from "dbn.h" nogil:
         int recovering
         dbn_hole hole
         dbn_resume *resume
+        uint8_t hold[256]
         uint64_t offset
         int64_t clock_ns
         int64_t[256] type_ns

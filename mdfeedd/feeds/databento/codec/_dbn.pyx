@@ -162,6 +162,10 @@ cdef class Positions:
         for rtype in rtypes:
             self.r.replaying[<uint8_t>rtype] = 1
 
+    def live_from(self, int64_t live_from_ns):
+        """Say anew from when on records are of the present."""
+        self.r.live_from_ns = live_from_ns
+
     def end_replay(self, uint8_t rtype):
         """The replay of a type is over; returns the vendor's numbers of whose records none came again."""
         cdef uint32_t slot
@@ -237,6 +241,14 @@ cdef class DbnDecoder:
     def read_as(self, uint16_t schema):
         """Say what records of type 1 are, where the metadata leave it open: mbp-1 (1) or tbbo (3)."""
         self.s.schema = schema
+
+    def hold(self, uint8_t rtype):
+        """Stop before the next record of this type, which is told as `RecordHeld`; once."""
+        self.s.hold[rtype] = 1
+
+    def release(self, uint8_t rtype):
+        """Hold records of this type no more."""
+        self.s.hold[rtype] = 0
 
     def recover_books(self, uint64_t first_missing, uint64_t last_missing, uint32_t reason, uint32_t line):
         """Tell RECOVERED, with these bounds, of each mbo book when it is right again."""
@@ -468,6 +480,8 @@ cdef class DbnDecoder:
             self._told.append(_events.ShortRecord(record[1], len(record)))
         elif cold == DBN_COLD_PRESENT:
             self._told.append(_events.ReplayReachedPresent(record[1]))
+        elif cold == DBN_COLD_HELD:
+            self._told.append(_events.RecordHeld(record[1]))
         else:
             self._told.append(_events.BookOverflow(record[1]))
         return 0

@@ -14,7 +14,8 @@
  *   DBN_NEED_INSTRUMENT  s->need_publisher, s->need_instrument, s->need_time have no entry for that time: call
  *                        dbn_map() and go on. So names are known before the first tick of an instrument.
  *   DBN_COLD             s->cold says why, s->cold_record and s->cold_length what, until the next call: mappings,
- *                        definitions, system and error messages, the first record of each unknown or short type
+ *                        definitions, system and error messages, the first record of each unknown or short type,
+ *                        and the next record of a type in s->hold, which is over with that
  *   below zero           broken for good, at byte s->offset of the stream; every later call says the same
  *
  * Entries are valid from one time to another, because Databento's instrument ids are unique for one day only.
@@ -61,6 +62,7 @@ enum dbn_cold {
     DBN_COLD_SHORT,   /* first record of a type that is shorter than its struct */
     DBN_COLD_BOOK,    /* an order book did not fit; once per stream */
     DBN_COLD_PRESENT, /* the first record of its type that is not of the past ends a replay */
+    DBN_COLD_HELD,    /* a record of a type that was held comes next */
 };
 
 /* One cache line: a vendor instrument of one publisher, our id for it, and its last touch. */
@@ -99,6 +101,7 @@ typedef struct dbn_decoder {
     int recovering;       /* the books of orders were lost: each is told RECOVERED when it is right again, with ... */
     dbn_hole hole;  /* ... these bounds */
     struct dbn_resume *resume; /* NULL: positions are not kept, and no record is known already */
+    uint8_t hold[256]; /* by type: the caller must know before a record of it is decoded; once */
 
     uint64_t offset; /* bytes of the stream before the next record */
     dbn_counters count;
@@ -280,6 +283,16 @@ static inline int dbn_show(dbn_decoder *s, int cold, const uint8_t *p, uint32_t 
     return DBN_COLD;
 }
 
+/* Must the caller know before this record? */
+static inline int dbn_is_held(dbn_decoder *s, const uint8_t *p, uint32_t body) {
+    if (__builtin_expect(!s->hold[p[1]], 1)) return 0;
+    s->hold[p[1]] = 0;
+    s->cold = DBN_COLD_HELD;
+    s->cold_record = p;
+    s->cold_length = body;
+    return 1;
+}
+
 static inline void dbn_ticks_of(dbn_decoder *s, const uint8_t *p, dbn_output *out, dbn_instrument *e) {
     switch (p[1]) {
     case DBN_MBP_1:
@@ -385,6 +398,7 @@ static inline int dbn_other_record(dbn_decoder *s, const uint8_t *p, uint32_t le
     if (p[1] == DBN_MAPPING || p[1] == DBN_SYSTEM || p[1] == DBN_ERROR) /* they may come without ts_out, nobody says */
         return dbn_cold(s, p, body < wanted ? length : body, wanted);
     if (!wanted || body < wanted) return dbn_cold(s, p, body, wanted);
+    if (dbn_is_held(s, p, body)) return DBN_COLD;
     if (out->bars_capacity - out->bars_n < 1) return DBN_OUTPUT_FULL;
     if (s->books.overflows && !s->books_told) {
         s->books_told = 1;
@@ -411,6 +425,7 @@ static inline int dbn_record(dbn_decoder *s, const uint8_t *p, uint32_t length, 
     if (out->ticks_capacity - out->ticks_n < DBN_TICKS_PER_RECORD) return DBN_OUTPUT_FULL;
     if (s->resume && s->resume->is_staged) return DBN_OUTPUT_FULL; /* one at a time: its position waits */
     if (p[1] != DBN_MBP_1 || length < sizeof(dbn_mbp_1) + 8u * s->ts_out) return dbn_other_record(s, p, length, out);
+    if (dbn_is_held(s, p, length)) return DBN_COLD;
     const dbn_mbp_1 *r = (const dbn_mbp_1 *)p;
     dbn_instrument *e = dbn_find(s, p, r->base.ts_recv);
     if (!e) return DBN_NEED_INSTRUMENT;
@@ -448,7 +463,7 @@ static inline int dbn_walk(dbn_decoder *s, const uint8_t *in, size_t n, size_t *
     }
     size_t i = *pos;
     int status = DBN_NEED_INPUT;
-    int hot = s->schema != DBN_SCHEMA_TBBO && !s->resume;
+    int hot = s->schema != DBN_SCHEMA_TBBO && !s->resume && !s->hold[DBN_MBP_1];
     while (i < n) {
         if (hot) dbn_run_staged(s, in, n, &i, out);
         if (i == n) break;

@@ -28,8 +28,30 @@ static const uint8_t dbn_run_kind[256] = {
     ['A'] = MDF_QUOTE, ['C'] = MDF_QUOTE, ['M'] = MDF_QUOTE, ['N'] = MDF_QUOTE, ['T'] = MDF_TRADE,
 };
 
+static const uint8_t dbn_run_side[256] = {['B'] = MDF_SIDE_BID, ['A'] = MDF_SIDE_ASK};
+
+/* dbn_flags() of each byte. */
+#define DBN_FLAGS(f) (((f) >> 7) * MDF_EVENT_END | ((f) >> 5 & 1) * MDF_SNAPSHOT | ((f) >> 2 & 1) * MDF_STALE | \
+                      ((f) >> 3 & 1) * MDF_BAD_TS)
+#define DBN_FLAGS_4(f) DBN_FLAGS(f), DBN_FLAGS((f) + 1), DBN_FLAGS((f) + 2), DBN_FLAGS((f) + 3)
+#define DBN_FLAGS_16(f) DBN_FLAGS_4(f), DBN_FLAGS_4((f) + 4), DBN_FLAGS_4((f) + 8), DBN_FLAGS_4((f) + 12)
+#define DBN_FLAGS_64(f) DBN_FLAGS_16(f), DBN_FLAGS_16((f) + 16), DBN_FLAGS_16((f) + 32), DBN_FLAGS_16((f) + 48)
+static const uint16_t dbn_run_flags[256] = {DBN_FLAGS_64(0), DBN_FLAGS_64(64), DBN_FLAGS_64(128), DBN_FLAGS_64(192)};
+#undef DBN_FLAGS
+#undef DBN_FLAGS_4
+#undef DBN_FLAGS_16
+#undef DBN_FLAGS_64
+
+/* Sides come in any order, so that a branch on them would be mispredicted. */
+static inline uint32_t dbn_run_count(const dbn_level *l, unsigned side) {
+    uint32_t counts[2];
+    _Static_assert(MDF_SIDE_NONE == 0 && MDF_SIDE_BID == 1 && MDF_SIDE_ASK == 2, "0, 1, 2");
+    memcpy(counts, &l->bid_ct, sizeof counts);
+    return (side >> 1 ? counts[1] : counts[0]) & (side ? UINT32_MAX : 0);
+}
+
 static inline void dbn_run_quote(dbn_word *word, uint64_t sequence, const dbn_level *l, unsigned side) {
-    uint32_t count = side == MDF_SIDE_BID ? l->bid_ct : side == MDF_SIDE_ASK ? l->ask_ct : 0;
+    uint32_t count = dbn_run_count(l, side);
     uint64_t sizes;
     memcpy(&sizes, &l->bid_sz, 8);
     if (__builtin_expect(l->bid_px == DBN_PRICE_UNDEF || l->bid_sz == DBN_SIZE_UNDEF, 0)) sizes &= UINT64_MAX << 32;
@@ -58,9 +80,11 @@ static inline dbn_position *dbn_run_position(dbn_resume *r, const uint8_t *p, ui
     return r->last = at;
 }
 
-/* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks. */
+/* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks.
+ * `resume`: the positions to keep, or a constant NULL: that is another loop, without them. */
 static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s, const uint8_t *in, size_t n,
-                                                                  size_t *pos, const dbn_run_target to) {
+                                                                  size_t *pos, const dbn_run_target to,
+                                                                  dbn_resume *const resume) {
     const size_t length = sizeof(dbn_mbp_1) + 8u * s->ts_out;
     const unsigned head = DBN_MBP_1 << 8 | (unsigned)length / 4;
     const int64_t arrival = s->arrival_ns;
@@ -69,14 +93,13 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
     uint64_t made = 0, trades = 0, unmapped = 0;
     int64_t clock = s->clock_ns;
     dbn_instrument *e = s->last;
-    dbn_resume *resume = to.commit && dbn_is_tracked(s, DBN_MBP_1) ? s->resume : NULL;
     while ((size_t)(end - p) >= length && made < to.room) {
         const dbn_mbp_1 *r = (const dbn_mbp_1 *)p;
         uint64_t key = dbn_key(p);
         if (((unsigned)p[0] | (unsigned)p[1] << 8) != head) break;
         if ((e->key ^ key) & DBN_MATCH) e = dbn_slot(s->instrument, s->slots, key);
         int64_t ts_recv = (int64_t)r->base.ts_recv;
-        unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_side_code(r->base.side);
+        unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_run_side[(uint8_t)r->base.side];
         if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind || !e->instrument_id) break;
         dbn_position then, *at = NULL;
         if (resume && !(at = dbn_run_position(resume, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv, &then))) break;
@@ -85,14 +108,17 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
         mdf_store((uint64_t *)word + 1, (uint64_t)dbn_time(r->base.hd.ts_event));
         mdf_store((uint64_t *)word + 2, (uint64_t)(flags ? ts_recv : arrival));
         mdf_store((uint64_t *)word + 3, e->instrument_id | (uint64_t)kind << 32 | (uint64_t)side << 40 |
-                                            (uint64_t)(flags | dbn_flags(r->base.flags)) << 48);
-        if (kind == MDF_QUOTE) dbn_run_quote(word, r->base.sequence, &r->level, side);
-        else dbn_run_trade(word, &r->base);
+                                            (uint64_t)(flags | dbn_run_flags[r->base.flags]) << 48);
+        if (kind == MDF_QUOTE) {
+            dbn_run_quote(word, r->base.sequence, &r->level, side);
+        } else {
+            dbn_run_trade(word, &r->base);
+            trades++;
+        }
         if (resume) dbn_intend(resume->head, &then, (uint64_t)(at - resume->position), to.next + made, 1, 0);
         if (to.commit) mdf_store_release((uint64_t *)word, to.next + made);
         if (resume) dbn_move(resume, &then, (uint64_t)(at - resume->position));
         made++;
-        trades += kind == MDF_TRADE;
         unmapped += e->key >> 62 & 1;
         clock = ts_recv;
         p += length;
@@ -113,12 +139,13 @@ static inline void dbn_run_staged(dbn_decoder *s, const uint8_t *in, size_t n, s
     size_t room = out->ticks_capacity - out->ticks_n;
     if (room < DBN_TICKS_PER_RECORD) return;
     dbn_run_target to = {(uint8_t *)(out->ticks + out->ticks_n), UINT64_MAX, 0, room - DBN_TICKS_PER_RECORD + 1, 0};
-    out->ticks_n += dbn_run_mbp_1(s, in, n, pos, to);
+    out->ticks_n += dbn_run_mbp_1(s, in, n, pos, to, NULL);
 }
 
 /* The same straight into the ring: at most `most` ticks. Returns how many; the ring's readers are not woken. */
 static inline size_t dbn_run_ring(dbn_decoder *s, const uint8_t *in, size_t n, size_t *pos, mdf_writer *w, size_t most) {
     if (s->stage != DBN_RECORDS || s->carried || s->schema == DBN_SCHEMA_TBBO || w->words != 8) return 0;
+    if (s->hold[DBN_MBP_1]) return 0;
     if (s->resume && (s->resume->replaying[DBN_MBP_1] || s->resume->head->skip || s->resume->is_staged)) return 0;
     size_t room = (n - *pos) / sizeof(dbn_mbp_1);
     if (room > most) room = most;
@@ -127,7 +154,8 @@ static inline size_t dbn_run_ring(dbn_decoder *s, const uint8_t *in, size_t n, s
     if (!room || in[*pos + 1] != DBN_MBP_1) return 0;
     mdf_reserve_to(w, w->next + room);
     dbn_run_target to = {w->slots, w->mask, w->next, room, 1};
-    size_t made = dbn_run_mbp_1(s, in, n, pos, to);
+    size_t made = dbn_is_tracked(s, DBN_MBP_1) ? dbn_run_mbp_1(s, in, n, pos, to, s->resume)
+                                               : dbn_run_mbp_1(s, in, n, pos, to, NULL);
     if (!made) return 0;
     w->next += made;
     mdf_store_release(&w->h->tail, w->next - 1);

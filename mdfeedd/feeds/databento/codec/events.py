@@ -9,6 +9,7 @@ __all__ = [
     "DbnError",
     "ErrorMessage",
     "Event",
+    "RecordHeld",
     "ReplayReachedPresent",
     "ShortRecord",
     "SystemMessage",
@@ -78,6 +79,19 @@ class ReplayReachedPresent:
     rtype: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecordHeld:
+    """The next record is of a type that was held (`DbnDecoder.hold`); it comes when decoding goes on."""
+
+    rtype: int
+
+
 Event = (
-    SystemMessage | ErrorMessage | UnknownRecord | ShortRecord | BookOverflow | ReplayReachedPresent
+    SystemMessage
+    | ErrorMessage
+    | UnknownRecord
+    | ShortRecord
+    | BookOverflow
+    | ReplayReachedPresent
+    | RecordHeld
 )

@@ -4,7 +4,7 @@
 
     Handshake (lsg)      greeting, CRAM challenge, authentication, subscriptions: text lines, sans-IO
     LiveSession (live)   handshake, then the stream: metadata, messages, deadlines; sans-IO
-    Pump (_pump.pyx)     socket -> decoder -> ring without the GIL, stops at messages
+    Pump (_pump.pyx)     socket -> decoder -> ring without the GIL, stops at messages and before what is held
     Recovery             what was missed: GAP, replay or snapshot, RECOVERED
     Ending, Backoff      why a session ended, and when to come back
     connect, Key, Recording, SessionNames

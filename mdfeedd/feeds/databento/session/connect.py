@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import queue
@@ -9,6 +10,7 @@ import select
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.feeds.databento.session.ending import Ending, SessionEnd
@@ -24,6 +26,9 @@ RECEIVE_TIMEOUT_S: Final = 0.05
 """How long a stop, a heartbeat or a deadline may wait for bytes."""
 WAIT_S: Final = 0.1
 """How long they may wait while there is no connection."""
+_SO_RCVBUFFORCE: Final = 33
+"""Of <asm/socket.h>: beyond net.core.rmem_max; needs CAP_NET_ADMIN."""
+_SETTINGS: Final = Path("/proc/sys/net")
 
 
 def connect(
@@ -42,7 +47,7 @@ def connect(
     for i, (family, kind, protocol, _, address) in enumerate(found):
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            _enlarge(sock, receive_buffer_bytes)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number = _connect(sock, address, wait.share(len(found) - i))
             if not number:
@@ -58,6 +63,29 @@ def connect(
     raise SessionEnd(
         Ending.UNREACHABLE, f"{host} port {port} cannot be reached ({', '.join(refused)})"
     )
+
+
+def _enlarge(sock: socket.socket, wanted_bytes: int) -> None:
+    """A receive buffer of that size, or the largest that we may have."""
+    with contextlib.suppress(PermissionError):
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, wanted_bytes)
+        return
+    try:
+        most_bytes = int((_SETTINGS / "core/rmem_max").read_text())
+        grown_bytes = int((_SETTINGS / "ipv4/tcp_rmem").read_text().split()[2])
+    except (OSError, ValueError, IndexError):  # another name space may not show them
+        most_bytes = grown_bytes = 0
+    if is_better_fixed(wanted_bytes, most_bytes, grown_bytes):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted_bytes)
+
+
+def is_better_fixed(wanted_bytes: int, most_bytes: int, grown_bytes: int) -> bool:
+    """Whether to ask for a size, which is cut to net.core.rmem_max (`most_bytes`) and stays.
+
+    The kernel makes buffers twice as large as asked for. One that nobody asks for grows by itself, up to the last
+    of net.ipv4.tcp_rmem (`grown_bytes`): on most hosts megabytes, where rmem_max is 208 KiB.
+    """
+    return wanted_bytes <= most_bytes or 2 * most_bytes >= grown_bytes
 
 
 class _Wait:

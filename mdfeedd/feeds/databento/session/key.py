@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Final
 
 from mdfeedd.feeds.databento.session.ending import Ending, SessionEnd
+from mdfeedd.secret import MAX_SECRET_BYTES, Reference, SecretError, read
 
 __all__ = ["KEY_CHARACTERS", "Key", "read_key"]
 
 KEY_CHARACTERS: Final = 32
 BUCKET_CHARACTERS: Final = 5
-MAX_FILE_BYTES: Final = 4096
+MAX_FILE_BYTES: Final = MAX_SECRET_BYTES
 
 
 class Key:
@@ -47,31 +47,15 @@ def read_key(env: str, file: str, credential: str) -> Key:
 
     Raises `SessionEnd` (KEY) with a sentence that says what to do.
     """
-    if credential:
-        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-        if not folder:
-            raise SessionEnd(
-                Ending.KEY,
-                f"credential {credential} was not passed: LoadCredential= in the unit is what passes it",
-            )
-        return _from_file(Path(folder) / credential, f"credential {credential}")
-    if file:
-        return _from_file(Path(file), file)
-    text = os.environ.get(env, "").strip()
-    if not text:
+    reference = Reference(credential, file, env)
+    from_env = not (credential or file)
+    if from_env and not os.environ.get(env, "").strip():
         raise SessionEnd(
             Ending.KEY,
-            f"there is no API key: set the environment variable {env}, or key_file, or key_credential",
+            f"there is no API key: set the environment variable {env}, or say where it is by the option key",
         )
-    return Key(text, f"the environment variable {env}")
-
-
-def _from_file(path: Path, source: str) -> Key:
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_FILE_BYTES)
-    except OSError as error:
-        raise SessionEnd(
-            Ending.KEY, f"the API key cannot be read from {source}: {error.strerror}"
-        ) from None
-    return Key(text.decode("ascii", "replace").strip(), source)
+        data = read(reference, "API key", MAX_FILE_BYTES)
+    except SecretError as error:
+        raise SessionEnd(Ending.KEY, str(error)) from None
+    return Key(data.decode("ascii", "replace").strip(), str(reference))

@@ -7,8 +7,8 @@
         └────────────────────┴────────────────────────┴──► SessionEnd, which says what follows
 
 Bytes come by `receive`; or, once it is DELIVERING plain DBN, a `Pump` receives and decodes them without the GIL
-and `look` is called where it stops: at metadata and at each message, so that what is told about the stream
-stands in the ring where it belongs.
+and `look` is called where it stops: at metadata, at each message and before a record that is held, so that what is
+told about the stream stands in the ring where it belongs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mdfeedd.feeds.databento.codec import (
     DbnError,
     ErrorMessage,
     JsonLines,
+    RecordHeld,
     ReplayReachedPresent,
     ShortRecord,
     SystemMessage,
@@ -86,6 +87,7 @@ class _Codes(enum.IntEnum):
     SLOW_READER = 2
     REPLAY_COMPLETED = 3
     END_OF_INTERVAL = 4
+    UNSET = 255
 
 
 SYMBOL_REFUSED: Final = 4
@@ -182,7 +184,7 @@ class LiveSession:
         raise SessionEnd(Ending.SILENT, told)
 
     def look(self, now: Now) -> None:
-        """Act on metadata and messages that the decoder has stopped at."""
+        """Act on what the decoder has stopped at: metadata, messages, a record that is held."""
         self.names.now_ns = now.wall_ns
         if self.stage is Stage.SUBSCRIBED and (self._json or self.decoder.metadata is not None):
             self._begin(now)
@@ -271,6 +273,8 @@ class LiveSession:
             self._system(event, now)
         elif isinstance(event, ErrorMessage):
             self._error(event, now)
+        elif isinstance(event, RecordHeld):
+            self._recovery.held(event.rtype, now.wall_ns)
         elif isinstance(event, ReplayReachedPresent):
             self._recovery.reached_present(event.rtype, now.wall_ns)
         elif isinstance(event, UnknownRecord):
@@ -287,7 +291,10 @@ class LiveSession:
             self._logger.warning("an order book is full, its quotes are STALE: raise max_orders")
 
     def _system(self, message: SystemMessage, now: Now) -> None:
-        if message.code == _Codes.HEARTBEAT:
+        if _is_acknowledgement(message):
+            self._logger.debug("gateway: %s", message.text)
+            self._recovery.acknowledged(message.text, now.wall_ns)
+        elif message.code == _Codes.HEARTBEAT:
             self._recovery.note(min(message.ts_event_ns, now.wall_ns))
         elif message.code == _Codes.SLOW_READER:
             level = logging.DEBUG if self._slow_told else logging.WARNING
@@ -295,7 +302,7 @@ class LiveSession:
             self._logger.log(level, "the gateway finds us too slow: %s", message.text)
         elif message.code == _Codes.REPLAY_COMPLETED:
             self._recovery.replay_completed(message.text, now.wall_ns)
-        elif message.code in (_Codes.SUBSCRIBED, _Codes.END_OF_INTERVAL):
+        elif message.code == _Codes.END_OF_INTERVAL:
             self._logger.debug("gateway: %s", message.text)
         else:
             self._logger.info("gateway: %s (system message %d)", message.text, message.code)
@@ -322,6 +329,13 @@ class LiveSession:
             raise SessionEnd(ending, f"error {message.code}: {message.text}")
         else:
             self._logger.warning("gateway: %s (error %d)", message.text, message.code)
+
+
+def _is_acknowledgement(message: SystemMessage) -> bool:
+    """By its code; in version 1 messages have none, and the words must do."""
+    if message.code == _Codes.UNSET:
+        return message.text.startswith("Subscription request") and "succeeded" in message.text
+    return message.code == _Codes.SUBSCRIBED
 
 
 def _greeting(options: DatabentoOptions) -> Greeting:

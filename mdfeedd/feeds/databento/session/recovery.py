@@ -4,17 +4,24 @@
 
     session ends            known_ns: until then nothing is missing (time of capture, Databento's clock)
     next session            plan(): replay from before known_ns, or a snapshot, or live only
-    its metadata            began(): GAP for each subscription, before any of its records
+    its metadata            began(): records of what is missing something are held
+    a subscription begins   acknowledged(), or else held(), before the first record of its type: GAP, until now
     records of the past     left out by their positions where they are known (dbn_resume.h)
     replay completed        RECOVERED with the bounds of its GAP, if what came again agrees with what is known
 
 The line of a GAP and its RECOVERED is the number of the subscription, from 1 in the order of the configuration.
 A RECOVERED closes all GAPs of its line that lie within its bounds: after a disconnect within a recovery the next
 GAP begins where the first one did.
+
+A gateway may be mute between its metadata and a subscription's begin, and what the venue says meanwhile comes to
+nobody. So a GAP ends when the gateway says that the subscription has begun or, if it says nothing, at the first
+record. If it says so after a record, that was perhaps of another subscription of the same type: the GAP is told
+again, with its later end.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +45,8 @@ _NS: Final = 1_000_000_000
 KEPT_NS: Final = 86_400 * _NS
 """Of most schemas the gateway keeps no more for replays; what is older is refused for all (error 8)."""
 PRESENT_GRACE_NS: Final = 10 * _NS
-"""A record captured so long after a session's begin is not of the past, whatever the clocks."""
+"""A record captured so long after its subscription's begin is not of the past, whatever the clocks."""
+_NUMBER: Final = re.compile(r"\brequest (\d+)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Recovery:
     """Of one feed, over all of its sessions.
 
     `reach_ns` and `limit_ns` are the options replay_reach_s and replay_limit_s. `reason` of the next hole is
-    RESTART at first, because what came before was another process.
+    RESTART at first, because what came before was another process; it stays until a GAP has told it.
     """
 
     def __init__(
@@ -75,6 +83,10 @@ class Recovery:
         self._limit_ns = limit_ns
         self._requests: dict[int, Request] = {}
         self._subscriptions: Sequence[Subscription] = ()
+        self._decoder: DbnDecoder | None = None
+        self._waiting: dict[int, Hole | None] = {}  # not begun; of replays that miss nothing, None
+        self._early: dict[int, Hole] = {}  # told at a record that may be another's
+        self._acknowledged: set[int] = set()
         self._replaying: dict[int, Hole | None] = {}
         self._aged_out = False
         self._is_asked: Callable[[int], bool] = bool
@@ -127,6 +139,7 @@ class Recovery:
                 self._positions.begin(one.rtype, now_ns)
         for request in added:
             self._requests.setdefault(request.id, request)
+        self._early.clear()  # from now on an acknowledgement may be of these
         self._before = tuple(subscriptions)
         return added
 
@@ -154,7 +167,7 @@ class Recovery:
         now_ns: int,
         is_asked: Callable[[int], bool],
     ) -> None:
-        """The session delivers: tell what is missing, before its first record.
+        """The session delivers: before the first record of each subscription, tell what is missing of it.
 
         `stream_start_ns` is the time in its metadata, 0 where there is none. `is_asked` says of an instrument
         of the gateway's whether it belongs to what was asked for in this session.
@@ -165,25 +178,87 @@ class Recovery:
         self._began_ns = min(stream_start_ns or self._asked_ns, self._asked_ns)
         self._disagreed = self._positions.disagreed
         self._replayed = self._positions.replayed
-        holes = self._tell_holes(now_ns)
+        self._decoder = decoder
+        self._acknowledged, self._early = set(), {}
+        holes = self._holes()
         self._replaying = {
-            number: holes.get(number)
+            number: None
             for number, request in self._requests.items()
             if request.start_ns is not None
         }
+        self._waiting = {**self._replaying, **holes}
+        for number in self._waiting:
+            decoder.hold(self._subscriptions[number].rtype)
         self._track()
         self._before = tuple(self._subscriptions)
-        for number, one in enumerate(self._subscriptions):
-            hole = holes.get(number)
-            if hole is not None and one.schema == MBO and one.policy == "snapshot":
-                decoder.recover_books(hole.first_ns, hole.last_ns, hole.reason, hole.line)
         starts = [r.start_ns for r in self._requests.values() if r.start_ns is not None]
         # what every replay has to bring again tells whether it agrees with what is known
         types = [self._subscriptions[number].rtype for number in self._replaying]
         self._positions.begin_replay(types, max(starts, default=0), now_ns + PRESENT_GRACE_NS)
         if not self.known_ns:
             self._positions.known_ns = max(1, min([*starts, self._began_ns]))
-        self.reason = GapReason.DISCONNECT
+        if not holes:
+            self.reason = GapReason.DISCONNECT
+
+    def acknowledged(self, text: str, now_ns: int) -> None:
+        """The gateway says that a subscription has begun; which one, says its text.
+
+        One that names no schema is not taken for anything: records will tell.
+        """
+        number = self._number_in(text)
+        if number is None:
+            return
+        self._acknowledged.add(number)
+        if number in self._early:
+            self._waiting[number] = self._early.pop(number)
+        self._begin([number], now_ns)
+
+    def held(self, rtype: int, now_ns: int) -> None:
+        """A record of this type comes next, and not all its subscriptions have been acknowledged."""
+        same = [n for n in self._requests if self._subscriptions[n].rtype == rtype]
+        holes = self._begin(same, now_ns)
+        if len(same) > 1:  # a replay brings all from its start on, whenever it begins
+            self._early |= {n: hole for n, hole in holes.items() if n not in self._replaying}
+
+    def _number_in(self, text: str) -> int | None:
+        """The subscription that an acknowledgement is of; without a number, the next one of the schema."""
+        schema = schema_in(text)
+        left = [
+            number
+            for number, request in self._requests.items()
+            if request.schema == schema and number not in self._acknowledged
+        ]
+        told = _NUMBER.search(text)
+        if told is not None:
+            return int(told[1]) if int(told[1]) in left else None
+        return left[0] if left else None
+
+    def _begin(self, numbers: Iterable[int], now_ns: int) -> dict[int, Hole]:
+        """These subscriptions have begun, those of them that wait: tell what is missing of each until now."""
+        begun = {number: self._waiting.pop(number) for number in numbers if number in self._waiting}
+        holes = {
+            number: replace(hole, last_ns=max(now_ns, hole.first_ns))
+            for number, hole in begun.items()
+            if hole is not None
+        }
+        if not begun:
+            return holes
+        self._publish(Kind.GAP, holes.values(), now_ns)
+        if holes:
+            self.reason = GapReason.DISCONNECT
+        assert self._decoder is not None
+        for number, hole in holes.items():
+            one = self._subscriptions[number]
+            if number in self._replaying:
+                self._replaying[number] = hole
+            elif one.schema == MBO and one.policy == "snapshot":
+                self._decoder.recover_books(hole.first_ns, hole.last_ns, hole.reason, hole.line)
+        types = {self._subscriptions[number].rtype for number in begun}
+        for rtype in types - {self._subscriptions[number].rtype for number in self._waiting}:
+            self._decoder.release(rtype)
+        if begun.keys() & self._replaying.keys():
+            self._positions.live_from(now_ns + PRESENT_GRACE_NS)
+        return holes
 
     def _track(self) -> None:
         """Keep positions of what is replayed, from where it was asked for first, and of nothing else."""
@@ -200,19 +275,16 @@ class Recovery:
             else:
                 self._positions.forget(one.rtype)
 
-    def _tell_holes(self, now_ns: int) -> dict[int, Hole]:
-        """A GAP for each subscription; none if there was no session before."""
+    def _holes(self) -> dict[int, Hole]:
+        """Where each subscription's begins; none if there was no session before."""
         first_ns = self.known_ns
         if not first_ns:
             return {}
-        last_ns = max(now_ns, first_ns)
-        holes = {
-            number: Hole(number + 1, self.reason, first_ns, last_ns)
+        return {
+            number: Hole(number + 1, self.reason, first_ns, first_ns)
             for number, one in enumerate(self._subscriptions)
             if self._is_of_before(one)
         }
-        self._publish(Kind.GAP, holes.values(), now_ns)
-        return holes
 
     def _is_of_before(self, one: Subscription) -> bool:
         """Something of it was asked for in the session before; of another process that is not known."""
@@ -249,6 +321,7 @@ class Recovery:
         numbers = [n for n in self._replaying if self._subscriptions[n].rtype == rtype]
         if not numbers:
             return
+        self._begin(numbers, now_ns)  # a replay may bring nothing, not even an acknowledgement
         unmet = sum(map(self._is_asked, self._positions.end_replay(rtype)))
         disagreed = self._positions.disagreed - self._disagreed
         self._disagreed = self._positions.disagreed
@@ -270,8 +343,9 @@ class Recovery:
         self._publish(Kind.RECOVERED, holes, now_ns)
 
     def note(self, captured_ns: int) -> None:
-        """All that was captured until then has come, unless a replay is under way."""
-        if not self._replaying and captured_ns > self._positions.known_ns:
+        """All that was captured until then has come, unless something is yet to begin or to be replayed."""
+        is_whole = not (self._waiting or self._replaying or (self._early and self._acknowledged))
+        if is_whole and captured_ns > self._positions.known_ns:
             self._positions.known_ns = captured_ns
         replayed = self._positions.replayed
         self._writer.counters.add("replayed_records", replayed - self._counted)

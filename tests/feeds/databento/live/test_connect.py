@@ -12,7 +12,7 @@ import time
 import pytest
 
 from mdfeedd.feeds.databento.session import connect as module
-from mdfeedd.feeds.databento.session.connect import CONNECT_S, connect
+from mdfeedd.feeds.databento.session.connect import CONNECT_S, connect, is_better_fixed
 from mdfeedd.feeds.databento.session.ending import Ending, SessionEnd
 
 BUFFER = 1 << 20
@@ -60,6 +60,50 @@ def test_connected_and_receiving_with_a_deadline(listener):
             sock.sendall(b"y" * 100_000)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 65_536
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most", "grown", "fixed"),
+    [
+        (
+            8 << 20,
+            212_992,
+            6 << 20,
+            False,
+        ),  # as most hosts are: asked for, it would stay at 416 KiB
+        (8 << 20, 4 << 20, 6 << 20, True),
+        (8 << 20, 4 << 20, 32 << 20, False),
+        (1 << 20, 4 << 20, 32 << 20, True),
+        (8 << 20, 0, 0, True),  # nobody knows
+    ],
+)
+def test_size_that_the_kernel_would_cut_is_not_asked_for(wanted, most, grown, fixed):
+    assert is_better_fixed(wanted, most, grown) is fixed
+
+
+def test_receive_buffer_where_little_is_granted(listener, monkeypatch, tmp_path):
+    """With the right to any size it is as wanted; without it the kernel's own is left, which grows."""
+    for name, value in (
+        ("core/rmem_max", "212992\n"),
+        ("ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(value)
+    monkeypatch.setattr(module, "_SETTINGS", tmp_path)
+    with socket.socket() as plain:
+        own = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    with connect("127.0.0.1", listener.getsockname()[1], 32 << 20) as sock:
+        size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert size == 64 << 20 if has_net_admin() else own <= size < 32 << 20
+
+
+def has_net_admin():
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)
+        except PermissionError:
+            return False
+    return True
 
 
 def test_nobody_listens():

@@ -329,6 +329,26 @@ def test_every_other_end_is_a_disconnect(life, truth, script, reason, recovery):
     assert len(one.core.sessions) >= 2
 
 
+@pytest.mark.parametrize("ack", [[], ["no_ack:session=all"]], ids=["ack", "no_ack"])
+@pytest.mark.parametrize("mute", ["silence:session=1,at=described", "late_open:session=1"])
+@pytest.mark.parametrize("recovery", ["natural", "replay"])
+@pytest.mark.usefixtures("fast")
+def test_mute_between_metadata_and_flow(life, truth, mute, ack, recovery):
+    script = faults("fin:after_records=40", f"{mute},seconds=0.4", *ack)
+    habits = Habits(heartbeat_s=0.3, max_connects_per_s=1000)
+    one = life(script=script, recovery=recovery, habits=habits).start()
+    one.until(
+        lambda: len(one.core.sessions) > 1 and len(one.core.sessions[-1].sent) > 200, "a flow"
+    )
+    one.end()
+    truth(one).check()
+    (hole,) = one.holes()
+    second = one.core.sessions[1]
+    if len(one.core.sessions) == 2:  # else this machine was slower than our patience
+        assert hole[3] >= second.connected_ns + 4 * SECOND // 10
+    assert len(one.holes(Kind.RECOVERED)) == (recovery == "replay")
+
+
 def test_gateway_that_is_not_there_yet(life, feed_log, fast):
     one = life()
     one.gateway.refuse()

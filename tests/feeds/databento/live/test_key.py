@@ -59,7 +59,7 @@ def test_file_goes_before_the_environment_and_a_credential_before_both(monkeypat
 
 def test_there_is_none(monkeypatch):
     told = refused(
-        "there is no API key: set the environment variable MDFEEDD_TEST_KEY, or key_file"
+        "there is no API key: set the environment variable MDFEEDD_TEST_KEY, or say"
     )
     monkeypatch.setenv(ENV, " \n")
     assert refused("there is no API key") == told
@@ -80,7 +80,7 @@ def test_file_of_somebody_else(tmp_path):
 def test_credential_that_was_not_passed(monkeypatch, tmp_path):
     refused("credential db was not passed: LoadCredential= in the unit", credential="db")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    refused("read from credential db: No such file", credential="db")
+    refused("read from the credential db: No such file", credential="db")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_file_that_holds_something_else(tmp_path, content):
 
 
 def test_endless_file_is_read_in_part_only():
-    refused("is no API key: a key has 32 characters, this has", file="/dev/zero")
+    refused("is no API key: it has more than 4096 bytes", file="/dev/zero")
 
 
 def test_key_is_shown_by_nothing(caplog):

@@ -337,7 +337,7 @@ IN_FILE = [
     ("slow_reader", "drop", "slow_reader: must be"),
     ("ts_out", "3", "ts_out: must be true or false"),
     ("accept_newer_dbn", "maybe", "accept_newer_dbn: must be true or false"),
-    ("key", "db-secret", "unknown key 'key'"),
+    ("key", "db-secret", "key: a secret is not written here, only where it is"),
 ]
 
 

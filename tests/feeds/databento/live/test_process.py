@@ -94,12 +94,15 @@ def tail(one):
 
 
 def delivers(one, records=0):
-    """Until a new session has sent so many records, and a batch of them has come to the ring."""
+    """Until a new session has sent so many records, and the feed has told what was missing before it."""
     seen = one.seen
     one.until(lambda: len(one.core.sessions) > seen, "a session")
     one.seen = len(one.core.sessions)
     one.until(lambda: len(one.core.sessions[-1].sent) > records, "records")
     one.until(lambda: inspected(one, "sessions") > one.delivered, "a session that delivers")
+    if one.delivered:
+        since_ns, many = one.core.sessions[-1].connected_ns, len(one.options.subscriptions)
+        one.until(lambda: sum(hole[3] >= since_ns for hole in one.holes()) >= many, "its holes")
     one.delivered = inspected(one, "sessions")
 
 
@@ -264,7 +267,7 @@ def test_no_key_at_all(life, worker):
     process = worker(one, changed=changed)
     assert process.process.wait(LIMIT_S) == 77
     assert (
-        "set the environment variable MDFEEDD_NO_SUCH_KEY, or key_file" in process.log.read_text()
+        "set the environment variable MDFEEDD_NO_SUCH_KEY, or say" in process.log.read_text()
     )
     assert not one.core.sessions
 

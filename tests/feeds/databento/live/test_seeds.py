@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mdfeedd.sim.databento import Habits, Market, Script
+from mdfeedd.sim.databento import Fault, Habits, Market, Script
 
 AT_ONCE = 25
 BATCHES = int(os.environ.get("MDFEEDD_SEEDS", "1")) * 8
@@ -21,6 +21,19 @@ CHOICES = (
     ("mbp-1",), ("mbp-1",), ("trades",), ("tbbo",), ("cmbp-1",), ("mbp-1", "status"),
     ("trades", "bbo-1s", "imbalance"), ("tcbbo", "status"),
 )  # fmt: skip
+
+
+def script(seed, rng):
+    """In some of the sessions the gateway is mute between its metadata and what was subscribed to."""
+    faults = list(Script.random(seed, sessions=rng.randint(1, 4)).faults)
+    for session in range(1, 4):
+        mute = [
+            Fault("silence", session=session, at="described", seconds=0.3),
+            Fault("late_open", session=session, seconds=rng.choice((0.1, 0.4))),
+        ]
+        faults += rng.choice(([], [], mute[:1], mute[1:], mute))
+        faults += [Fault("no_ack", session=session)] * (rng.random() < 0.3)
+    return Script(tuple(faults))
 
 
 def begin(life, seed, fast_s):
@@ -37,7 +50,7 @@ def begin(life, seed, fast_s):
     return life(
         schemas,
         name=f"s{seed}",
-        script=Script.random(seed, sessions=rng.randint(1, 4)),
+        script=script(seed, rng),
         market=market,
         habits=habits,
         recovery=rng.choice(("natural", "replay")),

@@ -45,10 +45,22 @@ class Begun(NamedTuple):
     reason: GapReason
 
 
+def has_opened(account: Any, number: int, subscription: Subscription) -> bool:
+    """The client can know that a subscription has begun: by an acknowledgement, a record or the end of its replay."""
+    schema = subscription.schema
+    words = (
+        f"Subscription request {number} for {schema} data succeeded",
+        f"Finished {schema} replay",
+    )
+    told = any(c.kind == "system" and c.text in words for c in account.readable_controls)
+    return told or any(sent.schema == schema for sent in account.readable)
+
+
 class Rig:
     """A feed without sockets: sessions, pauses and restarts on the gateway's time.
 
-    `ends` are the endings so far, `status` the exit status once there is one.
+    `ends` are the endings so far, `status` the exit status once there is one. `opened`: when subscriptions have
+    begun as far as the client can know, by session and number of the subscription.
     """
 
     def __init__(
@@ -71,6 +83,7 @@ class Rig:
         self.rows: list[np.ndarray] = []
         self.bar_rows: list[np.ndarray] = []
         self.begun: list[Begun] = []
+        self.opened: dict[tuple[int, int], int] = {}
         self.cause = GapReason.RESTART
         self.asked_ns = 0
 
@@ -215,7 +228,17 @@ class Rig:
             return
         if not self.begun or self.begun[-1].number != number:
             self.begun.append(Begun(number, self.asked_ns, self.now_ns, self.cause))
-            self.cause = GapReason.DISCONNECT
+            if len(self.begun) == 1:  # there is nothing to tell
+                self.cause = GapReason.DISCONNECT
+        if not self.gateway.wire.waiting:  # else it may be in the compressor yet
+            self._note_opened(number)
+
+    def _note_opened(self, session: int) -> None:
+        account = self.core.sessions[session]
+        for number, one in enumerate(self.options.subscriptions):
+            if (session, number) not in self.opened and has_opened(account, number, one):
+                self.opened[session, number] = self.now_ns
+                self.cause = GapReason.DISCONNECT
 
     def collect(self) -> None:
         """Take what the rings have."""

@@ -61,7 +61,9 @@ class Ledger:
         self.recoded: dict[tuple[str, int], dict[bytes, list[int]]] = {}
         self.published: dict[str, set[int]] = {s: set() for s in self.subscriptions}
         self.bounds: dict[str, tuple[int, int]] = {}  # first and last place that should be there
-        self.rows_of: dict[int, tuple[int, int]] = {}  # of sessions: first and last row of the ring
+        self.rows_of: dict[
+            tuple[int, str], tuple[int, int]
+        ] = {}  # of sessions: first and last in the ring
         self.dropped: list[Any] = []  # of replays: not in the ring
         self.known = 0
         self.replayed = 0
@@ -227,8 +229,8 @@ class Ledger:
             assert all(mark == marked for _, _, mark in now), (c, now)
             i, j = i + len(c.ticks), j + len(c.bars)
             if now:
-                self.rows_of.setdefault(c.session, (now[0][0], 0))
-                self.rows_of[c.session] = (self.rows_of[c.session][0], now[-1][0])
+                of = c.session, schema
+                self.rows_of[of] = (self.rows_of.get(of, now[0])[0], now[-1][0])
             self.replayed += marked
             if c.place >= 0:
                 last[c.stream] = c.place
@@ -241,21 +243,36 @@ class Ledger:
         assert j == len(bars), (f"{len(bars) - j} bars that nobody sent", bars[j], self.dropped[:1])
 
     def check_gaps_told(self) -> None:
-        """One GAP for each subscription between two sessions that delivered, before the first tick after it."""
-        many = len(self.subscriptions)
+        """One GAP for each subscription that begins again: until then, and before the first tick after it."""
         gaps = [gap for gap in self.gaps if gap["line"]]
-        sessions = self.rig.begun[1:]
-        assert len(gaps) == many * len(sessions), (gaps, self.rig.begun)
-        for k, begun in enumerate(sessions):
-            group = gaps[k * many : (k + 1) * many]
-            assert [gap["line"] for gap in group] == list(range(1, many + 1))
-            assert {gap["reason"] for gap in group} == {begun.reason}, (group, begun)
-            assert {gap["instrument"] for gap in group} == {0}
-            for number, (first, last) in self.rows_of.items():
-                if number < begun.number:
-                    assert last < group[0]["at"]
-                else:
-                    assert group[-1]["at"] < first
+        times = [gap["last"] for gap in gaps]
+        assert times == sorted(times)
+        gaps.sort(key=lambda gap: (gap["last"], gap["line"]))  # at one time, in whatever order
+        expected = self._begun_again()
+        told = [(gap["line"], gap["reason"], gap["last"], gap["instrument"]) for gap in gaps]
+        wanted = [(line, reason, at_ns, 0) for _, line, reason, at_ns in expected]
+        assert told == wanted, (told, wanted, self.rig.begun)
+        for gap, (session, line, _, _) in zip(gaps, expected, strict=True):
+            for (number, schema), (first, last) in self.rows_of.items():
+                if number < session:
+                    assert last < gap["at"]
+                elif self.lines[schema] == line:
+                    assert gap["at"] < first
+        opened = {(session, line) for session, line, _, _ in expected}
+        for number, schema in self.rows_of:
+            assert number == self.rig.begun[0].number or (number, self.lines[schema]) in opened
+
+    def _begun_again(self) -> list[tuple[int, int, GapReason, int]]:
+        """(session, line, reason, time) of each subscription's begin but those in the first session."""
+        reasons = {begun.number: begun.reason for begun in self.rig.begun[1:]}
+        return sorted(
+            (
+                (session, number + 1, reasons[session], at_ns)
+                for (session, number), at_ns in self.rig.opened.items()
+                if session in reasons
+            ),
+            key=lambda one: (one[3], one[1], one[0]),
+        )
 
     def _missing(self, schema: str) -> list[int]:
         """Places that are not in the ring, between the first and the last that should be."""
@@ -375,7 +392,8 @@ class Ledger:
                 assert (
                     not after
                     or after[0] >= self._certain(account)
-                    or (self.lines[schema], begun.at_ns) in told
+                    or (self.lines[schema], self.rig.opened[begun.number, self.lines[schema] - 1])
+                    in told
                 ), (schema, begun)
 
     def check_counters(self) -> None:

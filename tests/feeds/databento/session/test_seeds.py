@@ -14,7 +14,7 @@ import pytest
 from mdfeedd.feeds.databento.options import DatabentoOptions, Subscription
 from mdfeedd.sim.databento.core import GatewayCore, Habits
 from mdfeedd.sim.databento.market import Market
-from mdfeedd.sim.databento.script import Script
+from mdfeedd.sim.databento.script import Fault, Script
 
 TIMES = int(os.environ.get("MDFEEDD_SEEDS", "1"))
 ALONE = os.environ.get("MDFEEDD_SEED")
@@ -46,8 +46,8 @@ def subscriptions(rng):
     )  # fmt: skip
 
 
-def options(rng):
-    """Of a feed. The reach of replays covers how far venue times run back."""
+def options(rng, rate):
+    """Of a feed. The reach of replays covers how far venue times run back: now and then to the event before."""
     encoding = rng.choice(("dbn", "dbn", "dbn", "dbn", "json"))
     return DatabentoOptions(
         "GLBX.MDP3",
@@ -57,12 +57,15 @@ def options(rng):
         ts_out=rng.random() < 0.3,
         heartbeat_s=rng.choice((5, 10, 30)),
         slow_reader=rng.choice(("auto", "auto", "warn", "skip")),
-        replay_reach_s=rng.choice((0.1, 2.0, 60.0)),
+        replay_reach_s=rng.choice((20 / rate, 60.0)),
     )
 
 
 def script(seed, encoding):
-    """Without versions before 2, whose messages have no codes; each new name is one that nothing had before."""
+    """Without versions before 2, whose messages have no codes; each new name is one that nothing had before.
+
+    In some of the later sessions the gateway is mute between its metadata and what was subscribed to.
+    """
     faults = [
         fault for fault in Script.random(seed).faults
         if encoding != "json" or fault.kind not in NOT_IN_JSON
@@ -72,19 +75,28 @@ def script(seed, encoding):
             faults[k] = replace(fault, code=max(fault.code, 2))
         if fault.kind == "remap":
             faults[k] = replace(fault, text=f"SIM{k}Z9")
+    rng = random.Random(f"mute {seed}")
+    for session in range(1, 4):
+        mute = [
+            Fault("silence", session=session, at="described", seconds=rng.choice((0.5, 3.0, 9.0))),
+            Fault("late_open", session=session, seconds=rng.choice((0.1, 1.0))),
+        ]
+        faults += rng.choice(([], [], mute[:1], mute[1:], mute))
+        faults += [Fault("no_ack", session=session)] * (rng.random() < 0.3)
     return Script(tuple(faults))
 
 
 def play(rig, seed):
     """One life; returns the rig at its end."""
     rng = random.Random(f"life {seed}")
-    opts = options(rng)
     span_s = rng.choice(SPANS_S)
+    rate = EVENTS / span_s
+    opts = options(rng, rate)
     market = Market(
         seed,
         instruments=rng.randint(1, 4),
         schemas=[one.schema for one in opts.subscriptions],
-        rate=EVENTS / span_s,
+        rate=rate,
         publishers=rng.randint(1, 3),
         backward=rng.random() < 0.5,
     )
