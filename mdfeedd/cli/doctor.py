@@ -1,9 +1,11 @@
-"""``mdfeedd doctor``: the rings of this host, who writes and reads them, and what is wrong."""
+"""``mdfeedd doctor``: the rings of this host, who writes and reads them, what the machine is like, and what is wrong."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
+import json
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +14,8 @@ from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
+    from mdfeedd.cli.doctor_host import Finding
+    from mdfeedd.daemon.plan import Plan
     from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
 
 HUNG_S: Final = 5.0  # a living writer or consumer that has not moved for so long
@@ -23,11 +27,18 @@ Reads shared memory and registers nowhere, so it may be run at any time. Exit st
 a writer that died without a word, a process that hangs, a living reader that lost records or is about to,
 a file that is no ring, a file system that is nearly full. Each line of it says what to do.
 
+Then the machine: shared memory, receive buffers, clock, CPU governor, pinning, limits, network cards. Each line says
+what was found, what is wanted, what it costs as it is, and a command that mends it. Advice is no trouble; with
+-c FILE what that configuration asks for and the machine does not give is. Limits and capabilities are those of
+mdfeedd.service where it is installed, else those of this process.
+
 A ring stays after its writer, so that readers can finish and the next writer can go on in the same sequence.
 '--remove' takes away one that nobody writes; readers that are attached keep what they have.
 
 examples:
   mdfeedd doctor
+  mdfeedd doctor -c /etc/mdfeedd/mdfeedd.yaml
+  mdfeedd doctor --json | jq '.host[] | select(.severity != "ok")'
   mdfeedd doctor --remove demo-futures
 """
 
@@ -36,8 +47,8 @@ def add(commands: Any) -> None:
     """Tell argparse of the command."""
     parser = commands.add_parser(
         "doctor",
-        help="list the rings, their writers and readers, and what is wrong",
-        description="List the rings of this host, their writers and readers, and what is wrong.",
+        help="list the rings, their writers and readers, look at the machine, and say what is wrong",
+        description="List the rings of this host, their writers and readers, look at the machine, and say what is wrong.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,6 +58,10 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="remove a ring that nobody writes (may be given again)",
     )
+    parser.add_argument(
+        "-c", "--config", metavar="FILE", help="judge the machine by what this file asks for"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     units.add_shm_dir(parser)
     parser.set_defaults(run=run)
 
@@ -55,23 +70,61 @@ def run(arguments: argparse.Namespace) -> int:
     """Look, tell, and say by the status whether there is trouble; or remove."""
     if arguments.remove:
         return _remove(arguments.remove, arguments.shm_dir)
-    report = examine(arguments.shm_dir)
-    print("\n".join(report.lines))
-    if report.troubles:
-        print()
-        for trouble in report.troubles:
-            print(f"trouble: {trouble}")
-        return 1
-    print("\nno trouble")
-    return 0
+    plan = None
+    directory = arguments.shm_dir
+    if arguments.config:
+        from mdfeedd.cli.check import load
+
+        plan = load(arguments.config)
+        directory = plan.shm_dir if directory == units.SHM_DIR else directory
+    report = examine(directory)
+    findings = examine_host(directory, plan)
+    report.troubles += [_sentence(f) for f in findings if f.severity.value == "trouble"]
+    if arguments.json:
+        print(json.dumps(_as_json(directory, report, findings), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join([*report.lines, "", *_host_lines(findings), ""]))
+        print("\n".join(f"trouble: {trouble}" for trouble in report.troubles) or "no trouble")
+    return 1 if report.troubles else 0
+
+
+def examine_host(directory: str, plan: Plan | None = None) -> list[Finding]:
+    """Look at the machine, by what a configuration asks of it, if there is one."""
+    from mdfeedd.cli.doctor_facts import gather, wants_of
+    from mdfeedd.cli.doctor_host import Wants, judge
+
+    wants = Wants() if plan is None else wants_of(plan)
+    return judge(gather(directory, wants), wants)
+
+
+def _host_lines(findings: list[Finding]) -> list[str]:
+    """One line each; of what is not well, also what it costs and how to mend it."""
+    lines = ["the machine:"]
+    for finding in findings:
+        wanted = f"; wanted: {finding.wanted}" if finding.wanted else ""
+        lines.append(f"  {finding.severity.value:8}{finding.check}: {finding.found}{wanted}")
+        lines += [f"          costs: {finding.costs}"] if finding.costs else []
+        lines += [f"          mend:  {finding.mend}"] if finding.mend else []
+    return lines
+
+
+def _sentence(finding: Finding) -> str:
+    mend = f"; mend it: {finding.mend}" if finding.mend else ""
+    return f"{finding.check}: {finding.found}, wanted {finding.wanted}: {finding.costs}{mend}"
+
+
+def _as_json(directory: str, report: Report, findings: list[Finding]) -> dict[str, Any]:
+    host = [{**dataclasses.asdict(f), "severity": f.severity.value} for f in findings]
+    return {"shm_dir": directory, "rings": report.rings, "host": host, "troubles": report.troubles}
 
 
 @dataclass(slots=True)
 class Report:
-    """What `examine` found: lines to show, and what is wrong, each one sentence."""
+    """What `examine` found: lines to show, the rings as JSON values, and what is wrong, each one sentence."""
 
     lines: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    rings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def examine(directory: str) -> Report:
@@ -97,6 +150,8 @@ def examine(directory: str) -> Report:
             report.troubles.append(f"{error}{'' if _denied(error) else advice}")
             continue
         _ring(info, report)
+        shown = dataclasses.asdict(info) | {"state": info.state_text, "ring_id": info.ring_id.hex()}
+        report.rings.append(shown)
     return report
 
 
@@ -134,7 +189,7 @@ def _ring(info: RingInfo, report: Report) -> None:
     )
     told = {name: n for name, n in info.counters.items() if n}
     if told:
-        report.lines.append("  " + ", ".join(f"{n} {units.count(v)}" for n, v in told.items()))
+        report.lines.append("  " + ", ".join(_count(n, v) for n, v in told.items()))
     if state == "dead":
         report.troubles.append(
             f"the writer of {info.name} (pid {info.pid}) died without closing it: start it again and "
@@ -147,6 +202,15 @@ def _ring(info: RingInfo, report: Report) -> None:
         )
     for consumer in info.consumers:
         _consumer(info, consumer, report)
+
+
+def _count(name: str, value: int) -> str:
+    """A counter, and the few that are times in words."""
+    if name == "last_record_ns":
+        return f"last_record {units.iso_time(value)}"
+    if name.endswith("_ns"):
+        return f"{name.removesuffix('_ns')} {units.duration(value)}"
+    return f"{name} {units.count(value)}"
 
 
 def _consumer(info: RingInfo, consumer: ConsumerInfo, report: Report) -> None:

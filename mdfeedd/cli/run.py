@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli.check import load
@@ -20,6 +22,9 @@ and their sinks have it. A second Ctrl-C does not wait.
 SIGHUP has it read the file again. A file with mistakes changes nothing: they are logged, and the old
 configuration goes on. Else only what differs is started, stopped or restarted; a feed that can take new
 options while it runs is told of them. shm_dir stays as it was until the daemon is restarted.
+
+Under systemd (Type=notify, see mdfeedd install-service) it says when it is ready, how it is, and that it is
+alive; a child that gives no sign of life for its hang_s is ended and started again.
 
 exit status:
   0 stopped as asked   1 a child was given up, or it could not start   77 credentials   78 configuration
@@ -45,15 +50,18 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until stopped, or until everything has ended for good."""
+    faulthandler.enable()  # systemd's watchdog ends a daemon that hangs by SIGABRT: the log shows where it stood
     with Sighup(arguments.config) as sighup:
         plan = load(arguments.config)
 
         from mdfeedd.cli.supervised import Stopped, supervise
         from mdfeedd.daemon import log
+        from mdfeedd.daemon.notify import Notifier
         from mdfeedd.daemon.supervisor import Supervisor
 
         log.setup(plan.log, "supervisor")
-        supervisor = Supervisor(plan)
+        notifier = Notifier.from_environment(os.environ)
+        supervisor = Supervisor(plan, notifier=notifier)
         stopped = supervise(supervisor, sighup=sighup)
     if stopped is Stopped.BY_INTERRUPT:
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@
     mdfeedd.NAME       ────────► bars       OHLCV of the trades   ──────────► a ring of bars
     any ring           ────────► journal    everything            ──────────► files (mdfeedd.journal)
     any ring           ────────► callbacks  your functions        ──────────► your code
+    ticks or bars      ────────► fanout     subscriptions         ──────────► WebSocket clients
 
 `protocol` says what a consumer is: options, the names of its rings, `run(stop)`. It reads shared
 memory and writes its own slot of each ring's registry: how far it has read, what is safe (`ack`),

@@ -18,14 +18,17 @@ repeats the batch that a crash or a stop interrupted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import inspect as introspection
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from mdfeedd.consumers.episode import Episode
+from mdfeedd.consumers.event_loop import loop_factory
+from mdfeedd.options import refuse, values
 from mdfeedd.ring import Reader, RecordBatch, RingMissing, TickBatch
 from mdfeedd.tick import BAR, PRICE_UNDEF, Bar, BarFlag
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from mdfeedd.ring.reader import Start
     from mdfeedd.tick import Tick
 
     Returned = Awaitable[object] | object
@@ -45,6 +47,7 @@ log = logging.getLogger("mdfeedd.consumers.callbacks")
 ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looked for
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
 STOP_S: Final = 8.0  # how long an async function may go on after `stop`
+BEAT_ITEMS: Final = 64  # calls between heartbeats within a batch
 REPEATS_S: Final = 60.0  # how often repeated errors are told
 MAX_DISTINCT_ERRORS: Final = 64  # told apart; the rest are counted together
 
@@ -58,10 +61,10 @@ class CallbackOptions:
     )
     on_tick: str = field(default="", metadata={"help": "module:function called with each tick"})
     on_bar: str = field(default="", metadata={"help": "module:function called with each bar"})
-    on_error: str = field(
+    on_error: Literal["continue", "stop"] = field(
         default="continue", metadata={"help": "after an exception in a function: continue or stop"}
     )
-    start: str = field(
+    start: Literal["now", "oldest", "resume"] = field(
         default="now",
         metadata={"help": "now, oldest, or resume (after the last batch that was acknowledged)"},
     )
@@ -75,21 +78,25 @@ class CallbackOptions:
     )
 
     def __post_init__(self) -> None:
-        for key in ("on_batch", "on_tick", "on_bar"):
-            value = getattr(self, key)
+        refuse(self._check_functions(), self._check_start(), self._check_numbers())
+
+    def _check_functions(self) -> Iterator[str]:
+        for key, value in values(self, ("on_batch", "on_tick", "on_bar")):
             module, _, function = value.partition(":")
             if value and not (module and function):
-                raise ValueError(f"{key}: must be module:function, not {value!r}")
-        if self.on_error not in ("continue", "stop"):
-            raise ValueError(f"on_error: must be continue or stop, not {self.on_error!r}")
+                yield f"{key}: must be module:function, not {value!r}"
+
+    def _check_start(self) -> Iterator[str]:
         if self.start not in ("now", "oldest", "resume"):
-            raise ValueError(f"start: must be now, oldest or resume, not {self.start!r}")
+            yield f"start: must be now, oldest or resume, not {self.start!r}"
+        if self.on_error not in ("continue", "stop"):
+            yield f"on_error: must be continue or stop, not {self.on_error!r}"
+
+    def _check_numbers(self) -> Iterator[str]:
         if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 1_000_000:
-            raise ValueError(
-                f"batch_size: must be a whole number from 1 to 1000000, not {self.batch_size!r}"
-            )
+            yield f"batch_size: must be a whole number from 1 to 1000000, not {self.batch_size!r}"
         if not self.wait_s >= 0:
-            raise ValueError(f"wait_s: must not be negative: {self.wait_s!r}")
+            yield f"wait_s: must not be negative: {self.wait_s!r}"
 
 
 def bars_of(batch: RecordBatch) -> Iterator[Bar]:
@@ -187,6 +194,7 @@ class CallbackConsumer:
         if not any(given or getattr(options, key) for key, given in self._functions.items()):
             raise ValueError("on_batch: one of on_batch, on_tick and on_bar is needed")
         self._errors = _Errors()
+        self._readers: set[Reader] = set()
         self._halted = False
 
     def run(self, stop: threading.Event) -> None:
@@ -196,7 +204,7 @@ class CallbackConsumer:
             if given is None and text:
                 self._functions[key] = _import(key, text)
         self._halted = False
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self._serve_all(stop))
 
     async def _serve_all(self, stop: threading.Event) -> None:
@@ -210,6 +218,8 @@ class CallbackConsumer:
                 for task in done:
                     await task  # raises what it raised
                 now = time.monotonic()
+                for reader in self._readers:
+                    reader.beat()  # the loop turns, though a function may wait for something
                 self._errors.report(now)
                 if deadline == float("inf") and stop.is_set():
                     deadline = now + STOP_S
@@ -230,7 +240,7 @@ class CallbackConsumer:
         if reader is None:
             return
         lost = Episode(log, f"ring '{ring}': %d records lost, the functions were slower")
-        with reader:
+        with reader, self._known(reader):
             while not (stop.is_set() or self._halted):
                 batch = reader.read(self._options.batch_size, timeout=0)
                 lost.add(batch.lost, time.monotonic())
@@ -244,6 +254,14 @@ class CallbackConsumer:
                     await reader.wait(IDLE_S)
             lost.settle(time.monotonic(), over=True)
 
+    @contextlib.contextmanager
+    def _known(self, reader: Reader) -> Iterator[None]:
+        self._readers.add(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
+
     async def _attach(self, ring: str, stop: threading.Event) -> Reader | None:
         """Open the ring, once it exists; None if it is not waited for any more."""
         give_up = time.monotonic() + self._options.wait_s
@@ -251,7 +269,7 @@ class CallbackConsumer:
             try:
                 reader = Reader(
                     ring,
-                    start=cast("Start", self._options.start),
+                    start=self._options.start,
                     consumer=self._name,
                     dtype=None,
                     follow=self._options.follow,
@@ -282,7 +300,9 @@ class CallbackConsumer:
         if function is None:
             return 0
         errors = 0
-        for item in items:
+        for place, item in enumerate(items):
+            if not place % BEAT_ITEMS:
+                reader.beat()  # many calls that take their time are no hang; one that does not end is
             try:
                 result = function(item)
                 if result is not None and introspection.isawaitable(result):
@@ -308,14 +328,6 @@ def _import(key: str, text: str) -> Callable[[Any], Returned]:
     if not callable(found):
         raise ValueError(f"{key}: {text!r} is not a function")  # noqa: TRY004  a configured value
     return cast("Callable[[Any], Returned]", found)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  optional
-    except ImportError:
-        return None
-    return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
 
 
 if TYPE_CHECKING:

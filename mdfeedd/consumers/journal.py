@@ -33,6 +33,7 @@ from mdfeedd.consumers.episode import Episode
 from mdfeedd.journal import JournalError, JournalWriter, WriterOptions, folder_of
 from mdfeedd.journal.disk import RETRIABLE
 from mdfeedd.journal.writer import MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES
+from mdfeedd.options import refuse, values
 from mdfeedd.ring import Reader, RingMissing
 from mdfeedd.ring.arrow import distinct_ids
 from mdfeedd.ring.inspect import inspect
@@ -59,6 +60,15 @@ BUFFER_RECORDS: Final = 8192  # read at a time: stays in the processor's cache
 SYNC_RECORDS: Final = 65_536  # the same where each time ends with a sync
 SCAN_ENTRIES: Final = 2048  # of the instruments table, looked through at a time
 STOP_S: Final = 5.0  # to read what is left in the ring at the end
+
+
+_LEAST_BYTES: Final = {"segment_bytes": MIN_SEGMENT_BYTES, "keep_bytes": 0, "hard_cap_bytes": 0}
+_RANGES_S: Final = {
+    "fsync_interval_s": (0.001, 3600.0),
+    "keep_s": (0.0, 1e9),
+    "max_delay_s": (0.0, 10.0),
+    "wait_s": (0.0, float("inf")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +113,27 @@ class JournalOptions:
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
-            raise ValueError(f"path: must name a folder, not {self.path!r}")
-        for key, low in (
-            ("segment_bytes", MIN_SEGMENT_BYTES),
-            ("keep_bytes", 0),
-            ("hard_cap_bytes", 0),
-        ):
-            value = getattr(self, key)
+        refuse(self._check_sizes(), self._check_times(), self._check_path())
+
+    def _check_sizes(self) -> Iterator[str]:
+        for key, value in values(self, _LEAST_BYTES):
+            low = _LEAST_BYTES[key]
             if not isinstance(value, int) or value < low:
-                raise ValueError(f"{key}: must be a whole number from {low} on, not {value!r}")
+                yield f"{key}: must be a whole number from {low} on, not {value!r}"
         if self.segment_bytes > MAX_SEGMENT_BYTES:
-            raise ValueError(
-                f"segment_bytes: must be at most {MAX_SEGMENT_BYTES}, not {self.segment_bytes!r}"
-            )
-        if self.fsync not in {"none", "interval", "batch"}:
-            raise ValueError(f"fsync: must be none, interval or batch, not {self.fsync!r}")
-        for key, least, most in (
-            ("fsync_interval_s", 0.001, 3600.0),
-            ("keep_s", 0.0, 1e9),
-            ("max_delay_s", 0.0, 10.0),
-            ("wait_s", 0.0, float("inf")),
-        ):
-            seconds = getattr(self, key)
+            yield f"segment_bytes: must be at most {MAX_SEGMENT_BYTES}, not {self.segment_bytes!r}"
+
+    def _check_times(self) -> Iterator[str]:
+        for key, seconds in values(self, _RANGES_S):
+            least, most = _RANGES_S[key]
             if not least <= seconds <= most:
-                raise ValueError(f"{key}: must be from {least} to {most}, not {seconds!r}")
+                yield f"{key}: must be from {least} to {most}, not {seconds!r}"
+        if self.fsync not in {"none", "interval", "batch"}:
+            yield f"fsync: must be none, interval or batch, not {self.fsync!r}"
+
+    def _check_path(self) -> Iterator[str]:
+        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
+            yield f"path: must name a folder, not {self.path!r}"
         if self.keep_bytes and self.hard_cap_bytes and self.hard_cap_bytes < self.keep_bytes:
             raise ValueError(
                 f"hard_cap_bytes: must be at least keep_bytes ({self.keep_bytes}), "
@@ -170,8 +176,6 @@ class _Names:
         count = reader.instruments_count
         if version - self._version != count - self._count or self._version < 0:
             self._scanned = 0
-        elif self._scanned >= self._count:
-            self._scanned = self._count
         self._version, self._count = version, count
         piece = list(self._read(range(self._scanned, min(count, self._scanned + SCAN_ENTRIES))))
         self._scanned = min(count, self._scanned + SCAN_ENTRIES)
@@ -238,14 +242,13 @@ class _Copy:
         ended = False
         try:
             reader = self._attach()
-            if reader is None:
-                return
-            with reader:
-                self._reader = reader
-                reader.counters.set("torn_bytes", writer.recovered.torn_bytes)
-                self._enter()
-                ended = self._serve()
-                self._settle(time.monotonic(), over=True)
+            if reader is not None:
+                with reader:
+                    self._reader = reader
+                    reader.counters.set("torn_bytes", writer.recovered.torn_bytes)
+                    self._enter()
+                    ended = self._serve()
+                    self._settle(time.monotonic(), over=True)
         except BaseException:
             with contextlib.suppress(JournalError, OSError):  # the first error is the one to tell
                 writer.close()

@@ -40,6 +40,8 @@ class Limits:
     """From `stop` until consumers are told to stop even if they have not read everything."""
     answer_s: float = 5.0
     """For a worker to say whether it takes a change."""
+    abort_s: float = 2.0
+    """For a worker that hangs to take SIGABRT, before SIGKILL."""
 
 
 class State(enum.Enum):
@@ -67,6 +69,8 @@ class Child:
     pid: int = 0
     """0 while no process runs."""
     restarts: int = 0
+    hangs: int = 0
+    """Processes that were ended because they gave no sign of life."""
     last_exit: str = ""
     """How the last process ended, in words."""
     last_code: int | None = None
@@ -107,6 +111,7 @@ class Child:
         return Child(
             plan,
             restarts=self.restarts,
+            hangs=self.hangs,
             last_exit=self.last_exit,
             last_code=self.last_code,
             last_failure=self.last_failure,

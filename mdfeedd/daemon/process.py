@@ -17,14 +17,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mdfeedd.daemon import notify
 from mdfeedd.daemon.control import MAX_ANSWER_BYTES
 from mdfeedd.daemon.plan import MAX_PLAN_BYTES, Assignment, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_NOT_INHERITED: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""What systemd says to the supervisor alone; a child that answered would be taken for it."""
 
 HELD_BACK: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """Blocked in a new worker until it has its handlers: a stop that comes early is neither lost nor a kill."""
@@ -36,7 +34,7 @@ class Unheard(Exception):
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
     """Of a worker: it runs this very code, whatever lies in the folder that the daemon was started in."""
-    kept = {key: value for key, value in env.items() if key not in _NOT_INHERITED}
+    kept = {key: value for key, value in env.items() if key not in notify.VARIABLES}
     places = [str(Path(__file__).resolve().parents[2]), kept.get("PYTHONPATH", "")]
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     kept["PYTHONSAFEPATH"] = "1"

@@ -32,8 +32,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from mdfeedd.daemon.child import Child, Limits, StartError, State
 from mdfeedd.daemon.metrics import Exporter
+from mdfeedd.daemon.notify import Notifier
 from mdfeedd.daemon.plan import Assignment, Exit, Plan
 from mdfeedd.daemon.process import Process, Unheard, reason
+from mdfeedd.daemon.vigil import Vigil
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.ring.segment import ring_path
@@ -53,7 +55,6 @@ _POLL_S: Final = 0.02
 """How often shared memory is looked at while something is waited for."""
 _POLL_LATE_S: Final = 0.5
 """The same, when nobody waits for it any longer."""
-_BEAT_S: Final = 1.0
 
 
 class Supervisor:
@@ -72,12 +73,19 @@ class Supervisor:
         until_done: bool = False,
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.plan = plan.finite() if until_done else plan
         self.limits = Limits() if limits is None else limits
         self.until_done = until_done
         self.children = [Child(child) for child in self.plan.order()]
         self.exporter: Exporter | None = None
+        self.config_ok = True
+        """Was the file taken at the start or last reload? Else an older configuration goes on."""
+        self.config_time_s = time.time()
+        """When the configuration that runs was taken, in UNIX time."""
+        self.notifier = Notifier() if notifier is None else notifier
+        self.vigil = Vigil(self, self.notifier)
         self._rings_dir = Path(self.plan.shm_dir)
         self._env = dict(os.environ if env is None else env)
         self._leaving: list[Child] = []
@@ -85,7 +93,6 @@ class Supervisor:
         self._heartbeat: asyncio.Task[None] | None = None
         self._stopping = False
         self._done = asyncio.Event()
-        self._beat = time.monotonic()
 
     async def run(self) -> None:
         """Start, wait and stop. Ends early by `request_stop` or when cancelled."""
@@ -120,8 +127,10 @@ class Supervisor:
                 raise StartError(str(error)) from error
         for child in self.children:
             self._begin(child)
-        self._heartbeat = asyncio.create_task(self._keep_beating(), name="heartbeat")
+        self._heartbeat = asyncio.create_task(self.vigil.run(), name="vigil")
         await self._all_settled()
+        if not self._stopping:
+            self.notifier.ready(self.vigil.line())
 
     def request_stop(self) -> None:
         """Have `wait` return; from a signal handler of the loop, for example."""
@@ -148,9 +157,14 @@ class Supervisor:
         return [child for child in self.children if child.state is State.FAILED]
 
     @property
+    def stopping(self) -> bool:
+        """`stop` has begun."""
+        return self._stopping
+
+    @property
     def beat_age_s(self) -> float:
         """Seconds since the event loop was last seen running."""
-        return time.monotonic() - self._beat
+        return self.vigil.beat_age_s
 
     def find(self, name: str) -> Child:
         """The child of a name. Raises `KeyError`."""
@@ -208,6 +222,7 @@ class Supervisor:
             child.last_exit = f"cannot be started: {error}"
             return Exit.UNAVAILABLE
         child.process, child.pid = process, process.pid
+        hangs = child.hangs
         logger.info("%s: started, pid %d", child.label, process.pid)
         watchers = [asyncio.create_task(self._announce(child, process))]
         if self.until_done and child.plan.kind == "consumer":
@@ -219,7 +234,9 @@ class Supervisor:
                 watcher.cancel()
             await asyncio.gather(*watchers, return_exceptions=True)
         assert code is not None
-        child.process, child.pid, child.last_code, child.last_exit = None, 0, code, reason(code)
+        hung = "it gave no sign of life, " if child.hangs > hangs else ""
+        child.last_exit = f"{hung}{reason(code)}"
+        child.process, child.pid, child.last_code = None, 0, code
         if code != Exit.DONE:
             child.last_failure = child.last_exit
         return code
@@ -355,11 +372,6 @@ class Supervisor:
         unread = [c.lag > later for c in info.consumers if c.alive and c.name == consumer]
         return any(unread) if unread else young
 
-    async def _keep_beating(self) -> None:
-        while True:
-            self._beat = time.monotonic()
-            await asyncio.sleep(_BEAT_S)
-
     # ------------------------------------------------------------------------------------- another plan
 
     async def apply(self, plan: Plan, live: AbstractSet[str] = frozenset()) -> dict[str, str]:
@@ -452,6 +464,15 @@ class Supervisor:
         except Unheard as error:
             return str(error)
 
+    def tell_reloaded(self, *, well: bool) -> None:
+        """Tell systemd that the reload has ended, and from now on in the status if it was refused."""
+        self.vigil.status.reload_failed = not well
+        self.config_ok = well
+        if well:
+            self.config_time_s = time.time()
+        if not self._stopping:
+            self.notifier.ready(self.vigil.line())
+
     def serve_metrics(self, plan: MetricsPlan | None) -> None:
         """Serve them elsewhere, or not at all. Raises `StartError` with the old place still served."""
         try:
@@ -466,6 +487,8 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop everything in order; returns when no child is left, `Limits.stop_s` at the latest."""
+        if not self._stopping:
+            self.notifier.stopping("stopping: feeds, then consumers when they have read everything")
         self._stopping = True
         self._done.set()
         everybody = [*self.children, *self._leaving]

@@ -27,7 +27,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from mdfeedd.daemon import log, plugins
+from mdfeedd.daemon import log, plugins, scheduling
 from mdfeedd.daemon.control import Control
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
 from mdfeedd.sinks.protocol import SinkError
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.DONE
     _prctl(_PR_SET_NAME, f"mdf:{child.name}".encode()[:15])
     sys.path.extend(entry for entry in assignment.path if entry not in sys.path)
+    for refusal in scheduling.apply(child):
+        logger.warning("%s", refusal)
     return run(child, stop, options.control_fd)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -147,6 +148,33 @@ def test_sighup_to_the_whole_service_harms_no_child(file: Path, shm_dir: str, st
     info = inspect("sim", shm_dir)
     assert (info.pid, info.epoch, info.writer_alive) == (child, 1, True)
     end(process)
+
+
+def test_service_manager_is_told(
+    file: Path, shm_dir: str, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+
+        def until(head: str) -> str:
+            while not (message := manager.recv(4096).decode()).startswith(head):
+                pass
+            return message
+
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        process = start("run", "-c", file)
+        assert "STATUS=1 feed running, " in until("READY=1")
+        assert inspect("sim", shm_dir).writer_alive
+        until("WATCHDOG=1")
+        process.send_signal(signal.SIGHUP)
+        until("RELOADING=1\nMONOTONIC_USEC=")
+        until("READY=1")
+        process.send_signal(signal.SIGTERM)
+        until("STOPPING=1")
+        assert process.wait(timeout=60) == 0
+        process.communicate()
 
 
 ON_TERMINAL = """

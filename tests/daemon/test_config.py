@@ -48,7 +48,7 @@ BAD = [
     ("feeds:", 1, 7, "feeds: must be a list, found nothing"),
     ("feeds: [7]", 1, 9, "feeds[0]: must be a mapping of keys to values, found 7"),
     (FEED + "consumer: []", 2, 1, "unknown key 'consumer' (did you mean 'consumers'?)"),
-    (FEED + "zzz: 1", 2, 1, "unknown key 'zzz' (known: consumers, feeds, log, metrics, shm_dir)"),
+    (FEED + "zzz: 1", 2, 1, "unknown key 'zzz' (known: consumers, feeds, include, log, metrics, "),
     (FEED + "shm_dir: dev/shm", 2, 10, "shm_dir: must be an absolute path, found 'dev/shm'"),
     (FEED + "shm_dir: 5", 2, 10, "shm_dir: must be a string, found 5 (put it in quotes)"),
     # metrics and log
@@ -101,6 +101,12 @@ BAD = [
     (with_option("nested: {}"), 4, 23, "options.nested: the key 'depth' is missing"),
     (with_option("nested: {depth: 1, lable: y}"), 4, 34, "(did you mean 'label'?)"),
     (with_option("many: [{depth: 1}, {depth: y}]"), 4, 42, "options.many[1].depth: must be"),
+    (
+        with_option("many: [deep]"),
+        4,
+        22,
+        "many[0]: must be a mapping of keys to values such as {depth: deep}, found 'deep'",
+    ),
     (with_feed(options="[1]"), 4, 14, "options: must be a mapping of keys to values, found a list"),
     # consumers
     (with_consumer(counting(rings="[ff]")), 3, 69, "there is no ring 'ff' (did you mean 'f'?)"),
@@ -147,7 +153,8 @@ def test_a_problem_is_shown_with_its_line_and_a_caret():
     assert str(caught.value) == (
         "x.yaml:4:15: error: feeds[0].capacity: must be a power of two, found 1000: take 512 or 1024\n"
         "        capacity: 1000\n"
-        "                  ^"
+        "                  ^\n"
+        "    capacity: ticks that the ring holds, 64 bytes each (default: 65536)"
     )
 
 
@@ -187,14 +194,17 @@ def holder(options):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("sink: {path: x}", "options.sink: must be a mapping with a type (folder, parquet) and"),
+        (
+            "sink: {path: x}",
+            "options.sink: must be a mapping with a type (folder, kafka, parquet, ",
+        ),
         (
             "sink: folder",
-            "options.sink: must be a mapping with a type (folder, parquet) and its opt",
+            "options.sink: must be a mapping with a type (folder, kafka, parquet, ",
         ),
         (
             "rows: 5",
-            "options.sink: must be a mapping with a type (folder, parquet) and its options",
+            "options.sink: must be a mapping with a type (folder, kafka, parquet, ",
         ),
         (
             "sink: {type: foldr}",

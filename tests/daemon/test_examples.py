@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mdfeedd.daemon import config, plugins
+from mdfeedd.daemon import config, plugins, references
 from mdfeedd.sim.cme.lines import config_xml, unicast_lines
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,8 +51,15 @@ def test_what_is_commented_out_is_valid_too(path):
             "cme",
             "databento",
             "bloomberg",
+            "kafka",
         }
-        assert {consumer.plugin for consumer in plan.consumers} == {"bars", "batch", "callbacks"}
+        assert {consumer.plugin for consumer in plan.consumers} == {
+            "bars",
+            "batch",
+            "callbacks",
+            "fanout",
+            "journal",
+        }
 
 
 @pytest.mark.parametrize(("group", "name"), OURS)
@@ -61,7 +68,15 @@ def test_every_option_is_shown_with_its_default(group, name):
         pytest.importorskip(NEEDED[name])
     options = plugins.load(plugins.resolve(group, name)).Options
     text = SHOWN.read_text()
+    secrets = references.secrets_of(options)
+    for secret, sources in secrets.items():
+        shown = re.findall(rf"^[ #]*{secret}: +{{(\w+): \S+}}", text, re.MULTILINE)
+        assert shown, f"{name}: {secret} is not shown"
+        assert set(shown) & sources.keys()
+    replaced = {flat for sources in secrets.values() for flat in sources.values()}
     for field in dataclasses.fields(options):
+        if field.name in replaced:
+            continue
         if field.name in {"sink_type", "sink_options"}:
             continue  # written as sink:
         shown = re.findall(rf"^[ #]*(?:- )?{field.name}: +(.*?)(?: +#.*)?$", text, re.MULTILINE)

@@ -93,6 +93,7 @@ def test_scrape_tells_the_facts(shm_dir, tmp_path):
     assert found["mdfeedd_feed_tick_published_total", "f", "quote"] == 1000
     assert found["mdfeedd_feed_tick_published_total", "f", "trade"] == 0
     assert found["mdfeedd_feed_received_bytes_total", "f"] == 10_000
+    assert ("mdfeedd_feed_last_record_timestamp_seconds", "f") not in found
     lost = found["mdfeedd_reader_tick_lost_total", "c", "f"]
     assert found["mdfeedd_reader_tick_read_total", "c", "f"] + lost == 1000
     assert found["mdfeedd_reader_tick_lag", "c", "f"] == 0
@@ -187,6 +188,18 @@ def test_other_paths_openmetrics_and_a_closed_port(shm_dir):
 def test_every_counter_of_the_header_has_a_metric():
     assert len(catalogue.FEED_SAMPLES) == len(FEED_COUNTERS)
     assert len(catalogue.CONSUMER_SAMPLES) == len(CONSUMER_COUNTERS)
+
+
+def test_times_are_in_seconds_and_the_last_record_s_is_not_shown_before_there_was_one():
+    samples = {sample.metric.name: sample for sample in catalogue.FEED_SAMPLES}
+    latency = samples["mdfeedd_feed_latency_seconds"]
+    last = samples["mdfeedd_feed_last_record_timestamp_seconds"]
+    assert (latency.metric.kind, last.metric.kind) == ("gauge", "gauge")
+    none = dict.fromkeys((name for name, _ in FEED_COUNTERS), 0)
+    assert (latency.value(none), last.value(none)) == (0, None)
+    some = none | {"latency_ns": 1500, "last_record_ns": 1_795_932_928_500_000_000}
+    assert latency.value(some) == pytest.approx(1.5e-6)
+    assert last.value(some) == pytest.approx(1_795_932_928.5)
 
 
 def test_names_follow_the_rules():

@@ -6,12 +6,14 @@ import asyncio
 import json
 import socket
 import threading
+import time
 import urllib.request
 
 import pytest
 from reload_scenario import PATIENCE_S, counter, feed, pids, until
 
 from mdfeedd.daemon import reload
+from mdfeedd.daemon.metrics import RingCollector
 from mdfeedd.daemon.plan import ChildPlan, Plan
 from mdfeedd.daemon.reload import keep_indexes
 from mdfeedd.daemon.supervisor import Limits, StartError, State
@@ -73,6 +75,66 @@ def test_bad_file_is_told_whole_and_changes_nothing(file, shm_dir, told):
     assert any(line.startswith(f"{file.path}:2:23: error: feeds[0].vendor: unkn") for line in lines)
     assert any(f"{file.path}:3:1: error: unknown key 'metricz'" in line for line in lines)
     assert lines[-1] == "2 problems, the old configuration goes on"
+
+
+def told_by_metrics(supervisor):
+    """What metrics say of the configuration: taken or not, when, and which."""
+    families = {family.name: family for family in RingCollector(supervisor).collect()}
+    values = [
+        families[f"mdfeedd_config_{name}"].samples[0]
+        for name in ("last_reload_successful", "last_reload_success_timestamp_seconds", "info")
+    ]
+    return values[0].value, values[1].value, values[2].labels["sha256"]
+
+
+def test_metrics_say_whether_the_last_file_was_taken_and_which_one_runs(file):
+    file.write([feed()])
+
+    async def scenario():
+        begun = time.time()
+        supervisor, reloader = file.daemon()
+        async with supervisor:
+            taken, when, first = told_by_metrics(supervisor)
+            assert taken == 1
+            assert begun <= when <= time.time()
+            good = file.path.read_text()
+            file.path.write_text("feeds: 3\n")
+            assert not await reloader.reload()
+            assert told_by_metrics(supervisor) == (0, when, first)
+            file.path.write_text(good)
+            assert await reloader.reload()
+            taken, again, same = told_by_metrics(supervisor)
+            assert (taken, same) == (1, first)
+            assert again > when
+            file.write([feed(pause_s=0.002)])
+            assert await reloader.reload()
+            assert told_by_metrics(supervisor)[2] not in ("", first)
+
+    asyncio.run(scenario())
+
+
+def test_part_that_comes_and_goes(file, told):
+    parts = file.path.parent / "conf.d"
+    parts.mkdir()
+    file.write([feed()], include="conf.d/*.yaml")
+
+    async def scenario():
+        supervisor, reloader = file.daemon()
+        async with supervisor:
+            before = pids(supervisor)
+            (parts / "g.yaml").write_text(json.dumps({"feeds": [feed("g")]}))
+            assert await reloader.reload()
+            assert pids(supervisor).keys() == {"f", "g"}
+            assert pids(supervisor)["f"] == before["f"]
+            (parts / "h.yaml").write_text("feeds: [{name: g}]\n")
+            assert not await reloader.reload()
+            assert any(line.startswith(f"{parts}/h.yaml:1:9: error: ") for line in told())
+            (parts / "h.yaml").unlink()
+            (parts / "g.yaml").unlink()
+            assert await reloader.reload()
+            assert pids(supervisor) == before
+
+    asyncio.run(scenario())
 
 
 def test_added_removed_and_changed_children_and_nobody_else(file, tmp_path, shm_dir, told):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdfeedd.consumers.bars._bars import MAX_DEPTH, MAX_INTERVAL_S, MAX_INTERVALS, BarBuilder
+from mdfeedd.options import refuse
 from mdfeedd.ring import Reader, RingMissing, Writer
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, TICK, Flag
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -60,24 +61,33 @@ class BarsOptions:
     )
 
     def __post_init__(self) -> None:
+        refuse(self._check_times(), self._check_ring(), self._check_flat())
+
+    def _check_times(self) -> Iterator[str]:
         object.__setattr__(self, "intervals_s", tuple(sorted(set(self.intervals_s))))
         if not 1 <= len(self.intervals_s) <= MAX_INTERVALS:
-            raise ValueError(f"intervals_s: must be 1 to {MAX_INTERVALS} different lengths")
-        for seconds in self.intervals_s:
-            if not 1 <= seconds <= MAX_INTERVAL_S:
-                raise ValueError(f"intervals_s: must be 1 to {MAX_INTERVAL_S} s, not {seconds}")
-        if not self.ring:
-            raise ValueError("ring: must name the ring for the bars")
-        if not 1 <= self.capacity <= MAX_CAPACITY:
-            raise ValueError(f"capacity: must be 1 to {MAX_CAPACITY}, not {self.capacity}")
-        if self.flat_limit < 1:
-            raise ValueError(f"flat_limit: must be at least 1, not {self.flat_limit}")
+            yield f"intervals_s: must be 1 to {MAX_INTERVALS} different lengths"
+            return
+        wrong = [seconds for seconds in self.intervals_s if not 1 <= seconds <= MAX_INTERVAL_S]
+        for seconds in wrong:
+            yield f"intervals_s: must be 1 to {MAX_INTERVAL_S} s, not {seconds}"
         longest_s = (MAX_DEPTH - 1) * self.intervals_s[0]
-        if not (math.isfinite(self.lateness_s) and 0 <= self.lateness_s <= longest_s):
-            raise ValueError(
+        in_range = math.isfinite(self.lateness_s) and 0 <= self.lateness_s <= longest_s
+        if not wrong and not in_range:
+            yield (
                 f"lateness_s: must be 0 to {longest_s} ({MAX_DEPTH - 1} times the shortest "
                 f"interval), not {self.lateness_s}"
             )
+
+    def _check_ring(self) -> Iterator[str]:
+        if not self.ring:
+            yield "ring: must name the ring for the bars"
+        if not 1 <= self.capacity <= MAX_CAPACITY:
+            yield f"capacity: must be 1 to {MAX_CAPACITY}, not {self.capacity}"
+
+    def _check_flat(self) -> Iterator[str]:
+        if self.flat_limit < 1:
+            yield f"flat_limit: must be at least 1, not {self.flat_limit}"
 
 
 class BarRing:

@@ -174,3 +174,33 @@ class FolderOptions:
 
 class FolderSink:
     Options: ClassVar[type] = FolderOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SecretOptions:
+    password: str = ""
+    url: str = ""
+    more: dict[str, str] = field(default_factory=dict)
+    token_credential: str = ""
+
+
+class SecretFeed(TickingFeed):
+    """Holds in its options what it should not."""
+
+    Options: ClassVar[type] = SecretOptions
+
+
+class StuckFeed(TickingFeed):
+    """Makes its ring and then waits for what never comes."""
+
+    Options: ClassVar[type] = TickingOptions
+
+    def run(self, stop: threading.Event) -> None:
+        r = self.ring
+        with Writer(r.name, r.capacity, feed_index=r.feed_index, directory=r.directory) as w:
+            w.beat()
+            self.stuck_here()
+
+    def stuck_here(self) -> None:
+        while True:
+            time.sleep(0.1)

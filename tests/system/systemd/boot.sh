@@ -1,9 +1,36 @@
 #!/bin/bash
-# Becomes systemd as PID 1 of its own namespaces, on a throw-away copy (overlay) of this machine's root.
-# Started by conftest.py under unshare; arguments: a work folder, then SOURCE TARGET pairs to mount read-only.
-# Nothing outside changes. It is no security boundary: root in here is root.
+# Boots systemd as PID 1 of its own namespaces, on a throw-away copy (overlay) of this machine's root.
+# Started by conftest.py; arguments: a work folder, then SOURCE TARGET pairs to mount read-only.
+# Nothing outside changes but a cgroup, which is removed at the end. It is no security boundary: root in here is root.
 set -eu
-work=$1; shift
+
+# --- first, in a mount namespace alone: an own group of a cgroup hierarchy of version 2, and the other namespaces
+if [ "$1" != inside ]; then
+    work=$1
+    top=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts)
+    if [ -z "$top" ]; then
+        top=$work/cgroup
+        mkdir "$top"
+        mount -t cgroup2 cgroup2 "$top"
+    fi
+    remove() { find "$1" -depth -type d -exec rmdir {} \; 2>/dev/null; }
+    for old in "$top"/mdfeedd-box-*; do # of a test that was killed; one that is in use cannot be removed
+        [ ! -d "$old" ] || remove "$old" || true
+    done
+    group=$top/$(basename "$work")
+    mkdir "$group"
+    echo $$ > "$group/cgroup.procs"
+    setpriv --pdeathsig KILL unshare --mount --propagation private --cgroup --uts --ipc --net --pid --fork \
+        --kill-child=KILL /bin/bash "$0" inside "$@" || true
+    echo $$ > "$top/cgroup.procs"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do # a process that is just dying keeps its group for a moment
+        remove "$group" && [ ! -d "$group" ] && break
+        sleep 0.1
+    done
+    exit 0
+fi
+work=$2
+shift 2
 
 # --- the root: what is written goes to memory, and away with it
 mkdir -p "$work/mnt"

@@ -24,7 +24,7 @@ BOOT = Path(__file__).with_name("boot.sh")
 PATIENCE_S = 60.0
 """For what comes in a second or two on a machine that has time."""
 NEEDED = (
-    "/lib/systemd/systemd", "systemctl", "journalctl", "systemd-sysusers", "unshare", "nsenter", "setpriv", "ip"
+    "/lib/systemd/systemd", "systemctl", "journalctl", "systemd-sysusers", "unshare", "nsenter", "setpriv", "ip", "ps", "awk"
 )  # fmt: skip
 ENVIRONMENT = "/opt/mdfeedd"
 PYTHON = f"{ENVIRONMENT}/bin/python"
@@ -59,25 +59,21 @@ class Box:
 
     def boot(self, mounts: Mapping[str, str]) -> None:
         """Boot with these folders of outside (by their names inside); skips the test if it cannot be done."""
-        group = self._cgroup()
         pairs = [word for inside, outside in mounts.items() for word in (outside, inside)]
-        unshare = [
-            "unshare", "--mount", "--propagation", "private", "--cgroup", "--uts", "--ipc", "--net",
-            "--pid", "--fork", "--kill-child=KILL", "/bin/bash", str(BOOT), str(self.work), *pairs,
-        ]  # fmt: skip
-        joined = shlex.join(unshare)
         log = self._stack.enter_context((self.work / "boot.log").open("wb"))
         outer = subprocess.Popen(
-            ["/bin/sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {joined}"],
+            [
+                "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
+                "/bin/bash", str(BOOT), str(self.work), *pairs,
+            ],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
         self._stack.callback(outer.wait)
-        self._stack.callback(outer.kill)
-        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and outer.poll() is None:
-            found = children.read_text().split()
-            self.pid = int(found[0]) if found else 0
+            self.pid = child_of(
+                child_of(outer.pid)
+            )  # the shell's, which is unshare; and that one's
             if self.pid and self._is_up():
                 return
             time.sleep(0.05)
@@ -85,28 +81,13 @@ class Box:
         pytest.skip(f"systemd does not boot here: {told[-1] if told else 'no reason was given'}")
 
     def _is_up(self) -> bool:
-        comm = Path(f"/proc/{self.pid}/comm")
-        if comm.read_text().strip() != "systemd":
+        try:
+            comm = Path(f"/proc/{self.pid}/comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        if comm != "systemd":
             return False
         return self.run("systemctl", "is-active", "box.target", check=False).stdout == "active\n"
-
-    def _cgroup(self) -> Path:
-        """A group of our own in a version 2 hierarchy, which is mounted for it where there is none."""
-        places = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-        mounted = [place[1] for place in places if place[2] == "cgroup2"]
-        top = Path(mounted[0]) if mounted else self.work / "cgroup"
-        if not mounted:
-            top.mkdir()
-            done = subprocess.run(
-                ["mount", "-t", "cgroup2", "box", top], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                pytest.skip(f"no cgroups of version 2 here: {done.stderr.strip()}")
-            self._stack.callback(subprocess.run, ["umount", "-l", top], check=False)
-        group = top / self.work.name
-        group.mkdir()
-        self._stack.callback(_remove_groups, group)
-        return group
 
     def run(
         self, *words: str, check: bool = True, user: str = "", give: str | None = None
@@ -178,14 +159,13 @@ class Box:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-def _remove_groups(group: Path) -> None:
-    """From the leaves up; a process that is just dying keeps its group for a moment."""
-    deadline = time.monotonic() + PATIENCE_S
-    while group.exists() and time.monotonic() < deadline:
-        for folder, _, _ in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)
-        time.sleep(0.02)
+def child_of(pid: int) -> int:
+    """The first child of a process; 0 for none."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(found[0]) if found else 0
 
 
 def mounts_of(paths: Sequence[str]) -> dict[str, str]:
@@ -233,7 +213,7 @@ def box() -> Iterator[Box]:
         made.run("systemd-sysusers", "--inline", *people)
         made.write(
             "/etc/systemd/system/mdfeedd.service.d/short.conf",
-            f"[Service]\nEnvironment={LIBRARIES}\nWatchdogSec=1s\nTimeoutAbortSec=1s\nRestartSec=100ms\n",
+            f"[Service]\nEnvironment={LIBRARIES}\nTimeoutAbortSec=1s\nRestartSec=100ms\n",
         )
         made.run("systemctl", "daemon-reload")
         yield made

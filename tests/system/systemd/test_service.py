@@ -22,7 +22,6 @@ CONFIG = """
 feeds:
   - name: demo
     vendor: synthetic
-    hang_s: 2
     options: {rate: 2000, instruments: 4, seed: 7}
 consumers:
   - name: bars
@@ -39,6 +38,7 @@ STORE = """
 MORE = "  - {name: more, vendor: synthetic, options: {rate: 100, instruments: 1}}\nconsumers:"
 FILE = "/etc/mdfeedd/mdfeedd.yaml"
 CREDENTIALS = "/etc/mdfeedd/cred"
+DROP_INS = "/etc/systemd/system/mdfeedd.service.d"
 REFUSED = "the last reload was refused"
 """As the status text says it."""
 
@@ -239,11 +239,18 @@ def test_main_process_killed_takes_all_down_and_all_come_back(service, outside) 
     assert not set(after.values()) & set(before.values()), "nobody may be left of the old ones"
 
 
+def with_keys(keys: str) -> str:
+    """`CONFIG` with more keys of its feed."""
+    return CONFIG.replace("    vendor: synthetic\n", f"    vendor: synthetic\n{keys}")
+
+
 def test_child_that_hangs_is_replaced_and_the_daemon_stays(service, outside) -> None:
+    service.write(FILE, with_keys("    hang_s: 2\n"))
+    service.run("systemctl", "restart", "mdfeedd")
     main, before = service.property("MainPID"), children(service)
-    outside.goes_on(1)
-    service.run("kill", "-STOP", str(before["demo"]))
     outside.goes_on(2)
+    service.run("kill", "-STOP", str(before["demo"]))
+    outside.goes_on(3)
     assert service.property("MainPID") == main
     assert service.property("NRestarts") == "0"
     text = scrape(service)
@@ -254,13 +261,20 @@ def test_child_that_hangs_is_replaced_and_the_daemon_stays(service, outside) -> 
 
 
 def test_supervisor_that_hangs_is_replaced_by_systemd(service, outside) -> None:
-    main = service.property("MainPID")
-    outside.goes_on(1)
-    service.run("kill", "-STOP", main)
-    outside.goes_on(2)
-    service.until(lambda: service.property("SubState") == "running", "the service again")
-    assert service.property("MainPID") not in ("0", main)
-    assert service.property("NRestarts") == "1"
+    drop_in = f"{DROP_INS}/watchdog.conf"
+    service.write(drop_in, "[Service]\nWatchdogSec=2s\n")
+    try:
+        service.run("systemctl", "daemon-reload")
+        service.run("systemctl", "restart", "mdfeedd")
+        main = service.property("MainPID")
+        outside.goes_on(2)
+        service.run("kill", "-STOP", main)
+        outside.goes_on(3)
+        service.until(lambda: service.property("SubState") == "running", "the service again")
+        assert service.property("MainPID") not in ("0", main)
+    finally:
+        service.run("rm", "-f", drop_in)
+        service.run("systemctl", "daemon-reload")
     assert [e for e in service.journal() if "Watchdog timeout" in e["MESSAGE"]]
 
 
@@ -335,7 +349,7 @@ feeds:
     options:
       dataset: GLBX.MDP3
       gateway: 127.0.0.1:13000
-      key_credential: mdfeedd_databento-key
+      key: {credential: databento-key}
       subscriptions: [{schema: mbp-1, symbols: [ALL_SYMBOLS]}]
 """
 
@@ -399,8 +413,7 @@ def test_no_folder_of_credentials_stays_down(service) -> None:
 
 
 def test_child_is_pinned_and_made_nicer_within_the_sandbox(service) -> None:
-    keys = "    hang_s: 2\n    cpus: [0]\n    priority: nice+4\n"
-    service.write(FILE, CONFIG.replace("    hang_s: 2\n", keys))
+    service.write(FILE, with_keys("    cpus: [0]\n    priority: nice+4\n"))
     start(service)
     pids = children(service)
     shown = service.run("ps", "-o", "ni=,args=", "-p", str(pids["demo"])).stdout.split()
@@ -411,12 +424,37 @@ def test_child_is_pinned_and_made_nicer_within_the_sandbox(service) -> None:
 
 
 def test_real_time_that_the_unit_does_not_allow_is_told_and_the_feed_runs(service) -> None:
-    service.write(FILE, CONFIG.replace("hang_s: 2", "priority: fifo-99"))
+    service.write(FILE, with_keys("    priority: fifo-99\n"))
     start(service)
     (line,) = [e for e in service.journal() if "the kernel refuses fifo-99" in e["MESSAGE"]]
     assert "LimitRTPRIO=99" in line["MESSAGE"]
     assert line["PRIORITY"] == "4"
     assert look(service)["state"] == "live"
+
+
+NICE = """[Service]
+AmbientCapabilities=CAP_SYS_NICE
+CapabilityBoundingSet=CAP_SYS_NICE
+PrivateUsers=no
+"""
+
+
+def test_real_time_that_is_allowed_is_the_feed_s_alone(service) -> None:
+    """By capability: LimitRTPRIO= is not given out in here."""
+    service.write(f"{DROP_INS}/nice.conf", NICE)
+    service.write(FILE, with_keys("    priority: fifo-10\n"))
+    try:
+        service.run("systemctl", "daemon-reload")
+        start(service)
+        pids = children(service)
+        shown = {
+            name: service.run("ps", "-o", "cls=,rtprio=", "-p", str(pid)).stdout.split()
+            for name, pid in pids.items()
+        }
+        assert shown == {"demo": ["FF", "10"], "bars": ["TS", "-"]}
+    finally:
+        service.run("rm", "-f", f"{DROP_INS}/nice.conf")
+        service.run("systemctl", "daemon-reload")
 
 
 PROBE = """[Service]
@@ -429,8 +467,7 @@ ExecStart={python} -c 'import socket; socket.socket(socket.AF_PACKET, socket.SOC
 
 
 def test_packet_ring_needs_its_drop_in(service) -> None:
-    folder = "/etc/systemd/system/mdfeedd.service.d"
-    service.write(f"{folder}/probe.conf", PROBE.format(python=PYTHON))
+    service.write(f"{DROP_INS}/probe.conf", PROBE.format(python=PYTHON))
     try:
         service.run("systemctl", "daemon-reload")
         assert service.run("systemctl", "start", "mdfeedd", check=False).returncode != 0
@@ -438,5 +475,5 @@ def test_packet_ring_needs_its_drop_in(service) -> None:
         service.run("/opt/mdfeedd/bin/mdfeedd", "install-service", "--drop-in", "packet-ring")
         service.run("systemctl", "start", "mdfeedd")
     finally:
-        service.run("rm", "-f", f"{folder}/probe.conf", f"{folder}/packet-ring.conf")
+        service.run("rm", "-f", f"{DROP_INS}/probe.conf", f"{DROP_INS}/packet-ring.conf")
         service.run("systemctl", "daemon-reload")
