@@ -90,7 +90,8 @@ class JournalOptions:
         default=0.2, metadata={"help": "with interval: seconds between syncs"}
     )
     keep_bytes: int = field(
-        default=64 << 30, metadata={"help": "beyond, the oldest files go; 0: no limit by size"}
+        default=64 << 30,
+        metadata={"help": "of each ring; beyond, the oldest files go; 0: no limit by size"},
     )
     keep_s: float = field(
         default=0.0, metadata={"help": "older files go, in seconds; 0: no limit by age"}
@@ -98,7 +99,7 @@ class JournalOptions:
     hard_cap_bytes: int = field(
         default=256 << 30,
         metadata={
-            "help": "files that a sink has not read yet are kept up to this size; 0: without limit"
+            "help": "files that a sink has not read are kept up to this size of each ring; 0: no limit"
         },
     )
     max_delay_s: float = field(
@@ -357,10 +358,7 @@ class _Copy:
         """Into the buffer what there is; how many."""
         reader = self._reader
         if reader.instruments is not self._instruments:  # another ring has the name now
-            if self._fill:
-                self._store(now)
-                if self._fill:
-                    return 0
+            assert not self._fill  # the reader changes over only where it waits, and so do we
             self._enter()
         room = self._buffer[self._fill :]
         if not len(room):

@@ -25,6 +25,7 @@ BUILTIN: Final[dict[str, dict[str, str]]] = {
         "bloomberg": "mdfeedd.feeds.bloomberg.feed:BloombergFeed",
         "databento": "mdfeedd.feeds.databento.feed:DatabentoFeed",
         "cme": "mdfeedd.feeds.cme.feed:CmeFeed",
+        "kafka": "mdfeedd.feeds.kafka.feed:KafkaFeed",
         "replay": "mdfeedd.feeds.replay.feed:ReplayFeed",
         "synthetic": "mdfeedd.sim.feed:SyntheticFeed",
     },
@@ -32,18 +33,28 @@ BUILTIN: Final[dict[str, dict[str, str]]] = {
         "bars": "mdfeedd.consumers.bars:BarsConsumer",
         "batch": "mdfeedd.consumers.batch:BatchConsumer",
         "callbacks": "mdfeedd.consumers.callbacks:CallbackConsumer",
+        "fanout": "mdfeedd.consumers.fanout:FanoutConsumer",
+        "journal": "mdfeedd.consumers.journal:JournalConsumer",
     },
-    SINKS: {"parquet": "mdfeedd.sinks.parquet:ParquetSink"},
+    SINKS: {
+        "kafka": "mdfeedd.sinks.kafka:KafkaSink",
+        "parquet": "mdfeedd.sinks.parquet:ParquetSink",
+        "postgres": "mdfeedd.sinks.postgres:PostgresSink",
+        "redis": "mdfeedd.sinks.redis:RedisSink",
+    },
 }
 
 _SINGULAR: Final = {FEEDS: "vendor", CONSUMERS: "consumer type", SINKS: "sink type"}
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+TARGET_PATTERN: Final = f"^{_TARGET.pattern}$"
+"""Of ``package.module:Class``, for editors."""
 _EXTRA_OF: Final = {
     "confluent_kafka": "kafka",
     "databento_dbn": "databento",
     "psycopg": "postgres",
     "pyarrow": "parquet",
     "redis": "redis",
+    "websockets": "fanout",
 }
 """Which extra of ours installs an optional package."""
 

@@ -15,6 +15,7 @@ import pytest
 
 from mdfeedd.consumers import callbacks as module
 from mdfeedd.consumers.callbacks import CallbackConsumer, CallbackOptions
+from mdfeedd.consumers.event_loop import loop_factory
 from mdfeedd.ring import Writer
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, PRICE_UNDEF, QUOTE, Bar, BarFlag, Kind
@@ -95,6 +96,28 @@ def test_batches_and_ticks_arrive_in_ring_order(writer, shm_dir):
         Kind.QUOTE,
         1,
     )
+
+
+def test_slow_functions_are_no_hang(writer, shm_dir):
+    """The heart beats within a batch, whose position says nothing, and while a function is awaited."""
+    beats, release = [], threading.Event()
+
+    def slow(_tick):
+        beats.append(info(shm_dir).heartbeat_ns)
+        time.sleep(0.001)
+
+    async def waiting(_batch):
+        await asyncio.to_thread(release.wait)
+
+    with running(make(shm_dir, functions={"on_batch": waiting, "on_tick": slow})):
+        writer.publish(quotes(300))
+        wait_for(lambda: info(shm_dir) and info(shm_dir).records == 300)
+        before = info(shm_dir)
+        wait_for(lambda: info(shm_dir).heartbeat_ns > before.heartbeat_ns)
+        assert info(shm_dir).cursor == before.cursor, "it still awaits"
+        release.set()
+        wait_for(lambda: len(beats) == 300)
+    assert len(set(beats)) >= 300 // module.BEAT_ITEMS
 
 
 def test_start_now_gives_only_what_comes_from_then_on(writer, shm_dir):
@@ -324,5 +347,5 @@ def test_it_runs_where_uvloop_is_not_installed(writer, shm_dir, monkeypatch, cap
     with running(make(shm_dir, functions={"on_tick": seen.append})):
         writer.publish(quotes(2))
         wait_for(lambda: len(seen) == 2)
-    assert module._loop_factory() is None
+    assert loop_factory() is None
     assert not caplog.records

@@ -1,5 +1,6 @@
 """The journal consumer: rings into files, over restarts, laps, full disks and several rings at once."""
 
+# ruff: noqa: BLE001, PT012, SIM117 - what a thread raised, whatever it is, must come out
 from __future__ import annotations
 
 import logging
@@ -309,3 +310,33 @@ def test_failed_sync_ends_the_consumer(options, shm_dir, monkeypatch):
 def test_option_that_cannot_be(tmp_path, key, value):
     with pytest.raises(ValueError, match=f"^{key}: "):
         JournalOptions(**{"path": str(tmp_path), key: value})
+
+
+def test_large_table_is_taken_in_pieces_and_what_records_name_before_them(options, shm_dir):
+    with Writer("es", directory=shm_dir) as writer:
+        ids = [writer.instruments.add(f"S{i}") for i in range(5000)]
+        with running(options, ["es"], shm_dir):
+            for i in (4999, 0, 4321):
+                record = ticks(1)
+                record["instrument_id"] = ids[i]
+                writer.publish(record)
+                until(lambda: acked("es", shm_dir, writer.next_seq - 1))
+            for i in (4998, 4997):  # changes in place: the whole table is looked through again
+                writer.instruments.add(f"S{i}", currency="EUR")
+                record["instrument_id"] = ids[i]
+                writer.publish(record)
+                until(lambda: acked("es", shm_dir, writer.next_seq - 1))
+            for _ in range(5):
+                writer.publish(ticks(1))
+                until(lambda: acked("es", shm_dir, writer.next_seq - 1))
+    with JournalReader(options_path(options) / "es") as reader:
+        for symbol, currency in [
+            *(("S4999", ""), ("S0", ""), ("S4321", "")),
+            *(("S4998", "EUR"), ("S4997", "EUR")),
+        ]:
+            batch = reader.read(1)
+            found = batch.instruments[int(batch.records["instrument_id"][0])]
+            assert (found.symbol, found.currency) == (symbol, currency)
+        while len(batch := reader.read(1)):
+            pass
+        assert len(batch.instruments) == 5000

@@ -66,7 +66,7 @@ class Lapped:
 class Part:
     """Records (dtype `TICK` or `BAR`, at least one) of one life of a ring."""
 
-    __slots__ = ("_binary", "_json", "instruments", "records", "ring", "snapshot")
+    __slots__ = ("_binary", "_json", "_named", "instruments", "records", "ring", "snapshot")
 
     def __init__(
         self, ring: RingNow, records: Records, instruments: Instruments, *, snapshot: bool = False
@@ -78,6 +78,7 @@ class Part:
         self.snapshot = snapshot
         self._json: list[Frame] | None = None
         self._binary: list[Frame] | None = None
+        self._named: dict[int, Instrument] | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -102,6 +103,14 @@ class Part:
                 for some in self._pieces()
             ]
         return self._binary
+
+    def named(self) -> dict[int, Instrument]:
+        """What the ids in it mean, as far as the ring's table knows."""
+        if self._named is None:
+            unique, _ = distinct_ids(self.records["instrument_id"])
+            found = {i: self.instruments.get(i) for i in unique.tolist()}
+            self._named = {i: one for i, one in found.items() if one is not None}
+        return self._named
 
     def _pieces(self) -> list[Records]:
         return [self.records[at : at + FRAME_RECORDS] for at in range(0, len(self), FRAME_RECORDS)]
@@ -135,14 +144,10 @@ class Encoder:
             self._lives[ring.name] = ring.ring_id
             self._known[ring.name] = {}
         known = self._known[ring.name]
-        unique, _ = distinct_ids(part.records["instrument_id"])
-        news: dict[int, Instrument] = {}
-        for instrument_id in unique.tolist():
-            found = part.instruments.get(instrument_id)
-            if found is not None and known.get(instrument_id) is not found:
-                news[instrument_id] = found
-        if not news:
+        named = part.named()
+        if named.items() <= known.items():
             return ""
+        news = {i: one for i, one in named.items() if known.get(i) is not one}
         known |= news
         names = {i: _described(one) for i, one in news.items()}
         told = {"type": "instruments", "ring": ring.name, "ring_id": ring.ring_id}

@@ -472,6 +472,24 @@ def test_stop_closes_the_clients(market, fan_out, client):
     consumer.thread.join(DEADLINE_S)
 
 
+def test_stop_does_not_wait_for_a_client_that_never_reads(market, fan_out, client, given):
+    consumer = fan_out("cme", send_buffer_bytes=4096)
+    stuck = client(consumer.url + "?symbols=*", max_queue=1)
+    for i in range(50):
+        market.publish(market.quotes(SYMBOLS * 50, bid=i))
+    given.wait_for(lambda: consumer._hub.pending("cme"))
+    consumer.stop.set()
+    consumer.thread.join(DEADLINE_S)
+    assert not consumer.thread.is_alive()
+    stuck.socket.socket.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", 0), ("localhost", 0), ("0.0.0.0", 1)])
+def test_open_door_is_told(market, fan_out, host, warned, caplog):
+    fan_out("cme", host=host)
+    assert sum("there is no token" in record.message for record in caplog.records) == warned
+
+
 def test_end_of_the_rings_ends_the_consumer(shm_dir, fan_out):
     market = Market("cme", shm_dir)
     consumer = fan_out("cme", follow=False)

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given as given_by_hypothesis
+from hypothesis import strategies as st
 
 from mdfeedd.consumers.fanout.wants import (
     ALL_KINDS,
@@ -49,6 +51,32 @@ def test_message_that_cannot_be_understood(text, sentence):
     with pytest.raises(BadMessage, match=sentence) as caught:
         parse(text)
     assert len(str(caught.value)) < 300
+
+
+def _may_be_a_message():
+    words = st.sampled_from(
+        ["op", "symbols", "kinds", "rings", "id", "subscribe", "ping", "*", "trade"]
+    )
+    texts = st.one_of(words, st.text(max_size=5))
+    values = st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), texts),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=4)
+        ),
+        max_leaves=8,
+    )
+    return st.one_of(st.text(), st.binary(), values.map(json.dumps))
+
+
+@given_by_hypothesis(_may_be_a_message())
+def test_any_message_is_a_command_or_is_answered(message):
+    try:
+        command = parse(message)
+    except BadMessage as error:
+        assert 0 < len(str(error)) < 500  # noqa: PT017 - either outcome is right
+        return
+    assert command.op in {"subscribe", "unsubscribe", "ping"}
+    json.dumps(command.id)
 
 
 def test_message_that_can():
