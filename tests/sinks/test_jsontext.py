@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from mdfeedd.sinks import _jsontext
 from mdfeedd.sinks.jsontext import JsonText
 from mdfeedd.tick import BAR, QUOTE, TICK, TIME_UNDEF, Flag, Kind
 
+SOURCE = Path(__file__).parent / "c" / "jsontext_test.c"
 SYMBOLS = ["ESZ6", "Ölpreis €/t", 'a"b\\c', "", "原油 🛢", "tab\tnew\nline", "S7", "S" * 60]
 EXTREME_TIMES = [TIME_UNDEF, TIME_UNDEF + 1, -1, 0, 1, 10**9 - 1, 10**9, 2**63 - 1, -(10**18)]
 LEAP_DAYS = [951_782_399, 951_782_400, 951_868_800, 1_709_164_800, 4_107_542_400, 4_107_542_399]
@@ -97,6 +101,24 @@ def test_commands_are_those_that_redis_packs(rng, make, through_a_ring):
         assert b"".join(packed) == command
 
 
+def test_instruments_that_no_table_has_are_those_of_their_feed():
+    class Nobody:
+        def __init__(self, feed):
+            self.feed = feed
+
+        def get(self, _number):
+            return None
+
+        def symbol(self, number):
+            return f"#{number}"
+
+    makes = JsonText(lambda feed, symbol, kind: f"md:{feed}:{symbol}:{kind}")
+    quote = np.zeros(1, TICK)
+    quote["kind"], quote["instrument_id"] = Kind.QUOTE, 5
+    for feed in ("one", "two", "one"):
+        assert f"md:{feed}:#5:quote".encode() in bytes(makes.lines(quote, Nobody(feed))[0])
+
+
 def test_nothing_is_no_text(through_a_ring):
     batch = through_a_ring(np.zeros(1, TICK))
     text, lengths = JsonText().lines(batch.records[:0], batch.instruments)
@@ -168,3 +190,10 @@ def test_text_of_an_instrument_is_not_read_beyond_its_end():
                 np.zeros(1, TICK), 0, np.zeros(1, "i8"), b"abcd", np.array(offsets), False,
                 np.empty(2 * _jsontext.LINE_MAX, "u1"), np.zeros(1, "i8"),
             )  # fmt: skip
+
+
+def test_kernel_stays_within_its_memory(sanitized):
+    program = sanitized(SOURCE, "ring", "sinks")
+    seed = random.randrange(2**32)
+    done = subprocess.run([program, str(seed)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{program} {seed}: {done.stderr}"

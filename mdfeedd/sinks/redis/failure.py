@@ -11,7 +11,7 @@ __all__ = ["refused", "unreachable"]
 #: Begin of an error reply, or what it contains where a script of an old server wraps it: sentence.
 _REFUSALS: Final = (
     ("WRONGPASS", "refuses the user or the password"),
-    ("NOAUTH", "wants a password (password_env, password_file or password_credential)"),
+    ("NOAUTH", "wants a password (the option password says where it is)"),
     ("NOPERM", "does not permit it"),
     ("READONLY", "is a read-only replica"),
     ("OOM", "is full (maxmemory), and evicts nothing"),
@@ -24,10 +24,16 @@ _REFUSALS: Final = (
     ("MOVED", "is the wrong node of its cluster for these keys"),
     ("NOREPLICAS", "has too few replicas to take anything"),
 )
-_OLD_AUTH: Final = (
-    "invalid username-password pair",
-    "invalid password",
-    "without any password configured",
+#: What a reply contains, in lower case, where redis-py or the server has taken the word away.
+_PHRASES: Final = (
+    ("authentication required", "NOAUTH"),
+    ("invalid username-password pair", "WRONGPASS"),
+    ("invalid password", "WRONGPASS"),
+    ("without any password configured", "WRONGPASS"),
+    ("user executing the script can't", "NOPERM"),
+    ("acl failure", "NOPERM"),
+    ("used memory > 'maxmemory'", "OOM"),
+    ("read only replica", "READONLY"),
 )
 
 
@@ -47,20 +53,12 @@ def unreachable(address: str, error: BaseException, timeout_s: float) -> SinkErr
 def refused(address: str, text: str, about: str = "") -> SinkError:
     """The server answered with an error. Whatever it is, a human may mend it: retriable."""
     told = f" ({about})" if about else ""
+    lower = text.lower()
+    for phrase, word in _PHRASES:
+        if phrase in lower:
+            text = f"{word} {text}"
+            break
     for word, sentence in _REFUSALS:
         if text.startswith(word) or f" {word} " in text:
             return SinkError(f"redis {address} {sentence}{told}", retriable=True)
-    lower = text.lower()
-    if "authentication required" in lower:
-        return refused(address, "NOAUTH")
-    if any(word in lower for word in _OLD_AUTH):
-        return SinkError(f"redis {address} refuses the user or the password", retriable=True)
-    if "user executing the script can't" in lower:
-        return SinkError(f"redis {address} does not permit it{told}: {text}", retriable=True)
-    if "max number of clients" in lower:
-        return SinkError(f"redis {address} takes no more clients (maxclients)", retriable=True)
-    if "maxmemory" in lower:  # redis-py has taken the word away
-        return SinkError(f"redis {address} is full (maxmemory), and evicts nothing", retriable=True)
-    if "read only replica" in lower:
-        return SinkError(f"redis {address} is a read-only replica", retriable=True)
     return SinkError(f"redis {address} answers{told}: {text}", retriable=True)

@@ -62,8 +62,9 @@ return h
 #: KEYS position, stream, instruments, then a hash for each last value.
 #: ARGV 1-3 token, generation and seq that must be there, 4-7 generation, ring_id, epoch and seq that
 #:   come, 8 the seq before the first, 9 maxlen ('' for no stream), 10 channel ('' for none), 11 and 12
-#:   numbers of messages and of instruments; then per message first, last, records, header, data; per
-#:   instrument id and text; per last value the number of its words, and these.
+#:   numbers of messages and of instruments, 13 the words of all last values (JSON: one argument is
+#:   packed faster than thousands); then per message first, last, records, header, data; per
+#:   instrument id and text.
 #: Returns 1, or 0 if the position is not the expected one: then nothing has been done.
 STORE: Final = """
 local at = redis.call('HMGET', KEYS[1], 'token', 'generation', 'seq')
@@ -72,7 +73,7 @@ if ARGV[4] ~= ARGV[2] then
   redis.call('HSET', KEYS[1], 'generation', ARGV[4], 'ring_id', ARGV[5], 'epoch', ARGV[6],
              'seq', ARGV[8])
 end
-local a = 13
+local a = 14
 local messages, instruments = tonumber(ARGV[11]), tonumber(ARGV[12])
 local after = a + 5 * messages
 for i = after, after + 2 * instruments - 2, 2 do
@@ -87,11 +88,10 @@ for _ = 1, messages do
   if ARGV[10] ~= '' then redis.call('PUBLISH', ARGV[10], ARGV[a + 3] .. ARGV[a + 4]) end
   a = a + 5
 end
-a = a + 2 * instruments
-for k = 4, #KEYS do
-  local words = tonumber(ARGV[a])
-  redis.call('HSET', KEYS[k], unpack(ARGV, a + 1, a + words))
-  a = a + 1 + words
+if #KEYS > 3 then
+  for k, words in ipairs(cjson.decode(ARGV[13])) do
+    redis.call('HSET', KEYS[k + 3], unpack(words))
+  end
 end
 redis.call('HSET', KEYS[1], 'seq', ARGV[7])
 return 1

@@ -211,7 +211,8 @@ class RedisSink:
             connection=self._store.connections,
             told=(found.ring_id, found.seq),
         )
-        log.info("ring '%s': redis %s has it up to %d", name, self._store.address, ring.seq)
+        has = f"it up to {ring.seq}" if ring.ring_id else "nothing of it yet"
+        log.info("ring '%s': redis %s has %s", name, self._store.address, has)
         return ring
 
     def _asked(self, names: RingNames, name: str, token: str) -> _Found:
@@ -304,7 +305,9 @@ class RedisSink:
             generation = max(now_ms, ring.generation + 1, ring.least_generation)
         before = ring.seq if ring.ring_id == batch.ring_id else 0
         news = self._news(ring, batch, part)
-        keys, args, sent = self._arguments(ring, batch, part, (generation, before), news)
+        keys, args, sent = self._arguments(
+            ring, batch, part, generation=generation, before=before, news=news
+        )
         ring.unsure = True
         done = self._store.script(STORE, keys, args, f"keys {ring.names.position} and others")
         if not done:
@@ -347,11 +350,12 @@ class RedisSink:
         ring: _Ring,
         batch: SinkBatch,
         part: Records,
-        place: tuple[int, int],
+        *,
+        generation: int,
+        before: int,
         news: dict[int, Instrument | None],
     ) -> tuple[list[str], list[Any], int]:
         """Keys and arguments of `STORE`, and the bytes of records in them."""
-        generation, before = place
         options, names = self._options, ring.names
         modes = set(options.modes)
         messages: list[Any] = []
@@ -385,11 +389,10 @@ class RedisSink:
             names.packed if "publish" in modes else "",
             len(messages) // 5,
             len(texts) // 2,
+            json.dumps([words for _, words in last]),
             *messages,
             *texts,
         ]
-        for _, words in last:
-            args += [len(words), *words]
         keys = [names.position, names.stream, names.instruments(batch.ring_id)]
         sent = len(part) * part.dtype.itemsize if messages else 0
         return [*keys, *(key for key, _ in last)], args, sent

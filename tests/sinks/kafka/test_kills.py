@@ -16,7 +16,7 @@ import pytest
 
 WRITER = Path(__file__).with_name("writer.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
-ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "36"))
+ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "24"))
 LIMIT_S = 240
 
 
@@ -96,7 +96,7 @@ def complete(writers, broker, directory, dice):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["transactional", "idempotent"])
-def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, mode):  # noqa: PLR0917
+def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, mode):
     ring, batch = records(200_000)
     writers = Writers(ring, batch, tmp_path, mode)
     rounds = ROUNDS if mode == "transactional" else ROUNDS // 4
@@ -119,12 +119,12 @@ def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, mode):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_broker_and_writer_are_killed(own_kafka, records, read, tmp_path, shm_dir, dice):  # noqa: PLR0917
+def test_broker_and_writer_are_killed(own_kafka, records, read, tmp_path, shm_dir, dice):
     broker = own_kafka()
     ring, batch = records(100_000)
     writers = Writers(ring, batch, tmp_path, "transactional")
     writers.start(broker.address, shm_dir, dice.randrange(2**32))
-    for _ in range(max(3, ROUNDS // 9)):
+    for _ in range(max(3, ROUNDS // 8)):
         writers.wait_for("stored")
         time.sleep(dice.random() * 0.05)
         both = dice.random() < 0.5

@@ -73,6 +73,44 @@ def test_wrong_host_name(batches, sink_to):
     assert error.value.retriable
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"client": {"no.such.setting": 1}}, "no.such.setting"),
+        ({"client": {"socket.timeout.ms": "soon"}}, "socket.timeout.ms"),
+        (
+            {
+                "security_protocol": "sasl_plaintext",
+                "sasl_mechanism": "MAGIC",
+                "sasl_username": "me",
+            },
+            "sasl",
+        ),
+    ],
+)
+def test_option_that_the_library_does_not_take(batches, sink_to, given, text):
+    _, (batch, *_) = batches()
+    sink = sink_to("127.0.0.1:1", timeout_s=0.5, **given)
+    with pytest.raises(SinkError, match="librdkafka does not take") as error:
+        sink.write(batch)
+    assert not error.value.retriable
+    assert text in str(error.value)
+
+
+def test_certificate_is_not_there_yet(batches, sink_to, tmp_path):
+    _, (batch, *_) = batches()
+    path = tmp_path / "ca.pem"
+    sink = sink_to("127.0.0.1:1", timeout_s=0.5, security_protocol="ssl", tls_ca_file=str(path))
+    with pytest.raises(
+        SinkError, match=r"tls_ca_file: .*ca\.pem cannot be read: No such file"
+    ) as error:
+        sink.write(batch)
+    assert error.value.retriable
+    path.write_text("no certificate")
+    with pytest.raises(SinkError, match=r"ssl\.ca\.location"):
+        sink.write(batch)
+
+
 def test_broker_comes_later_than_the_sink(own_kafka, batches, sink_to, read):
     broker = own_kafka()
     broker.kill()
@@ -113,7 +151,7 @@ def test_broker_stands_still_longer_than_a_transaction_may_take(
     """The broker voids what was open; the same writer goes on, for nobody has taken over."""
     monkeypatch.setattr(stream, "TRANSACTION_TIMEOUT_MS", 2000)
     broker = own_kafka(transaction_abort_timed_out_transaction_cleanup_interval_ms=500)
-    ring, cut = batches(count=6)
+    ring, cut = batches(count=4)
     sink = sink_to(broker, timeout_s=1.0, client={"message.timeout.ms": 2000})
     persist(sink, cut[0])
     for batch in cut[1:]:

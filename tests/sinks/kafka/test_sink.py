@@ -127,16 +127,17 @@ def test_instruments_are_told_once_and_again_when_changed(kafka, source, sink_to
         )
 
 
+@pytest.mark.parametrize("mode", ["transactional", "idempotent"])
 def test_sink_that_is_started_again_leaves_out_what_is_stored(
-    kafka, source, sink_to, read, batch_of
+    kafka, source, sink_to, read, batch_of, mode
 ):
-    ring, first = source(), sink_to(kafka)
+    ring, first = source(), sink_to(kafka, mode=mode)
     batch = batch_of(ring, 3000, UNICODE[:1])
     batch.records["instrument_id"] = batch.records["instrument_id"].max()
     part = SinkBatch(ring.name, ring.ring_id, "feed", 1, batch.records[:1700], batch.instruments)
     first.write(part)
     first.close()
-    second = sink_to(kafka)
+    second = sink_to(kafka, mode=mode)
     assert second.position(ring.name) == Position(ring.ring_id, 1700, 1)
     second.write(batch)
     assert (read(kafka, ring.name).records() == batch.records).all()
@@ -214,9 +215,7 @@ def next_day(monkeypatch):
     return lambda: monkeypatch.setattr("mdfeedd.sinks.kafka.stream.DAY_MS", -1000)
 
 
-def test_old_writers_definitions_are_removed(  # noqa: PLR0917
-    kafka, source, sink_to, read, batch_of, next_day
-):
+def test_old_writers_definitions_are_removed(kafka, source, sink_to, read, batch_of, next_day):
     """What no record that is still there can need goes when a sink starts."""
     ring, first = source(), sink_to(kafka, retention_s=0.001)
     batch = batch_of(ring, 100, UNICODE[:2])

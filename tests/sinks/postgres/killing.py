@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import os
 import random
+import select
 import signal
 import sys
 import time
@@ -88,8 +89,11 @@ def retried(step):
             time.sleep(0.02)
 
 
-def write(dsn, connections, seed, until_spaces):
-    """A writer's life: from the position on, to the end of a space or until it is killed."""
+def write(dsn, connections, seed, until_spaces, told):
+    """A writer's life: from the position on, to the end of a space or until it is killed.
+
+    Writes a byte to the descriptor `told` before each batch.
+    """
     rng = random.Random(seed)
     sink = PostgresSink(
         PostgresOptions(
@@ -102,6 +106,7 @@ def write(dsn, connections, seed, until_spaces):
     while until_spaces is None or space < until_spaces:
         n = min(rng.randint(1, BATCH_RECORDS), SPACE_RECORDS - seq)
         if n:
+            os.write(told, b".")
             batch = SinkBatch(
                 RING, ring_id(space), "venue", space + 1, records(space, seq + 1, n), NAMES
             )
@@ -115,13 +120,15 @@ def write(dsn, connections, seed, until_spaces):
 
 
 def forked(*arguments):
-    """The process id of a writer."""
+    """The process id of a writer, and a descriptor with a byte for each batch that it begins."""
+    ready, told = os.pipe()
     pid = os.fork()
     if pid:
-        return pid
+        os.close(told)
+        return pid, ready
     status = 1
     try:
-        write(*arguments)
+        write(*arguments, told)
         status = 0
     except BaseException as error:  # noqa: BLE001  a fork must not return into its parent's code
         print(f"writer: {error}", file=sys.stderr)
@@ -133,10 +140,18 @@ def kill_writer(pid):
     os.waitpid(pid, 0)
 
 
+def wait_for_batches(ready, n):
+    """So that there is progress on a busy machine, too."""
+    while n and select.select([ready], [], [], PATIENCE_S)[0] and os.read(ready, 1):
+        n -= 1
+
+
 def one_round(server, rng, connections, counts):
     """Start a writer, kill somebody; a writer that outlives its server has to go on by itself."""
-    pid = forked(server.dsn(), connections, rng.random(), None)
-    time.sleep(rng.uniform(0.02, 0.4))
+    pid, ready = forked(server.dsn(), connections, rng.random(), None)
+    if rng.random() < 0.8:  # the others are killed in their beginnings
+        wait_for_batches(ready, rng.randint(1, 12))
+    time.sleep(rng.uniform(0.0, 0.1))
     what = rng.choices(("writer", "server", "both"), (6, 2, 2) if server.ours else (1, 0, 0))[0]
     counts[what] += 1
     if what == "both":
@@ -145,12 +160,13 @@ def one_round(server, rng, connections, counts):
         server.kill()
         time.sleep(rng.uniform(0, 0.1))
         server.start()
-        time.sleep(rng.uniform(0.02, 0.3))
     if what != "both":
+        wait_for_batches(ready, rng.randint(0, 3) if what == "server" else 0)
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             raise SystemExit(f"a writer ended by itself: {status}")
         kill_writer(pid)
+    os.close(ready)
 
 
 def wanted(spaces):
@@ -250,9 +266,10 @@ def run(server, rounds, connections, seed):
             f"where ring_id is not null order by space desc limit 1",
         )
         spaces = int(ring.replace("-", ""), 16)
-        pid = forked(server.dsn(), connections, rng.random(), spaces)
+        pid, ready = forked(server.dsn(), connections, rng.random(), spaces)
         if os.waitpid(pid, 0)[1]:
             raise SystemExit("the last writer failed")
+        os.close(ready)
         must, have = wanted(spaces), stored(server.dsn())
         if must != have:
             raise SystemExit(f"stored is not what was given:\n{must}\n{have}")

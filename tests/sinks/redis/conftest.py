@@ -144,6 +144,7 @@ def given():
         stored=stored,
         sinks_into=sinks_into,
         free_port=servers.free_port,
+        has_tls=servers.has_tls,
         Instruments=Instruments,
         names=NAMES,
         table=TABLE,

@@ -15,7 +15,7 @@ import pytest
 
 DEADLINE_S = 120.0
 KILLS = int(os.environ.get("MDFEEDD_KILLS", "5"))
-RECORDS = 60_000
+RECORDS = 12_000 * KILLS  # so many that there is something left to write at the last kill
 BATCH = 200
 SPACES = (("a" * 32, 1), ("a" * 32, 2), ("b" * 32, 1))  # another writer, then another ring
 

@@ -129,7 +129,7 @@ def test_outage_is_told_and_nothing_is_lost(name, given, make_server):
     timeout_s = 0.3 if name == "frozen" else 30.0
     store = given.sinks_into(server)("stream", "ticks", "last", timeout_s=timeout_s)
     records = given.quotes(1, 300)
-    store.write(given.batch(records[:100]))
+    write_at_last(store, given.batch(records[:100]))
     trouble(server)
     told = []
     for _ in range(100 if name == "down" else 3):
@@ -201,7 +201,7 @@ def test_call_that_arrives_after_it_was_given_up_is_not_made_twice(given, make_s
     server = make_server()
     store = given.sinks_into(server)("stream", timeout_s=0.3)
     records = given.quotes(1, 200)
-    store.write(given.batch(records[:100]))
+    write_at_last(store, given.batch(records[:100]))
     server.freeze()
     for _ in range(4):
         with pytest.raises(SinkError, match="did not answer"):

@@ -85,7 +85,7 @@ class CuttingProxy:
 
     def _pass_on(self, message, server):
         """False: cut."""
-        is_commit = message[:1] in b"QP" and b"commit" in message[:64]
+        is_commit = message[:1] in b"QP" and b"commit" in message
         if not (is_commit and self.cut):
             server.sendall(message)
             return True

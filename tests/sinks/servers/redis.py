@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -15,8 +16,8 @@ START_S = 60.0
 
 
 def binary():
-    """Path of the server, or None."""
-    return shutil.which("redis-server")
+    """Path of the server, or None; MDFEEDD_REDIS_SERVER names another (Valkey, a newer one)."""
+    return shutil.which(os.environ.get("MDFEEDD_REDIS_SERVER") or "redis-server")
 
 
 def free_port():
@@ -24,6 +25,13 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def has_tls(folder):
+    """Whether the server speaks TLS: without certificates it complains of these, or of TLS."""
+    command = [binary(), "--port", "0", "--tls-port", "1", "--dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)
+    return "TLS support" not in done.stdout + done.stderr
 
 
 class RedisServer:

@@ -49,6 +49,8 @@ function greeting() {
   return Buffer.concat([message("R", i32(0)), ...told, message("K", i32(1), i32(1)), ready("I")]);
 }
 
+const COPY = /^(.*;)?\s*(copy\s[^;]*from stdin[^;]*)$/is;
+
 class Client {
   constructor(socket) {
     this.socket = socket;
@@ -88,7 +90,7 @@ class Client {
     if (type === "X") return void this.socket.end();
     this.release ??= await waitForTurn();
     if (this.copy) await this.collect(type, one.subarray(5));
-    else if (type === "Q" && /^copy\b.*\bfrom stdin/is.test(one.toString("utf8", 5))) this.begin(one.toString("utf8", 5, one.length - 1));
+    else if (type === "Q" && COPY.test(one.toString("utf8", 5))) await this.begin(one.toString("utf8", 5, one.length - 1));
     else if (type === "Q") await this.run([one]);
     else {
       this.group.push(one);
@@ -98,13 +100,26 @@ class Client {
   }
 
   async run(messages) {
-    const answer = Buffer.from(await db.execProtocolRaw(Buffer.concat(messages)));
-    for (let at = 0; at < answer.length; at += 1 + answer.readInt32BE(at + 1))
-      if (answer[at] === 0x5a) this.status = String.fromCharCode(answer[at + 5]);
+    const answer = await this.ask(messages);
     this.socket.write(answer);
   }
 
-  begin(sql) {
+  // The engine's answer, of which we learn whether there is a transaction.
+  async ask(messages) {
+    const answer = Buffer.from(await db.execProtocolRaw(Buffer.concat(messages)));
+    for (let at = 0; at < answer.length; at += 1 + answer.readInt32BE(at + 1))
+      if (answer[at] === 0x5a) this.status = String.fromCharCode(answer[at + 5]);
+    return answer;
+  }
+
+  // A COPY is the last of its statements: those before it are run, and their "ready" kept back.
+  async begin(statements) {
+    const [, before, sql] = COPY.exec(statements);
+    if (before) {
+      const answer = await this.ask([message("Q", before)]);
+      if (this.status === "E") return void this.socket.write(answer);
+      this.socket.write(answer.subarray(0, answer.length - ready("I").length));
+    }
     const columns = /\(([^)]*)\)/.exec(sql)[1].split(",").length;
     this.copy = { sql, chunks: [] };
     this.socket.write(message("G", Buffer.from([1]), i16(columns), ...Array(columns).fill(i16(1))));
