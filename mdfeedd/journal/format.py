@@ -173,26 +173,26 @@ def encode_header(header: SegmentHeader) -> bytes:
 
 
 def header_version(page: bytes) -> int | None:
-    """The version that a page with the magic of a segment names; None for any other page.
+    """The version that an undamaged segment header names; None for any other page.
 
-    Told apart from damage by the reader of a newer version's journal, whose checksum it cannot know.
+    Every version keeps magic, version and checksum in their places.
     """
-    if len(page) < 10 or not page.startswith(SEGMENT_MAGIC[:7]):
+    if len(page) < HEADER_BYTES or not page.startswith(SEGMENT_MAGIC):
+        return None
+    if _SUM.unpack_from(page, _SUM_AT)[0] != checksum(memoryview(page)[:_SUM_AT]):
         return None
     return int.from_bytes(page[8:10], "little")
 
 
 def decode_header(page: bytes) -> SegmentHeader | None:
     """The header of a page of this version; None if anything contradicts."""
-    if len(page) < HEADER_BYTES or not page.startswith(SEGMENT_MAGIC):
-        return None
-    if _SUM.unpack_from(page, _SUM_AT)[0] != checksum(memoryview(page)[:_SUM_AT]):
+    if header_version(page) != VERSION:
         return None
     (
-        _, version, _, record_bytes, number, first_seq, ring_id, space_first_seq, epoch, layout_len,
+        _, _, _, record_bytes, number, first_seq, ring_id, space_first_seq, epoch, layout_len,
         created_ns, feed, ring, before_ring_id, before_last_seq,
     ) = _HEADER.unpack_from(page)  # fmt: skip
-    if version != VERSION or layout_len > MAX_LAYOUT_BYTES or not record_bytes or record_bytes % 64:
+    if layout_len > MAX_LAYOUT_BYTES or not record_bytes or record_bytes % 64:
         return None
     return SegmentHeader(
         number=number,

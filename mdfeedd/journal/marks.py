@@ -8,9 +8,11 @@ take a half-written one, and the file needs no lock.
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import struct
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -29,7 +31,8 @@ _FILE_BYTES: Final = 2 * _COPY_BYTES
 _COUNTER: Final = struct.Struct("<Q")
 _SUM_AT: Final = _COPY_BYTES - 8
 _MODE: Final = 0o640
-_MARKS: Final = struct.Struct("<QQQqQQQII16s")
+_ATTEMPTS: Final = 64
+_MARKS: Final = struct.Struct("<QQQqQQQII16s16s")
 _POSITION: Final = struct.Struct("<16sQIB")
 _ENDED: Final = 1
 
@@ -64,7 +67,11 @@ class _Twice:
         return best
 
     def load(self) -> bytes:
-        return self._newest()[1]
+        for _ in range(_ATTEMPTS):  # its writer may come by both copies while we look
+            counter, content = self._newest()
+            if counter or not any(self._map[:_FILE_BYTES]):
+                return content
+        return b""
 
     def store(self, content: bytes) -> None:
         self._counter += 1
@@ -87,7 +94,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a journal's writer tells. durable: outlives a power cut; wall_ns: when `written` was."""
+    """What a journal's writer tells. durable: outlives a power cut; wall_ns: when `written` was.
+
+    this_boot: told since the machine was started; of an earlier one only `durable` is sure to be there.
+    """
 
     ring_id: str
     written: Mark
@@ -95,6 +105,17 @@ class Marks:
     wall_ns: int
     pid: int
     ended: bool
+    this_boot: bool = True
+
+
+@functools.cache
+def _boot_id() -> bytes:
+    """What the kernel calls this run of the machine, 16 bytes; zeros where it does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return uuid.UUID(file.read().strip()).bytes
+    except (OSError, ValueError):
+        return bytes(16)
 
 
 class MarksFile:
@@ -108,7 +129,7 @@ class MarksFile:
         raw = self._file.load()
         if not raw:
             return None
-        segment, offset, seq, wall_ns, *durable, flags, pid, ring_id = _MARKS.unpack_from(raw)
+        segment, offset, seq, wall_ns, *durable, flags, pid, ring_id, boot = _MARKS.unpack_from(raw)
         return Marks(
             ring_id=ring_id.hex(),
             written=Mark(segment, offset, seq),
@@ -116,6 +137,7 @@ class MarksFile:
             wall_ns=wall_ns,
             pid=pid,
             ended=bool(flags & _ENDED),
+            this_boot=boot == _boot_id(),
         )
 
     def store(self, marks: Marks) -> None:
@@ -133,6 +155,7 @@ class MarksFile:
                 _ENDED if marks.ended else 0,
                 marks.pid,
                 bytes.fromhex(marks.ring_id),
+                _boot_id(),
             )
         )
 

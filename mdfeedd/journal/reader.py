@@ -50,7 +50,7 @@ LOOK_MAX_S: Final = 0.02  # between looks at the marks while nothing comes
 
 @dataclass(frozen=True, slots=True)
 class JournalBatch:
-    """Records of one ring_id and one epoch. `records` is read-only, and valid until the next read.
+    """Records of one ring_id and one epoch. `records` is read-only, and valid until the reader is used again.
 
     lost: records that retention or damage (or, where records are not ticks, a lap of the ring) took
     just before the first of these; a batch without records can tell it, too. why: what took them.
@@ -123,6 +123,7 @@ class JournalReader:
         self._lost = 0
         self._why = ""
         self._pending_fault = ""  # what was wrong, until it is known what it took
+        self._searched = (-1, 0)  # segment and offset behind which nothing good follows
         self._out: npt.NDArray[np.void] | None = None
         self._look_s = LOOK_MIN_S
         self._begin(start)
@@ -234,6 +235,8 @@ class JournalReader:
         else:
             self.position = Position(space.ring_id, int(records["seq"][-1]), epoch)
             self._look_s = LOOK_MIN_S
+            # by itself it looks at changes only now and then, which is millions of records here
+            space.instruments.refresh()
         return JournalBatch(records, space.ring_id, epoch, space.feed, space.instruments, lost, why)
 
     def _advance(self, budget: int) -> bool:
@@ -272,15 +275,16 @@ class JournalReader:
             self._offset,
             self._offset + BLOCK_BYTES + payload_bytes(block, size),
         )
-        self._follow_chain(file, space, block, offset)
+        due = self._due(space)
+        self._follow_chain(file, block, offset, due)
         if block.flags & INSTRUMENTS:
             space.table.load(payload)
             return False
-        return self._make_ready(space, block, payload)
+        return self._make_ready(space, block, payload, due - 1)
 
-    def _follow_chain(self, file: SegmentFile, space: _Space, block: Block, offset: int) -> None:
+    def _follow_chain(self, file: SegmentFile, block: Block, offset: int, due: int) -> None:
         if self._expected is not None:
-            lost = block.first - self._due(space)
+            lost = block.first - due
             self._lose(lost, f"blocks before offset {offset} of {file.name.path} are missing")
         self._expected = max(self._expected or 0, block.last + 1)
 
@@ -293,8 +297,8 @@ class JournalReader:
         """The next record that would be no loss."""
         return max(self._expected or 0, self._known(space) + 1)
 
-    def _make_ready(self, space: _Space, block: Block, payload: memoryview) -> bool:
-        known = self._known(space)
+    def _make_ready(self, space: _Space, block: Block, payload: memoryview, known: int) -> bool:
+        """Have the records behind `known` ready; False if there are none."""
         if block.last <= known:
             return False
         if block.flags & LAPPED and not block.n:
@@ -318,56 +322,64 @@ class JournalReader:
 
     def _look(self, file: SegmentFile) -> bool:
         """Find out how far the segment may be read; whether that is further than we are."""
-        marks = self._load_marks()
         number = file.name.number
+        mark = self._mark()
         self._trusting = False
-        if marks is None:
-            self._limit, self._trusting = file.size, not self._durable
+        if mark is None:
+            self._limit, self._trusting = file.size, self._is_last(number)
+        elif mark.segment == number:
+            self._limit = mark.offset
         else:
-            mark = marks.durable if self._durable else marks.written
-            self._limit = mark.offset if mark.segment == number else 0
-            if mark.segment > number:
-                self._limit = file.size
-            elif not self._durable and not writer_alive(self.folder):
-                self._limit, self._trusting = file.size, True
+            self._limit = file.size if mark.segment > number else 0
         return self._offset < self._limit
+
+    def _mark(self) -> Mark | None:
+        """As far as blocks are whole, by their writer's word; None if it gave none or is gone."""
+        marks = self._load_marks()
+        if self._durable:
+            return Mark() if marks is None else marks.durable
+        if marks is None or not marks.this_boot or not writer_alive(self.folder):
+            return None
+        return marks.written
+
+    def _is_last(self, number: int) -> bool:
+        return all(name.number <= number for name in list_segments(self.folder))
 
     def _is_over(self, file: SegmentFile) -> bool:
         """Nothing more comes in this segment: a later one is there, and may be read."""
-        marks = self._load_marks()
-        later = any(name.number > file.name.number for name in list_segments(self.folder))
-        if marks is None:
-            return later and not self._durable
-        mark: Mark = marks.durable if self._durable else marks.written
-        if mark.segment > file.name.number:
-            return True
-        return later and not self._durable and not writer_alive(self.folder)
+        number, mark = file.name.number, self._mark()
+        if mark is not None and mark.segment <= number:
+            return False
+        return not self._is_last(number)
 
     def _overcome(self, file: SegmentFile, space: _Space, fault: Fault) -> bool:
         """Go on behind something that is no block; False if it is the end so far."""
         file.forget()  # what was held may be of before the writer came to it
-        if self._trusting:
-            if not self._is_over(file):
-                self._limit = self._offset
-                return False
-            self._limit, self._trusting = file.size, False
-            return True
+        if self._trusting and not self._good_follows(file, space):
+            self._limit = self._offset
+            return False
         if not isinstance(self._take(file, space), Fault):
             return True
-        start, due = self._offset, self._due(space)
+        start = self._offset
         block = file.block(start, self._limit, space.record_bytes)
-        if isinstance(block, Block):  # its header is right and says what is lost
+        if isinstance(block, Block):  # its header is right and says where the next one is
             self._offset += BLOCK_BYTES + payload_bytes(block, space.record_bytes)
-            self._expected = max(self._expected or 0, block.last + 1)
-            self._lose(
-                block.last + 1 - max(block.first, due),
-                f"{fault.reason} at offset {start} of {file.name.path}",
-            )
-            return True
-        found = file.find(start + BLOCK_BYTES, self._limit, space.record_bytes)
-        self._offset = self._limit if found is None else found
+        else:
+            found = file.find(start + BLOCK_BYTES, self._limit, space.record_bytes)
+            self._offset = self._limit if found is None else found
+        # what it took says the next block that is good: it may be all that was lost again
         self._pending_fault = f"{fault.reason} at offset {start} of {file.name.path}"
         return True
+
+    def _good_follows(self, file: SegmentFile, space: _Space) -> bool:
+        """Whether it is damage and no torn tail, as recovery tells them apart. Looked for once."""
+        place = (file.name.number, self._offset)
+        if self._searched == place:
+            return False
+        self._searched = place
+        found = file.find(self._offset + BLOCK_BYTES, file.size, space.record_bytes)
+        file.forget()
+        return found is not None
 
     def _lose(self, n: int, why: str) -> None:
         if n > 0:

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from mdfeedd.journal.errors import JournalMismatch
 from mdfeedd.journal.format import (
@@ -34,6 +34,7 @@ from mdfeedd.ring.segment import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
 __all__ = [
     "Fault",
@@ -47,7 +48,6 @@ __all__ = [
 ]
 
 WINDOW_BYTES: Final = 4 << 20  # read at a time; more only for a block that is larger
-NEWER_VERSIONS: Final = 1000  # taken for such; beyond, for damage
 SUFFIX: Final = ".mdj"
 _NAME: Final = re.compile(r"(\d{10,20})-(\d{1,10})-(\d{1,20})\.mdj")
 
@@ -190,10 +190,10 @@ class SegmentFile:
     def find(self, offset: int, limit: int, record_bytes: int) -> int | None:
         """The first offset from `offset` on where a whole, intact block lies."""
         window = self._window
-        while offset < limit:
+        while offset + BLOCK_BYTES <= limit:
             window.hold(self._fd, offset, BLOCK_BYTES, limit)
             held = window.end
-            if held <= offset:
+            if held < offset + BLOCK_BYTES:
                 return None
             for at in _magics(window.view[offset - window.start : held - window.start]):
                 candidate = offset + at
@@ -231,11 +231,22 @@ class SegmentFile:
         self._window.forget()
         os.close(self._fd)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
 
 def _read_header(fd: int, name: SegmentName) -> SegmentHeader | None:
     page = os.pread(fd, HEADER_BYTES, 0)
     header, version = decode_header(page), header_version(page)
-    if header is None and version is not None and VERSION < version < VERSION + NEWER_VERSIONS:
+    if version is not None and version > VERSION:
         raise JournalMismatch(
             f"{name.path} was written in version {version} of the format and this is version "
             f"{VERSION}: read it with the mdfeedd that wrote it"

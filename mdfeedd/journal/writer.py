@@ -127,12 +127,16 @@ class JournalWriter:
         self.cut_segments = 0
         self._sinks = SinkPositions(folder)
         self._window = Window(HEADER_BYTES)
+        self._syncer = Syncer(self._disk, self._options.fsync, self._options.fsync_interval_s)
         try:
             self._marks = MarksFile(folder / MARKS, write=True)
-            self._syncer = Syncer(self._disk, self._options.fsync, self._options.fsync_interval_s)
-            self.recovered = self._recover()
         except BaseException:
             self._lock.close()
+            raise
+        try:
+            self.recovered = self._recover()
+        except BaseException:
+            self._let_go()
             raise
         self._syncer.start(self._publish_durable)
         track(self)
@@ -155,7 +159,9 @@ class JournalWriter:
                 segments.pop()
                 continue
             if tail.header is None:
-                return Recovered(self._guess(marks), torn, tuple(damage))
+                guess = self._guess(marks)
+                self._next_seq = guess.seq + 1 if guess is not None else 1
+                return Recovered(guess, torn, tuple(damage))
             return self._go_on(tail, tail.header, torn, damage)
         return Recovered(None, torn, tuple(damage))
 
@@ -167,7 +173,7 @@ class JournalWriter:
     @staticmethod
     def _guess(marks: Marks | None) -> Position | None:
         """Where the records of a segment without a header end: the marks say so, or nobody does."""
-        if marks is None or not marks.written.seq:
+        if marks is None or not marks.written.segment:
             return None
         return Position(marks.ring_id, marks.written.seq)
 
@@ -187,7 +193,6 @@ class JournalWriter:
             raise
         if tail.damage:
             os.close(fd)
-            self._sealed = True
         else:
             self._fd, self._size = fd, tail.end
             self._syncer.use(fd)
@@ -195,6 +200,8 @@ class JournalWriter:
         end = Position(header.ring_id, self._next_seq - 1, self._epoch)
         self._publish(written_seq=end.seq)
         self._syncer.assume()
+        if tail.damage:  # readers find what is good in it, once another segment follows
+            self._open_segment(header, self._table, self._next_seq, self._epoch)
         self._publish_durable()
         return Recovered(end, torn, tuple(damage))
 
@@ -245,9 +252,10 @@ class JournalWriter:
         old = self._header
         if self.holds(ring_id, feed, layout):
             return
-        same_space = old is not None and old.ring_id == ring_id
+        end = self.end
+        same_space = end is not None and end.ring_id == ring_id
         first = self._next_seq if same_space else next_seq  # what is missing is told by `append`
-        before_ring_id, before_last_seq = _space_before(old, self.end, ring_id)
+        before_ring_id, before_last_seq = _space_before(old, end, ring_id)
         header = SegmentHeader(
             number=0,
             ring=self.ring,
@@ -282,6 +290,7 @@ class JournalWriter:
         header = self._header
         if header is None:
             raise ValueError("append before begin")
+        self._syncer.check()
         size = records.dtype.itemsize
         first, last = int(records["seq"][0]), int(records["seq"][-1])
         if size != header.record_bytes or last - first + 1 != len(records):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from mdfeedd.journal import (
     JournalWriter,
     WriterOptions,
 )
-from mdfeedd.journal.format import HEADER_BYTES
+from mdfeedd.journal.format import HEADER_BYTES, checksum
+from mdfeedd.journal.lock import WriterLock
+from mdfeedd.journal.marks import Mark, Marks, MarksFile
 from mdfeedd.journal.segment import list_segments
 from mdfeedd.ring import Position
 from mdfeedd.tick import BAR, DEPTH, GAP, ORDER, TICK, GapReason, Kind
@@ -286,7 +289,9 @@ def test_segment_of_a_newer_version_is_refused_with_a_sentence(tmp_path):
     path = list_segments(tmp_path)[0].path
     data = bytearray(path.read_bytes())
     data[8:10] = (2).to_bytes(2, "little")
-    data[4000:HEADER_BYTES] = bytes(96)
+    data[HEADER_BYTES - 8 : HEADER_BYTES] = checksum(bytes(data[: HEADER_BYTES - 8])).to_bytes(
+        8, "little"
+    )
     path.write_bytes(data)
     with pytest.raises(JournalMismatch, match="version 2 of the format and this is version 1"):
         JournalReader(tmp_path)
@@ -303,3 +308,108 @@ def test_wait_returns_when_something_comes_or_time_is_up(tmp_path):
         writer.append(records(11, 1), 1)
         assert reader.wait(30)
     writer.close()
+
+
+def test_reader_beside_a_writer_that_never_rests(tmp_path):
+    n = 60_000
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer)
+    wanted = records(1, n)
+
+    def write_all():
+        at = 0
+        for each in itertools.cycle([1, 7, 500, 33]):
+            writer.append(wanted[at : at + each], 1)
+            at += each
+            if at >= n:
+                return
+
+    thread = threading.Thread(target=write_all)
+    parts, got = [], 0
+    with JournalReader(tmp_path) as reader:
+        thread.start()
+        while got < n:
+            batch = reader.read(1000)
+            assert batch.lost == 0, batch.why
+            parts.append(batch.records.copy())
+            got += len(batch)
+            assert thread.is_alive() or reader.behind >= 0
+            if not len(batch):
+                assert reader.wait(60)
+    thread.join()
+    writer.close()
+    assert same(np.concatenate(parts), wanted)
+
+
+def test_damage_under_a_living_writer_is_passed_over(tmp_path):
+    writer = write(tmp_path, 100, each=10, close=False)
+    with JournalReader(tmp_path) as reader:
+        with list_segments(tmp_path)[0].path.open("r+b") as file:
+            file.seek(HEADER_BYTES + 3 * (64 + 640) + 5)
+            file.write(b"damaged")
+        first = reader.read(1000)
+        assert (len(first), first.lost) == (30, 0)
+        second = reader.read(1000)
+        assert (len(second), second.lost) == (60, 10)
+        assert "contradicts" in second.why or "checksum of a block header" in second.why
+        writer.append(records(101, 10), 1)
+        assert len(reader.read(1000)) == 10
+    writer.close()
+
+
+def test_marks_are_whole_however_fast_they_are_written(tmp_path):
+    writing = MarksFile(tmp_path / "marks", write=True)
+    reading = MarksFile(tmp_path / "marks")
+    assert reading.load() is None
+    stop = threading.Event()
+
+    def write_them():
+        for i in itertools.count(1):
+            writing.store(Marks(RING_A, Mark(i, i, i), Mark(i, i, i), i, i % 1000, ended=False))
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=write_them)
+    thread.start()
+    try:
+        before = 0
+        for _ in range(20_000):
+            seen = reading.load()
+            if seen is None:
+                assert not before
+                continue
+            assert seen.written == seen.durable == Mark(*[seen.wall_ns] * 3)
+            assert seen.wall_ns >= before
+            before = seen.wall_ns
+    finally:
+        stop.set()
+        thread.join()
+    writing.close()
+    assert MarksFile(tmp_path / "marks").load().written.seq >= before
+
+
+def test_marks_of_before_a_power_cut_are_not_believed(tmp_path):
+    """They may tell of segments and blocks that never came to the disk."""
+    write(tmp_path, 100)
+    marks = MarksFile(tmp_path / "position", write=True)
+    marks.store(Marks(RING_A, Mark(7, 70_000, 900), Mark(), 5, 1, ended=False))
+    for own_boot in (True, False):
+        if not own_boot:  # and its writer is at it, but has not looked through the journal yet
+            raw = bytearray((tmp_path / "position").read_bytes())
+            for at in (0, 128):
+                raw[at + 8 + 80 : at + 8 + 96] = bytes(16)
+                raw[at + 120 : at + 128] = checksum(bytes(raw[at : at + 120])).to_bytes(8, "little")
+            (tmp_path / "position").write_bytes(raw)
+            lock = WriterLock(tmp_path)
+        with JournalReader(tmp_path) as reader:
+            assert same(read_all(reader)[0], records(1, 100))
+            if not own_boot:
+                lock.close()
+                writer = JournalWriter(tmp_path, "ring", SMALL)
+                for at in range(101, 3000, 100):
+                    writer.append(records(at, 100), 1)
+                got, lost = read_all(reader)
+                assert same(got, records(101, 2900))
+                assert lost == 0
+                writer.close()
+    marks.close()
