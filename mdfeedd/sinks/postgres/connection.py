@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
     Result = TypeVar("Result")
 
-__all__ = ["Link", "check_dsn"]
+__all__ = ["ElsewhereError", "Link", "check_dsn"]
 
 MIN_SERVER_VERSION: Final = 140_000
 CONNECT_TIMEOUT_S: Final = 10
@@ -36,6 +36,8 @@ WRITE_BYTES: Final = 1 << 17  # at a time into libpq's buffer: larger ones slow 
 UNSENT_BYTES: Final = 1 << 20  # in that buffer before we wait for the socket
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = b"\xff\xff"
+#: A statement may run as long as it gets on, which is seen from here; see `_flush`.
+_BEGIN: Final = "begin; set local statement_timeout = 0; "
 #: What a server's code means to whoever reads the log; the server's own words follow.
 _MEANING: Final = {
     "25006": "the database is read-only (a standby, or default_transaction_read_only)",
@@ -64,6 +66,10 @@ def check_dsn(options: PostgresOptions) -> None:
         ) from None
     if given.get("password"):
         raise SinkError("sink.dsn: must not hold a password", retriable=False)
+
+
+class ElsewhereError(Exception):
+    """The last statement of a transaction did not find what it was to change."""
 
 
 class _Connection(psycopg.Connection["Row"]):
@@ -151,10 +157,9 @@ class Link:
     def transaction(self) -> Iterator[None]:
         """Commit at the end; after an exception roll back, or drop the connection if that fails.
 
-        A `SinkError` from the commit leaves it open whether the server did it.
+        A `SinkError` from the commit leaves it open whether the server has done it.
         """
-        # A statement may run as long as it gets on, which is seen from here; see `_flush`.
-        self.execute("begin; set local statement_timeout = 0")
+        self.execute(_BEGIN)
         try:
             yield
         except BaseException:
@@ -169,24 +174,37 @@ class Link:
             if done != "COMMIT":  # what had failed before is rolled back without an error
                 raise psycopg.OperationalError(f"the server answered commit by {done}")
 
-    def copy(self, sql: str, blocks: Iterable[memoryview]) -> int:
-        """COPY rows in binary format; `blocks` are rows without header and trailer. Bytes sent.
+    def store(
+        self,
+        copies: Iterable[tuple[str, Iterable[memoryview]]],
+        last: str,
+        parameters: Sequence[Any],
+    ) -> int:
+        """One transaction: each COPY (binary), then the statement `last`; bytes sent.
 
-        A block may be used again when the next one is asked for.
+        The blocks of a COPY are rows without header and trailer; one may be used again when the
+        next is asked for. `last` divides by zero where it must not be committed, which raises
+        `ElsewhereError`; it goes out together with the commit, as the begin does with the first
+        COPY: an answer waited for costs as much as a thousand rows where the server is far or busy.
+        After a `SinkError` it is open whether the server has committed.
         """
         with self._told() as connection:
-            server = connection.pgconn
-            server.send_query(sql.replace("$schema", self._options.schema).encode())
-            self._answer(connection, pq.ExecStatus.COPY_IN)
-            sent = self._put(connection, memoryview(_COPY_HEADER), 0)
-            for block in blocks:
-                for start in range(0, len(block), WRITE_BYTES):
-                    sent = self._put(connection, block[start : start + WRITE_BYTES], sent)
-            sent = self._put(connection, memoryview(_COPY_TRAILER), sent)
-            server.put_copy_end()
-            self._answer(connection, pq.ExecStatus.COMMAND_OK)
-            while server.get_result() is not None:
+            start, sent = _BEGIN, 0
+            for sql, blocks in copies:
+                sent += self._copy(connection, start + sql, blocks)
+                start = ""
+            command = (start + last + "; commit").replace("$schema", self._options.schema)
+            client = psycopg.ClientCursor(connection)  # several statements: no parameters by wire
+            text = client.mogrify(command.encode(), parameters)
+            connection.deadline = self._clock() + self._options.timeout_s
+            try:
+                cursor = connection.execute(text.encode())
+            except psycopg.errors.DivisionByZero:
+                raise ElsewhereError from None
+            while cursor.nextset():
                 pass
+            if cursor.statusmessage != "COMMIT":  # what failed before is rolled back in silence
+                raise psycopg.OperationalError(f"commit was answered by {cursor.statusmessage}")
             return sent
 
     def close(self) -> None:
@@ -197,6 +215,19 @@ class Link:
                 connection.close()
 
     # --------------------------------------------------------------------------------------- inside
+
+    def _copy(self, connection: _Connection, sql: str, blocks: Iterable[memoryview]) -> int:
+        server = connection.pgconn
+        server.send_query(sql.replace("$schema", self._options.schema).encode())
+        self._answer(connection, pq.ExecStatus.COPY_IN)
+        sent = self._put(connection, memoryview(_COPY_HEADER), 0)
+        for block in blocks:
+            for start in range(0, len(block), WRITE_BYTES):
+                sent = self._put(connection, block[start : start + WRITE_BYTES], sent)
+        sent = self._put(connection, memoryview(_COPY_TRAILER), sent)
+        server.put_copy_end()
+        self._answer(connection, None)
+        return sent
 
     def _put(self, connection: _Connection, data: memoryview, sent: int) -> int:
         connection.pgconn.put_copy_data(data)
@@ -211,17 +242,23 @@ class Link:
                 connection.pgconn.consume_input()
             connection.deadline = self._clock() + self._options.timeout_s  # it gets on
 
-    def _answer(self, connection: _Connection, wanted: pq.ExecStatus) -> None:
+    def _answer(self, connection: _Connection, wanted: pq.ExecStatus | None) -> None:
+        """Wait for the result of this status, or to the end; those before it must be good."""
         self._flush(connection)
         server = connection.pgconn
-        while server.is_busy():
-            connection.ready(1)
-            server.consume_input()
-        result = server.get_result()
-        if result is None or result.status != wanted:
-            if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE):
-                raise psycopg.errors.error_from_result(result)
-            raise psycopg.OperationalError(server.error_message.decode(errors="replace"))
+        while True:
+            while server.is_busy():
+                connection.ready(1)
+                server.consume_input()
+            result = server.get_result()
+            if result is None and wanted is None:
+                return
+            if result is None or result.status not in (pq.ExecStatus.COMMAND_OK, wanted):
+                if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE):
+                    raise psycopg.errors.error_from_result(result)
+                raise psycopg.OperationalError(server.error_message.decode(errors="replace"))
+            if result.status == wanted:
+                return
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[_Connection]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.ring.position import Position
 from mdfeedd.sinks.protocol import SinkError
@@ -23,7 +23,7 @@ from mdfeedd.sinks.protocol import SinkError
 if TYPE_CHECKING:
     from mdfeedd.sinks.postgres.connection import Link, Row
 
-__all__ = ["ElsewhereError", "Held", "Ring", "move", "read", "take_over"]
+__all__ = ["Held", "Ring", "move", "read", "take_over"]
 
 log = logging.getLogger("mdfeedd.sinks.postgres")
 
@@ -46,14 +46,10 @@ _RAISE: Final = (
     "where sink = %s and ring = %s"
 )
 _MOVE: Final = (
-    "update $schema.mdfeedd_position set space = %s, ring_id = %s, epoch = %s, seq = %s, "
-    "updated_at = clock_timestamp() "
-    "where sink = %s and ring = %s and shard = %s and fence = %s and space = %s and seq = %s"
+    "with moved as (update $schema.mdfeedd_position set space = %s, ring_id = %s, epoch = %s, "
+    "seq = %s, updated_at = clock_timestamp() where sink = %s and ring = %s and shard = %s "
+    "and fence = %s and space = %s and seq = %s returning 1) select 1 / count(*) from moved"
 )
-
-
-class ElsewhereError(Exception):
-    """A shard's position or fence is not what we last saw."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -138,16 +134,15 @@ def read(link: Link, ring: Ring, shard: int) -> Held:
     return held
 
 
-def move(link: Link, ring: Ring, shard: int, to: Held) -> None:
-    """Within a transaction, move a shard from where we last saw it.
+def move(ring: Ring, shard: int, to: Held) -> tuple[str, tuple[Any, ...]]:
+    """The statement that moves a shard from where we last saw it, and its parameters.
 
-    Raises `ElsewhereError` if it is not there any more, or the fence is another's: roll back.
+    It divides by zero if the shard is not there any more, or the fence is another's.
     """
     at = ring.held[shard]
     place = (to.space, to.ring_id, to.epoch, _signed(to.seq))
     where = (ring.sink, ring.name, shard, ring.fence, at.space, _signed(at.seq))
-    if link.update(_MOVE, (*place, *where)) != 1:
-        raise ElsewhereError
+    return _MOVE, (*place, *where)
 
 
 def _held(row: Row) -> Held:

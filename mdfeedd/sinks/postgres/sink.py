@@ -97,6 +97,7 @@ class PostgresSink:
                 retriable=False,
             ) from error
         connection.check_dsn(options)
+        self._elsewhere = connection.ElsewhereError
         self._options = options
         self._name = name
         self._clock = clock
@@ -260,17 +261,20 @@ class PostgresSink:
     def _store_shard(self, ring: Ring, work: _Work) -> int:
         """One transaction: the rows, and last the position, so that its row is locked briefly."""
         lane = self._lane(work.shard)
-        link = lane.link
-        sent = 0
+        copies = (
+            (
+                part.table.copy_into(part.target),
+                lane.encoders[part.table.name].blocks(
+                    part.records, part.us, part.instruments, work.source
+                ),
+            )
+            for part in work.parts
+        )
+        move, parameters = positions.move(ring, work.shard, work.to)
         try:
-            with link.transaction():
-                for part in work.parts:
-                    encoder = lane.encoders[part.table.name]
-                    blocks = encoder.blocks(part.records, part.us, part.instruments, work.source)
-                    sent += link.copy(part.table.copy_into(part.target), blocks)
-                positions.move(link, ring, work.shard, work.to)
-        except positions.ElsewhereError:
-            ring.held[work.shard] = positions.read(link, ring, work.shard)
+            sent = lane.link.store(copies, move, parameters)
+        except self._elsewhere:
+            ring.held[work.shard] = positions.read(lane.link, ring, work.shard)
             raise SinkError(
                 f"ring '{ring.name}': a commit whose connection was lost has been done after all",
                 retriable=True,
