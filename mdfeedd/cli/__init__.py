@@ -4,9 +4,12 @@
                     replay  files        ─► Supervisor ─► progress, summary        demo_venue, demo_gateway,
                                                                                     demo_terminal, probe, stored)
                     run     YAML         ─► Supervisor ─► logs, /metrics
-                    check   YAML         ─► problems or ok
+                    check   YAML         ─► problems or ok               (check_blpapi, blpapi_trial: an SDK)
+                    config  YAML         ─► as it would run; the JSON Schema
                     tail    ring         ─► lines or JSON lines
                     doctor  /dev/shm     ─► who writes, who reads, what is wrong
+                            /proc, /sys  ─► facts ─► what the machine lacks       (doctor_facts, doctor_host)
+                    install-service      ─► systemd's files in place
                     decode  captures     ─► messages, field by field
                     record  network      ─► a capture file
                     sim     seed         ─► UDP or TCP of a vendor that does not exist

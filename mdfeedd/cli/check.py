@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from mdfeedd.daemon.plan import ChildPlan, Plan
 
-USAGE: Final = 2
 CONFIG: Final = 78
 STATUS: Final = {
     Severity.OK: 0,
@@ -81,17 +80,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--blpapi-path", metavar="DIR", help="the folder that holds the package, for --blpapi"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, misused=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and say what the file would start."""
     if arguments.blpapi_path and (arguments.config or not arguments.blpapi):
-        raise Trouble("--blpapi-path is for --blpapi without -c", USAGE)
+        arguments.misused("--blpapi-path is for --blpapi without -c")
     if arguments.blpapi:
         return _blpapi(arguments)
     if not arguments.config:
-        raise Trouble("-c FILE says what to check (or --blpapi: Bloomberg's package)", USAGE)
+        arguments.misused("-c FILE says what to check (or --blpapi: Bloomberg's package)")
     plan = load(arguments.config)
     print(f"{arguments.config}: ok")
     for child in (*plan.feeds, *plan.consumers):

@@ -9,7 +9,22 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd import __version__
-from mdfeedd.cli import check, decode, demo, doctor, query, record, replay, run, sim, tail
+from mdfeedd.cli import (
+    check,
+    config,
+    decode,
+    demo,
+    doctor,
+    install_service,
+    journal,
+    query,
+    record,
+    replay,
+    run,
+    sim,
+    status,
+    tail,
+)
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -28,6 +43,7 @@ start here:
                                       the daemon
 
 while something runs:
+  mdfeedd status                      whether all is well
   mdfeedd doctor                      which rings there are, who writes and who reads them
   mdfeedd tail RING                   what flows through one
 
@@ -72,7 +88,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (demo, replay, run, check, tail, doctor, query, decode, record, sim):
+    for command in (
+        demo,
+        replay,
+        run,
+        check,
+        config,
+        status,
+        tail,
+        doctor,
+        query,
+        journal,
+        decode,
+        record,
+        sim,
+        install_service,
+    ):
         command.add(commands)
     return parser
 

@@ -29,7 +29,8 @@ LINE_S: Final = 2.0
 
 _EPILOG: Final = """\
 Reads DBN files (.dbn, .dbn.zst, and DBN as JSON lines), or captures of CME's multicast (.pcap, .pcapng, plain or
-.gz or .zst), several of them merged in time order, into the ring NAME. Which of the two, the files tell themselves.
+.gz or .zst), or journals (the folder of a ring), several of them merged in time order, into the ring NAME. Which of
+these, they tell themselves.
 The replay waits for every reader that is attached to the ring, so none of them loses anything. It ends when the
 files end; the summary then counts what was published, and compares it with the rows in the files.
 
@@ -54,12 +55,12 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files to replay")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files or journals to replay")
     parser.add_argument(
         "--vendor",
-        choices=("auto", "databento", "cme"),
+        choices=("auto", "databento", "cme", "journal"),
         default="auto",
-        help="whose data: databento (DBN), cme (captures); auto: told by content",
+        help="whose data: databento (DBN), cme (captures), journal; auto: told by content",
     )
     parser.add_argument(
         "--feed",
@@ -129,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mdfeedd.cli.replay_result import Before, Result
     from mdfeedd.daemon import log
     from mdfeedd.daemon.supervisor import Supervisor
+    from mdfeedd.feeds.replay.source import total_bytes
 
     shm_dir = os.path.abspath(arguments.shm_dir)
     options = _vendor_options(arguments)
@@ -140,11 +142,11 @@ def run(arguments: argparse.Namespace) -> int:
     log.setup(planned.log, "replay")
     supervised.quiet()
     supervisor = Supervisor(planned, until_done=True)
-    total_bytes = sum(os.path.getsize(path) for path in arguments.paths)
+    size_bytes = total_bytes(arguments.paths)
     start = time.monotonic()
 
     async def view(running: Supervisor) -> None:
-        await _show(running, before, total_bytes)
+        await _show(running, before, size_bytes)
 
     made = [] if out is None else stored.make_folder(out)
     try:
@@ -168,6 +170,7 @@ def _rings(feed: str) -> tuple[str, ...]:
 
 def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Whether each file can be opened and is what it should be; told before anything is started."""
+    from mdfeedd.feeds.replay.journal import JournalRecording
     from mdfeedd.feeds.replay.source import Recording, ReplayError, vendor_of
 
     try:
@@ -181,7 +184,10 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
     replay_lines.refuse(arguments)
     for path in arguments.paths:
         try:
-            Recording(path, arguments.dbn_version).close()
+            if vendor == "journal":
+                JournalRecording(path).close()
+            else:
+                Recording(path, arguments.dbn_version).close()
         except ReplayError as error:
             sentence = str(error).replace("(option 'version')", "(--dbn-version)")
             raise Trouble(sentence) from None

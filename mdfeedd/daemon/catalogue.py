@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS
+from mdfeedd.ring.latency import BOUNDS_S, LATENCY_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
+    from mdfeedd.ring.latency import Latency
 
-MetricKind = Literal["counter", "gauge"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 
 STATES: Final = ("waiting", "starting", "running", "backoff", "finished", "failed", "stopped")
 """Codes of ``mdfeedd_child_state`` by place."""
@@ -39,12 +41,16 @@ class Metric:
 class Sample:
     """How one sample of a family is read from its object; `extra` are the values of the last labels.
 
-    `value` gives None where there is nothing to show.
+    `value` gives None where there is nothing to show, and of a histogram a `Latency`.
     """
 
     metric: Metric
-    value: Callable[[Any], float | None]
+    value: Callable[[Any], float | Latency | None]
     extra: tuple[str, ...] = ()
+
+
+LATENCY_BOUNDS_S: Final = BOUNDS_S
+"""Upper bounds of the buckets of every histogram, in seconds."""
 
 
 def _ring(name: str, kind: MetricKind, text: str, value: Callable[[RingInfo], float]) -> Sample:
@@ -98,6 +104,26 @@ RING_SAMPLES: Final = (
     _ring(
         "reader_woken_total", "counter", "times that sleeping readers were woken", lambda r: r.wakes
     ),
+    Sample(
+        Metric(
+            "mdfeedd_ring_arrival_latency_seconds",
+            "histogram",
+            "wire to ring: from the arrival of a record at this host (stamped by card, kernel or process) to its "
+            f"commit. A sample is the oldest record of one burst in {LATENCY_EVERY}; no recordings, no bars",
+            ("ring",),
+        ),
+        lambda r: r.arrival_latency,
+    ),
+    Sample(
+        Metric(
+            "mdfeedd_ring_venue_latency_seconds",
+            "histogram",
+            "venue to ring: from the venue's time of the same records to their commit, so over two clocks; without "
+            "snapshots, delayed streams and times known to be wrong",
+            ("ring",),
+        ),
+        lambda r: r.venue_latency,
+    ),
 )
 
 READER_SAMPLES: Final = (
@@ -108,14 +134,33 @@ READER_SAMPLES: Final = (
     ),
     _reader("tick_lag", "gauge", "records committed and not yet read", lambda c: c.lag),
     _reader(
+        "tick_unsafe",
+        "gauge",
+        "records committed that the reader has not yet told to be stored (of one that tells)",
+        lambda c: c.unsafe,
+    ),
+    _reader(
         "overrun_total", "counter", "times that the writer lapped the reader", lambda c: c.overruns
     ),
     _reader("sleep_total", "counter", "times that the reader went to sleep", lambda c: c.sleeps),
+    Sample(
+        Metric(
+            "mdfeedd_reader_latency_seconds",
+            "histogram",
+            "wire to reader: from the arrival of a record at this host to its read. A sample is the oldest record "
+            f"of one read in {LATENCY_EVERY}; no recordings, no bars",
+            ("ring", "reader"),
+        ),
+        lambda c: c.latency,
+    ),
 )
 
 _CHILD: Final = ("child", "kind")
 CHILD_RESTART: Final = Metric(
     "mdfeedd_child_restart_total", "counter", "restarts of a feed or consumer process", _CHILD
+)
+CHILD_HANG: Final = Metric(
+    "mdfeedd_child_hang_total", "counter", "processes ended for giving no sign of life", _CHILD
 )
 CHILD_STATE: Final = Metric(
     "mdfeedd_child_state",
@@ -135,6 +180,21 @@ BUILD_INFO: Final = Metric(
 BEAT_AGE: Final = Metric(
     "mdfeedd_supervisor_heartbeat_age_seconds", "gauge", "since the supervisor's loop last ran", ()
 )
+CONFIG_OK: Final = Metric(
+    "mdfeedd_config_last_reload_successful",
+    "gauge",
+    "1: the file was taken at the start or last reload; 0: it was refused, the old one goes on",
+    (),
+)
+CONFIG_TIME: Final = Metric(
+    "mdfeedd_config_last_reload_success_timestamp_seconds",
+    "gauge",
+    "when the configuration that runs was taken, in UNIX time",
+    (),
+)
+CONFIG_INFO: Final = Metric(
+    "mdfeedd_config_info", "gauge", "always 1; which configuration runs", ("sha256",)
+)
 RING_UNREADABLE: Final = Metric(
     "mdfeedd_ring_unreadable", "gauge", "rings in the folder that could not be looked at", ()
 )
@@ -145,8 +205,8 @@ SCRAPE_DURATION: Final = Metric(
 # ------------------------------------------------------------------------- derived from the lists in C
 
 _GAUGES: Final = frozenset({
-    "pending_records", "unproven_books", "latency_ns", "failed_topics", "delayed_topics",
-    "last_record_ns",
+    "pending_records", "behind_records", "unproven_books", "latency_ns", "failed_topics",
+    "delayed_topics", "last_record_ns",
 })  # fmt: skip
 _NOT_AT_ZERO: Final = frozenset({"last_record_ns"})
 """Times: none was told yet, or by this vendor's feed none ever is."""
@@ -159,7 +219,12 @@ _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     "unknown_records": ("record_unused", "reason", "unknown"),
     "malformed_records": ("record_unused", "reason", "malformed"),
     "gaps": ("gap_published", "", ""),
-    "latency_ns": ("latency_seconds", "", ""),
+    "latency_ns": ("packet_delay_seconds", "", ""),
+    "silences": ("silence_noticed", "", ""),
+    "sessions": ("session_begun", "", ""),
+    "disconnects": ("session_cut", "", ""),
+    "slow_warnings": ("slowness_warned", "", ""),
+    "bad_time_trades": ("trade_mistimed", "", ""),
     "last_record_ns": ("last_record_timestamp_seconds", "", ""),
     "flushes": ("batch_given", "", ""),
     "failed_flushes": ("batch_refused", "", ""),
@@ -169,7 +234,7 @@ _SPECIAL_HELP: Final = {
     "tick_published": "ticks published, by kind",
     "record_unused": "vendor records that made no tick: of a kind that makes none (skipped), of a kind "
     "that this version does not know (unknown), or contradicting their own layout (malformed)",
-    "latency_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
+    "packet_delay_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
     "last_record_timestamp_seconds": "when the latest record came, in UNIX time",
 }
 
@@ -211,7 +276,18 @@ CONSUMER_SAMPLES: Final = tuple(
 def metrics() -> Iterator[Metric]:
     """The whole catalogue, each family once."""
     samples = (*RING_SAMPLES, *READER_SAMPLES, *FEED_SAMPLES, *CONSUMER_SAMPLES)
-    others = (CHILD_RESTART, CHILD_STATE, CHILD_UPTIME, BUILD_INFO, BEAT_AGE, RING_UNREADABLE)
+    others = (
+        CHILD_RESTART,
+        CHILD_HANG,
+        CHILD_STATE,
+        CHILD_UPTIME,
+        BUILD_INFO,
+        BEAT_AGE,
+        CONFIG_OK,
+        CONFIG_TIME,
+        CONFIG_INFO,
+        RING_UNREADABLE,
+    )
     seen: dict[str, Metric] = {}
     for metric in (*(sample.metric for sample in samples), *others, SCRAPE_DURATION):
         known = seen.setdefault(metric.name, metric)

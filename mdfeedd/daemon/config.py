@@ -1,4 +1,4 @@
-"""The configuration file: one YAML, checked whole, into a frozen `Plan`.
+"""The configuration file: one YAML, and what it includes, checked whole, into a frozen `Plan`.
 
 `load` reads a file and `check` takes the same as Python data (what ``mdfeedd replay`` builds from its command
 line). Both raise `ConfigError` with every problem at once, in file order. The check imports the classes of the
@@ -9,14 +9,11 @@ the same at start, before a reload, and in an editor.
 from __future__ import annotations
 
 import dataclasses
-import re
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import AfterValidator, Field
-
-from mdfeedd.daemon import plugins, yaml12
+from mdfeedd.daemon import including, plugins, references, yaml12
 from mdfeedd.daemon.plan import (
     ChildPlan,
     CycleError,
@@ -28,120 +25,52 @@ from mdfeedd.daemon.plan import (
 )
 from mdfeedd.daemon.problems import ConfigError, Mark, Problem, Problems, suggest
 from mdfeedd.daemon.schema import blame, fill
+from mdfeedd.daemon.sections import (
+    MAX_CONSUMERS,
+    MAX_FEEDS,
+    SINK_FIELDS,
+    SINK_KEY,
+    ConsumerSection,
+    FeedSection,
+    FileSection,
+    MetricsSection,
+)
 from mdfeedd.daemon.yaml12 import Node
-from mdfeedd.feeds.protocol import FEED_SUFFIXES, rings_of_feed
+from mdfeedd.feeds.protocol import rings_of_feed
 from mdfeedd.ring.segment import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-__all__ = ["ConfigError", "Problem", "check", "load", "parse"]
+__all__ = ["MAX_FEEDS", "ConfigError", "Problem", "check", "load", "parse"]
 
-MIN_CAPACITY: Final = 256
-MAX_CAPACITY: Final = 1 << 28
-MAX_INSTRUMENTS: Final = 1 << 24
-MAX_FEEDS: Final = 255
-"""One byte of an instrument id, and 0 is left for rings that are made by hand."""
-MAX_CONSUMERS: Final = 128
-
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,31}")
-_RESERVED_ENDS: Final = (*FEED_SUFFIXES, ".readers", ".new")
-SINK_KEY: Final = "sink"
-"""In the options of a consumer with the fields of `_SINK_FIELDS`: a mapping of `type` and the sink's options."""
-_SINK_FIELDS: Final = ("sink_type", "sink_options")
 OUTPUT_KEY: Final = "ring"
 """The option of a consumer that names the ring it writes."""
 
 
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError(f"'{value}' must be 1 to 31 of A-Z a-z 0-9 . _ -")
-    if value.endswith(_RESERVED_ENDS):
-        raise ValueError(f"'{value}' must not end in {', '.join(_RESERVED_ENDS)}")
-    return value
-
-
-def _capacity(value: int) -> int:
-    if not MIN_CAPACITY <= value <= MAX_CAPACITY:
-        raise ValueError(f"must be {MIN_CAPACITY} to {MAX_CAPACITY}, found {value}")
-    if value & (value - 1):
-        below = 1 << (value.bit_length() - 1)
-        raise ValueError(f"must be a power of two, found {value}: take {below} or {below * 2}")
-    return value
-
-
-def _directory(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError(f"must be an absolute path, found '{value}'")
-    return value
-
-
-_Name = Annotated[str, AfterValidator(_name)]
-_Empty: Final = Node({})
-
-
-@dataclass(frozen=True, slots=True)
-class _Metrics:
-    host: str = field(default="127.0.0.1", metadata={"help": "address to serve /metrics on"})
-    port: Annotated[int, Field(ge=0, le=65_535)] | None = field(
-        default=9464, metadata={"help": "0: any free port; null: no server"}
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    json: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Feed:
-    name: _Name = field(metadata={"help": "names the feed, its process and its ring"})
-    vendor: str = field(metadata={"help": "a registered feed, or package.module:Class"})
-    capacity: Annotated[int, AfterValidator(_capacity)] = 65_536
-    instruments_capacity: Annotated[int, Field(ge=1, le=MAX_INSTRUMENTS)] = 65_536
-    options: Node = field(default_factory=lambda: _Empty)
-
-
-@dataclass(frozen=True, slots=True)
-class _Consumer:
-    name: _Name = field(metadata={"help": "names the consumer and its process"})
-    type: str = field(metadata={"help": "a registered consumer, or package.module:Class"})
-    rings: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_FEEDS)] = field(
-        metadata={"help": "rings to read"}
-    )
-    options: Node = field(default_factory=lambda: _Empty)
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    feeds: tuple[Node, ...] = field(metadata={"help": "what to run"})
-    shm_dir: Annotated[str, AfterValidator(_directory)] = "/dev/shm"  # noqa: S108
-    metrics: _Metrics | None = field(default_factory=_Metrics)
-    log: _Log = field(default_factory=_Log)
-    consumers: tuple[Node, ...] = ()
-
-
 def load(path: str | Path) -> Plan:
     """The plan of a file. Raises `ConfigError`, also where the file cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(yaml12.MAX_BYTES + 1)
-    except OSError as error:
-        problem = Problem(str(path), Mark(), f"cannot be read: {error.strerror}")
-        raise ConfigError([problem]) from error
+    data = including.read(path)
+    if isinstance(data, Problem):
+        raise ConfigError([data])
     return parse(data, str(path))
 
 
 def parse(data: bytes | str, file: str = "<configuration>") -> Plan:
-    """The plan of a YAML text. Raises `ConfigError`."""
+    """The plan of a YAML text, which includes files by their places beside `file`. Raises `ConfigError`."""
     root, problems = yaml12.parse(data.encode() if isinstance(data, str) else data, file)
+    if root is not None:
+        root = including.join(root, problems)
     return _Checker(problems).plan(root)
 
 
 def check(data: Mapping[str, Any], source: str = "<arguments>") -> Plan:
-    """The plan of Python data of the same shape as the file. Raises `ConfigError`."""
-    return _Checker(Problems(source)).plan(yaml12.from_data(dict(data)))
+    """The plan of Python data of the same shape as the file; it includes nothing. Raises `ConfigError`."""
+    problems = Problems(source)
+    if including.INCLUDE_KEY in data:
+        problems.add(Mark(), f"{including.INCLUDE_KEY}: is for files only")
+    return _Checker(problems).plan(yaml12.from_data(dict(data)))
 
 
 @dataclass(slots=True)
@@ -173,7 +102,7 @@ class _Checker:
         if root is None:
             self.problems.raise_if_any()
             raise AssertionError("no document and no problem")
-        file: _File | None = fill(root, _File, self.problems, "")
+        file: FileSection | None = fill(root, FileSection, self.problems, "")
         nodes = root.value if isinstance(root.value, dict) else {}
         feeds = self._children(nodes.get("feeds"), self._feed, MAX_FEEDS)
         consumers = self._children(nodes.get("consumers"), self._consumer, MAX_CONSUMERS)
@@ -201,12 +130,16 @@ class _Checker:
             return []  # told already, if it is wrong
         if len(node.value) > limit:
             self.problems.add(node.mark, f"at most {limit} are possible, found {len(node.value)}")
-        made = (make(item, i) for i, item in enumerate(node.value[:limit]))
+        made = []
+        before: Counter[str] = Counter()  # the items of each file are counted from 0
+        for index, item in enumerate(node.value[:limit]):
+            made.append(make(item, index, before[item.mark.file]))
+            before[item.mark.file] += 1
         return [child for child in made if child is not None]
 
-    def _feed(self, node: Node, index: int) -> _Child | None:
-        path = f"feeds[{index}]"
-        feed: _Feed | None = fill(node, _Feed, self.problems, path)
+    def _feed(self, node: Node, index: int, place: int) -> _Child | None:
+        path = f"feeds[{place}]"
+        feed: FeedSection | None = fill(node, FeedSection, self.problems, path)
         plugin = self._plugin(plugins.FEEDS, node, "vendor", path)
         if feed is None or plugin is None:
             return None
@@ -219,12 +152,16 @@ class _Checker:
             capacity=feed.capacity,
             instruments_capacity=feed.instruments_capacity,
             feed_index=index + 1,
+            shard=feed.shard,
+            cpus=feed.cpus,
+            priority=feed.priority,
+            hang_s=feed.hang_s,
         )
         return self._try(plan, plugin, node, path)
 
-    def _consumer(self, node: Node, index: int) -> _Child | None:
-        path = f"consumers[{index}]"
-        consumer: _Consumer | None = fill(node, _Consumer, self.problems, path)
+    def _consumer(self, node: Node, _index: int, place: int) -> _Child | None:
+        path = f"consumers[{place}]"
+        consumer: ConsumerSection | None = fill(node, ConsumerSection, self.problems, path)
         plugin = self._plugin(plugins.CONSUMERS, node, "type", path)
         if consumer is None or plugin is None:
             return None
@@ -237,6 +174,9 @@ class _Checker:
             options=options,
             rings=consumer.rings,
             outputs=_outputs(options),
+            cpus=consumer.cpus,
+            priority=consumer.priority,
+            hang_s=consumer.hang_s,
         )
         return self._try(plan, plugin, node, path)
 
@@ -270,18 +210,19 @@ class _Checker:
         names = [f.name for f in dataclasses.fields(cls.Options)]
         if node.value is not None and not isinstance(node.value, dict):
             return fill(node, cls.Options, self.problems, path)
-        if not set(_SINK_FIELDS) <= set(names):
+        if not set(SINK_FIELDS) <= set(names):
             return fill(node, cls.Options, self.problems, path)
         given = Node(dict(node.value or {}), node.mark, node.keys)
-        known = [SINK_KEY, *(name for name in names if name not in _SINK_FIELDS)]
-        for key in _SINK_FIELDS:
+        shown = (name for name in names if name not in SINK_FIELDS)
+        known = [SINK_KEY, *references.keys_of(cls.Options, shown)]
+        for key in SINK_FIELDS:
             if given.value.pop(key, None) is not None:
                 sentence = f"{path}: unknown key '{key}'{suggest(key, known)}"
                 self.problems.add(node.keys.get(key, Mark()), sentence)
         sink = self._sink(given, f"{path}.{SINK_KEY}")
         given.value.pop(SINK_KEY, None)
         given.value.update(sink)
-        told = () if sink else _SINK_FIELDS
+        told = () if sink else SINK_FIELDS
         return fill(given, cls.Options, self.problems, path, known=known, told=told)
 
     def _sink(self, options: Node, path: str) -> dict[str, Node]:
@@ -316,8 +257,14 @@ class _Checker:
                 continue
             mark = item.value["name"].mark
             if name in first:
-                line = f" (line {first[name].line})" if first[name].line else ""
-                self.problems.add(mark, f"the name '{name}' is taken by another child{line}")
+                other = first[name]
+                where = (
+                    f"line {other.line}"
+                    if other.file == mark.file
+                    else f"{other.file}:{other.line}"
+                )
+                shown = f" ({where})" if other.line else ""
+                self.problems.add(mark, f"the name '{name}' is taken by another child{shown}")
             first.setdefault(name, mark)
 
     def _check_outputs(self, feeds: list[_Child], consumers: list[_Child]) -> None:
@@ -394,7 +341,7 @@ def _outputs(options: dict[str, Any]) -> tuple[str, ...]:
     return (ring,) if isinstance(ring, str) and ring else ()
 
 
-def _metrics(section: _Metrics | None) -> MetricsPlan | None:
+def _metrics(section: MetricsSection | None) -> MetricsPlan | None:
     if section is None or section.port is None:
         return None
     return MetricsPlan(section.host, section.port)

@@ -1,4 +1,4 @@
-"""`/metrics` and `/healthz`: shared memory read at each scrape, on a registry and a thread of their own.
+"""`/metrics`, `/status`, `/healthz`, `/readyz`: shared memory read at each request, on a registry and thread of their own.
 
 Nothing is counted here. Rings, feeds and readers (those of other programs too) say what they did in shared
 memory; the supervisor knows only its children's states and restarts.
@@ -6,6 +6,7 @@ memory; the supervisor knows only its children's states and restarts.
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
 import socket
@@ -16,30 +17,36 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from mdfeedd.daemon import catalogue
 from mdfeedd.daemon.catalogue import STATES, Metric, Sample
-from mdfeedd.ring import RingError
-from mdfeedd.ring.inspect import inspect, list_rings
+from mdfeedd.daemon.status import BEAT_LIMIT_S, look, shown_consumers, snapshot
+from mdfeedd.ring.latency import Latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mdfeedd.daemon.plan import MetricsPlan
+    from mdfeedd.daemon.plan import MetricsPlan, Plan
     from mdfeedd.daemon.supervisor import Supervisor
-    from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
+    from mdfeedd.ring.inspect import RingInfo
 
-MAX_RINGS: Final = 1024
-"""Rings of one folder that are exported."""
 MAX_REQUESTS: Final = 8
 """HTTP requests answered at once; more are turned away."""
 REQUEST_TIMEOUT_S: Final = 5.0
-BEAT_LIMIT_S: Final = 10.0
-"""A supervisor whose loop has not run for as long is not healthy."""
 
-_Family = CounterMetricFamily | GaugeMetricFamily
+_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_FAMILIES: Final[dict[str, type[_Family]]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+_BOUNDS: Final = (*(f"{bound:.4g}" for bound in catalogue.LATENCY_BOUNDS_S), "+Inf")
 
 
 class RingCollector(Collector):
@@ -47,6 +54,8 @@ class RingCollector(Collector):
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._seen: Plan | None = None
+        self._fingerprint = ""
 
     def describe(self) -> Iterable[_Family]:
         """Nothing: registering must not read shared memory."""
@@ -56,51 +65,43 @@ class RingCollector(Collector):
         """All families, each with its samples."""
         start = time.perf_counter()
         families: dict[str, _Family] = {}
-        unreadable = 0
-        for info in self._rings():
-            if info is None:
-                unreadable += 1
-            else:
-                self._ring(families, info)
+        infos, unreadable = look(self._supervisor.plan.shm_dir)
+        ours = {child.name for child in self._supervisor.plan.consumers}
+        for info in infos.values():
+            self._ring(families, info, ours)
         self._children(families)
-        _add(families, catalogue.RING_UNREADABLE, (), unreadable)
+        _add(families, catalogue.RING_UNREADABLE, (), len(unreadable))
         _add(families, catalogue.BEAT_AGE, (), self._supervisor.beat_age_s)
+        self._configuration(families)
         _add(families, catalogue.BUILD_INFO, (_version(), platform.python_version()), 1)
         _add(families, catalogue.SCRAPE_DURATION, (), time.perf_counter() - start)
         yield from families.values()
 
-    def _rings(self) -> Iterator[RingInfo | None]:
-        directory = self._supervisor.plan.shm_dir
-        try:
-            names = list_rings(directory)[:MAX_RINGS]
-        except RingError:
-            return
-        for name in names:
-            try:
-                yield inspect(name, directory)
-            except (RingError, ValueError):  # another user's, another version's, or no ring at all
-                yield None
-
-    def _ring(self, families: dict[str, _Family], info: RingInfo) -> None:
+    @staticmethod
+    def _ring(families: dict[str, _Family], info: RingInfo, ours: set[str]) -> None:
         _add_all(families, catalogue.RING_SAMPLES, (info.name,), info)
         if info.name == info.feed:  # a feed's counters lie in its first ring
             _add_all(families, catalogue.FEED_SAMPLES, (info.feed,), info.counters)
-        ours = {child.name for child in self._supervisor.plan.consumers}
-        shown: dict[str, ConsumerInfo] = {}
-        for consumer in info.consumers:
-            if consumer.alive or (consumer.name in ours and consumer.name not in shown):
-                shown[consumer.name] = consumer
-        for consumer in shown.values():
+        for consumer in shown_consumers(info, ours):
             labels = (info.name, consumer.name)
             _add_all(families, catalogue.READER_SAMPLES, labels, consumer)
             if consumer.name in ours or any(consumer.counters.values()):
                 _add_all(families, catalogue.CONSUMER_SAMPLES, labels, consumer.counters)
+
+    def _configuration(self, families: dict[str, _Family]) -> None:
+        plan = self._supervisor.plan
+        if plan is not self._seen:  # it is long where there are many topics
+            self._seen, self._fingerprint = plan, plan.fingerprint()
+        _add(families, catalogue.CONFIG_OK, (), self._supervisor.config_ok)
+        _add(families, catalogue.CONFIG_TIME, (), self._supervisor.config_time_s)
+        _add(families, catalogue.CONFIG_INFO, (self._fingerprint,), 1)
 
     def _children(self, families: dict[str, _Family]) -> None:
         now = time.monotonic()
         for child in self._supervisor.children:
             labels = (child.name, child.kind)
             _add(families, catalogue.CHILD_RESTART, labels, child.restarts)
+            _add(families, catalogue.CHILD_HANG, labels, child.hangs)
             _add(families, catalogue.CHILD_STATE, labels, STATES.index(child.state.value))
             uptime = now - child.started if child.pid else 0.0
             _add(families, catalogue.CHILD_UPTIME, labels, uptime)
@@ -116,13 +117,19 @@ def _add_all(
 
 
 def _add(
-    families: dict[str, _Family], metric: Metric, labels: tuple[str, ...], value: float
+    families: dict[str, _Family], metric: Metric, labels: tuple[str, ...], value: float | Latency
 ) -> None:
     family = families.get(metric.name)
     if family is None:
-        make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+        make = _FAMILIES[metric.kind]
         family = families[metric.name] = make(metric.name, metric.help, labels=metric.labels)
-    family.add_metric(labels, value)
+    if isinstance(value, Latency):
+        assert isinstance(family, HistogramMetricFamily)
+        sums = itertools.accumulate(value.buckets)
+        family.add_metric(labels, list(zip(_BOUNDS, sums, strict=True)), value.sum_ns * 1e-9)
+    else:
+        assert not isinstance(family, HistogramMetricFamily)
+        family.add_metric(labels, value)
 
 
 def _version() -> str:
@@ -165,8 +172,21 @@ class Exporter:
             return answer
         if path == "/healthz":
             return self._health(start)
+        if path == "/readyz":
+            return self._readiness(start)
+        if path == "/status":
+            return _json(start, self._status())
         start("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/metrics and /healthz are here\n"]
+        return [b"/metrics, /status, /healthz and /readyz are here\n"]
+
+    def _status(self) -> dict[str, Any]:
+        return snapshot(self._supervisor.plan.shm_dir, self._supervisor)
+
+    def _readiness(self, start: Callable[..., Any]) -> Iterable[bytes]:
+        """200 once every feed has a ring with a living writer that shows signs of life; else 503 and which not."""
+        shown = self._status()
+        body = {key: shown[key] for key in ("ready", "faults")}
+        return _json(start, body, well=shown["ready"])
 
     def _health(self, start: Callable[..., Any]) -> Iterable[bytes]:
         """200 while the supervisor's loop runs: a child that failed is no reason to kill the others."""
@@ -185,9 +205,14 @@ class Exporter:
                 for child in self._supervisor.children
             ],
         }
-        status = "200 OK" if healthy else "503 Service Unavailable"
-        start(status, [("Content-Type", "application/json")])
-        return [json.dumps(body).encode() + b"\n"]
+        return _json(start, body, well=healthy)
+
+
+def _json(start: Callable[..., Any], body: dict[str, Any], *, well: bool = True) -> Iterable[bytes]:
+    status = "200 OK" if well else "503 Service Unavailable"
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    start(status, headers)
+    return [json.dumps(body).encode() + b"\n"]
 
 
 class _Handler(WSGIRequestHandler):

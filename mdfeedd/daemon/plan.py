@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from mdfeedd.feeds.protocol import RingPlan, rings_of_feed
+from mdfeedd.feeds.shard import Shard
 
 MAX_PLAN_BYTES: Final = 16 << 20
 """The plan of one child as JSON."""
@@ -55,11 +56,20 @@ class ChildPlan:
     """Feed: entries of its instruments table."""
     feed_index: int = 0
     """Feed: the high 8 bits of its instrument ids."""
+    shard: str | None = None
+    """Feed: the part of its instruments that it publishes, such as 2/4; None: all."""
 
     rings: tuple[str, ...] = ()
     """Consumer: what it reads."""
     outputs: tuple[str, ...] = ()
     """Consumer: rings that it writes."""
+
+    cpus: tuple[int, ...] = ()
+    """The CPUs that it may run on; none: any."""
+    priority: str = "normal"
+    """Its scheduling (see `scheduling`)."""
+    hang_s: float = 0.0
+    """Without a sign of life for so long it is ended and started again; 0: never."""
 
     @property
     def label(self) -> str:
@@ -155,6 +165,12 @@ class Plan:
         """JSON that `from_json` reads back into an equal plan."""
         return json.dumps(dataclasses.asdict(self))
 
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that another configuration would not have; secrets are not in it."""
+        import hashlib  # noqa: PLC0415 - slow to import, and no child needs it
+
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         """Read what `to_json` wrote. Raises `ValueError`."""
@@ -226,6 +242,7 @@ def instance(cls: type[Any], child: ChildPlan, options: Any) -> Any:
         feed_index=child.feed_index,
         instruments_capacity=child.instruments_capacity,
         directory=child.directory,
+        shard=None if child.shard is None else Shard.parse(child.shard),
     )
     return cls(child.name, options, ring)
 

@@ -64,6 +64,7 @@ class Reloader:
         """Read the file again and go over to it; False if the old configuration goes on."""
         self.number += 1
         head = f"reload {self.number}"
+        self._supervisor.notifier.reloading()
         try:
             self.last_ok = await self._reload(head)
         except config.ConfigError as error:
@@ -79,6 +80,7 @@ class Reloader:
         except Exception:
             logger.exception("%s: failed", head)
             self.last_ok = False
+        self._supervisor.tell_reloaded(well=self.last_ok)
         return self.last_ok
 
     async def _reload(self, head: str) -> bool:

@@ -88,9 +88,11 @@ def parse(data: bytes, file: str) -> tuple[Node | None, Problems]:
     problems.lines = re.split(r"\r\n|\r|\n", text)
     try:
         root = _Loader(text).get_single_node()
-        return _Converter(problems).convert(root) if root else Node(None, Mark(1, 1)), problems
+        empty = Node(None, Mark(1, 1, file))
+        return _Converter(problems).convert(root) if root else empty, problems
     except yaml.MarkedYAMLError as error:
-        problems.add(_position(error.problem_mark or error.context_mark), _sentence(error))
+        place = error.problem_mark or error.context_mark
+        problems.add(_position(place, file), _sentence(error))
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         mark = Mark(before.count("\n") + 1, error.position - before.rfind("\n"))
@@ -130,11 +132,12 @@ class _Loader(
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
         """The tag of a node that has none; `implicit[0]`: a scalar without quotes."""
         if kind is yaml.ScalarNode and implicit[0]:
-            return _TAG + _core_type(value)
+            return _TAG + core_type(value)
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
 
-def _core_type(text: str) -> str:
+def core_type(text: str) -> str:
+    """What a scalar without quotes is: null, bool, int, float or str."""
     if text in _NULL:
         return "null"
     if text in _TRUE or text in _FALSE:
@@ -155,7 +158,7 @@ class _Converter:
 
     def convert(self, node: yaml.Node, depth: int = 0) -> Node:
         """One node and what is below it."""
-        mark = _position(node.start_mark)
+        mark = self._position(node)
         self.nodes += 1
         if depth > MAX_DEPTH:
             raise _RefusedError(mark, f"nested deeper than {MAX_DEPTH} levels")
@@ -170,10 +173,13 @@ class _Converter:
         self.problems.add(mark, f"the tag {_short(node.tag)} is not allowed")
         return Node(None, mark)
 
+    def _position(self, node: yaml.Node) -> Mark:
+        return _position(node.start_mark, self.problems.file)
+
     def _mapping(self, node: yaml.MappingNode, mark: Mark, depth: int) -> Node:
         result = Node({}, mark)
         for key, value in node.value:
-            key_mark = _position(key.start_mark)
+            key_mark = self._position(key)
             converted = self.convert(value, depth + 1)
             if not isinstance(key, yaml.ScalarNode) or not key.value:
                 self.problems.add(key_mark, "a key must be a word")
@@ -193,7 +199,7 @@ class _Converter:
         if node.tag == kind or kind not in _SCALARS:
             self.problems.add(mark, f"the tag {_short(node.tag)} is not allowed")
             return text
-        if _core_type(text) != kind and not (kind == "float" and _INT.fullmatch(text)):
+        if core_type(text) != kind and not (kind == "float" and _INT.fullmatch(text)):
             self.problems.add(mark, f"'{text}' is not of the type {_short(node.tag)}")
             return text
         if len(text) > _MAX_DIGITS:
@@ -226,8 +232,8 @@ def _short(tag: str) -> str:
     return tag.replace(_TAG, "!!")
 
 
-def _position(mark: yaml.Mark | None) -> Mark:
-    return Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+def _position(mark: yaml.Mark | None, file: str) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1, file) if mark else Mark(1, 1, file)
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:

@@ -51,7 +51,7 @@ __all__ = ["SIDES", "TRADES", "JsonText", "json_object", "price_text"]
 
 TRADES: Final = (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION)
 SIDES: Final = ("none", "buy", "sell")
-_VECTOR: Final = frozenset({Kind.QUOTE, *TRADES})  # the kinds that jsontext.h knows
+_IN_C: Final = frozenset({Kind.QUOTE, *TRADES})  # the kinds that jsontext.h knows
 _PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
     Kind.QUOTE: QUOTE,
     **dict.fromkeys(TRADES, TRADE),
@@ -84,7 +84,7 @@ class JsonText:
     ) -> None:
         self._channel = channel
         self._before = before
-        self._heads: dict[int, tuple[Instrument | None, tuple[bytes, bytes, bytes]]] = {}
+        self._heads: dict[tuple[str, int], tuple[Instrument | None, tuple[bytes, ...]]] = {}
         self._out = np.empty(0, np.uint8)
 
     def lines(self, records: Records, instruments: Instruments) -> tuple[memoryview, Lengths]:
@@ -107,7 +107,7 @@ class JsonText:
             parts.append(self._out[:written].tobytes())
             if start == n:
                 return memoryview(b"".join(parts)), lengths
-            while start < n and int(records["kind"][start]) not in _VECTOR:
+            while start < n and int(records["kind"][start]) not in _IN_C:
                 line = self._line(records[start : start + 1], instruments)
                 lengths[start] = len(line)
                 parts.append(line)
@@ -139,10 +139,11 @@ class JsonText:
         texts: list[bytes] = []
         for instrument_id in unique.tolist():
             found = instruments.get(instrument_id)
-            known = self._heads.get(instrument_id)
+            key = (instruments.feed, instrument_id)
+            known = self._heads.get(key)
             if known is None or known[0] is not found:
                 known = found, self._head(instrument_id, found, instruments)
-                self._heads[instrument_id] = known
+                self._heads[key] = known
             texts += known[1]
         offsets = np.zeros(len(texts) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=offsets[1:])

@@ -117,7 +117,7 @@ TABLE = [
     (feed("cme", "config_xml: §/no/such.xml", "channels: [310]"), ["config_xml: /no/such.xml"]),
     (feed("cme", "lines:", "  - {channel: 310, feed: incremental, address: §224.0.31.300, port: §0}"), ["address: not an IPv4 address", "port: must be 1 to 65535"]),
     (feed("databento", "dataset: §globex", "subscriptions: §[]"), ["dataset: must be like GLBX.MDP3", "subscriptions: must be 1 to 64"]),
-    (feed("databento", "dataset: GLBX.MDP3", "subscriptions:", "  - {schema: §tradez, symbols: §[]}"), ["schema: must be one of", "symbols: must be 1 to"]),
+    (feed("databento", "dataset: GLBX.MDP3", "subscriptions:", "  - {schema: §tradez, symbols: §[]}"), ["not 'tradez' (did you mean 'trades'?)", "symbols: must be 1 to"]),
     (databento("recrod: here").replace("recrod", "§recrod"), ["unknown key 'recrod' (did you mean 'record'?)"]),
     (databento("renew_at: §24:00", "heartbeat_s: §3"), ["renew_at: must be HH:MM", "heartbeat_s: must be 5"]),
     (feed("bloomberg", "topics: §[]", "interval_s: §1ms"), ["topics: must be 1 to", "interval_s: must be 0 or 0.1"]),

@@ -8,7 +8,8 @@ import pytest
 
 from mdfeedd.daemon import config, plugins
 from mdfeedd.daemon.config import ConfigError
-from mdfeedd.daemon.plan import Assignment, CycleError, Plan, revive
+from mdfeedd.daemon.plan import Assignment, CycleError, Plan, instance, revive
+from mdfeedd.feeds.shard import Shard
 
 P = "daemon_test_plugins"
 FEED = f"feeds: [{{name: f, vendor: '{P}:TickingFeed'}}]\n"
@@ -79,6 +80,10 @@ BAD = [
     (with_feed(capacity="64k"), 4, 15, "must be a whole number, found '64k'"),
     (with_feed(capacity="true"), 4, 15, "must be a whole number, found true"),
     (with_feed(instruments_capacity=0), 4, 27, "must be greater than or equal to 1, found 0"),
+    (with_feed(shard="5/4"), 4, 12, "feeds[0].shard: must be part 1 to 4 of 4, not 5"),
+    (with_feed(shard="1/9999"), 4, 12, "shard: must be of 1 to 4096 parts, not of 9999"),
+    (with_feed(shard="half"), 4, 12, "must be like 2/4, the second of four parts, not 'half'"),
+    (with_feed(shard=2), 4, 12, "shard: must be a string, found 2"),
     # plugins
     (with_feed().replace(f"{P}:TickingFeed", "synthetik"), 3, 13, "(did you mean 'synthetic'?)"),
     (with_feed().replace("TickingFeed", "Nobody"), 3, 13, f"{P} has no class Nobody"),
@@ -251,6 +256,18 @@ def test_defaults_are_filled_in():
     assert feed.target == f"{P}:TickingFeed"
     assert feed.options["pair"] == [1, "a"]
     assert plan.log.level == "info"
+
+
+def test_a_feed_is_told_its_shard():
+    """A plan has text, which a class gets as a `Shard`; without the key all of the instruments are its own."""
+    feed = config.parse(with_feed(shard="2/4")).feeds[0]
+    assert feed.shard == "2/4"
+    cls = plugins.load(feed.target)
+    made = instance(cls, feed, revive(cls.Options, feed.options))
+    assert made.ring.shard == Shard(2, 4)
+    assert config.parse(with_feed(shard="02/04")).feeds[0] == feed
+    assert config.parse(FEED).feeds[0].shard is None
+    assert config.parse(with_feed(shard="null")).feeds[0].shard is None
 
 
 def test_section_whose_keys_are_all_commented_out_has_its_defaults():

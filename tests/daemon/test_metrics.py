@@ -192,7 +192,7 @@ def test_every_counter_of_the_header_has_a_metric():
 
 def test_times_are_in_seconds_and_the_last_record_s_is_not_shown_before_there_was_one():
     samples = {sample.metric.name: sample for sample in catalogue.FEED_SAMPLES}
-    latency = samples["mdfeedd_feed_latency_seconds"]
+    latency = samples["mdfeedd_feed_packet_delay_seconds"]
     last = samples["mdfeedd_feed_last_record_timestamp_seconds"]
     assert (latency.metric.kind, last.metric.kind) == ("gauge", "gauge")
     none = dict.fromkeys((name for name, _ in FEED_COUNTERS), 0)

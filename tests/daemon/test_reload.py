@@ -188,6 +188,25 @@ def test_added_removed_and_changed_children_and_nobody_else(file, tmp_path, shm_
     assert told("feed f") == told("consumer kept") == ["unchanged"]
 
 
+def test_another_shard_restarts_a_feed_whatever_it_could_take_running(file, tmp_path, told):
+    name = "reload_test_plugins:LiveFeed"
+    live = feed("f", name, told=str(tmp_path / "told"), symbols=["A"])
+    file.write([live | {"shard": "1/2"}, feed("g")])
+
+    async def scenario():
+        supervisor, reloader = file.daemon()
+        async with supervisor:
+            before = pids(supervisor)
+            file.write([live | {"shard": "2/2"}, feed("g")])
+            assert await reloader.reload()
+            after = pids(supervisor)
+            assert after["f"] != before["f"]
+            assert after["g"] == before["g"]
+
+    asyncio.run(scenario())
+    assert told("feed f") == ["restarted, changed: shard"]
+
+
 def test_readers_of_an_unchanged_ring_see_no_break(file, tmp_path, shm_dir):
     file.write([feed(), feed("g")], [counter("c", tmp_path / "out", ["f"])])
 

@@ -1,0 +1,107 @@
+"""What is wrong now, in sentences, out of one snapshot of `status` or two: for `/status`, the page, `top` and scripts.
+
+    snapshot(s) ─► troubles_of ─► [{"name", "trouble", "text"}, ...]   the gravest first; none: all is well
+
+Counters only go up, so what happened once and is over is no trouble: of two snapshots what grew between them is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Shown = dict[str, Any]
+    Trouble = dict[str, str]
+
+BEHIND_SHARE: Final = 0.5
+"""A reader with so much of its ring before it is about to lose some."""
+SILENT_S: Final = 30.0
+"""A living writer that no supervisor watches, and that gave no sign of life for so long."""
+_ENDED: Final = ("finished", "stopped")
+
+
+def troubles_of(shown: Shown, before: Shown | None = None) -> list[Trouble]:
+    """Each trouble with the `name` of whom it is, its kind (`trouble`) and a sentence (`text`)."""
+    return [
+        *_of_daemon(shown),
+        *({"name": f["name"], "trouble": f["fault"], "text": f["text"]} for f in shown["faults"]),
+        *_of_feeds(shown),
+        *_of_consumers(shown, before),
+        *_of_processes(shown),
+        *(_trouble(u["ring"], "unreadable", u["error"]) for u in shown["unreadable"]),
+    ]
+
+
+def _trouble(name: str, kind: str, text: str) -> Trouble:
+    return {"name": name, "trouble": kind, "text": text}
+
+
+def _of_daemon(shown: Shown) -> Iterator[Trouble]:
+    daemon = shown["daemon"]
+    if daemon is None:
+        return
+    if not daemon["healthy"]:
+        text = f"the supervisor's loop has not run for {daemon['heartbeat_age_s']:.0f} s"
+        yield _trouble("", "daemon hangs", text)
+    if not daemon["config_taken"]:
+        text = "the configuration file was refused at the last reload; the one before it goes on"
+        yield _trouble("", "configuration", text)
+
+
+def _of_feeds(shown: Shown) -> Iterator[Trouble]:
+    for feed in shown["feeds"]:
+        name, counters = feed["name"], feed["counters"]
+        if not feed["managed"] and feed["writer_alive"] and feed["silent_s"] >= SILENT_S:
+            text = f"feed {name} was last seen {feed['silent_s']:.0f} s ago"
+            yield _trouble(name, "silent", text)
+        if not feed["writer_alive"]:
+            continue
+        if books := counters.get("unproven_books", 0):
+            text = f"feed {name}: a gap is open, {books:,} books may be wrong now"
+            yield _trouble(name, "gap open", text)
+        if topics := counters.get("failed_topics", 0):
+            yield _trouble(name, "topics", f"feed {name}: {topics:,} topics bring nothing")
+
+
+def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
+    capacity = {ring["name"]: ring["capacity"] for ring in shown["rings"]}
+    then = {} if before is None else {(c["name"], c["ring"]): c for c in before["consumers"]}
+    ended = {p["name"] for p in shown["processes"] if p["state"] in _ENDED}
+    for consumer in shown["consumers"]:
+        name, ring = consumer["name"], consumer["ring"]
+        who, counters = f"consumer {name} on {ring}", consumer["counters"]
+        if not consumer["alive"]:
+            if consumer["managed"] and name not in ended:
+                why = f": {consumer['last_failure']}" if consumer["last_failure"] else ""
+                yield _trouble(name, "down", f"{who} does not read{why}")
+            continue
+        was = then.get((name, ring))
+        if was is not None and (lost := consumer["lost"] - was["lost"]) > 0:
+            yield _trouble(name, "loses", f"{who} has just lost {lost:,} records: it is too slow")
+        refused = counters.get("failed_flushes", 0)
+        refused -= was["counters"].get("failed_flushes", 0) if was is not None else refused
+        if refused > 0:
+            pending = counters.get("pending_records", 0)
+            text = f"{who}: its sink refuses what it is given, {pending:,} records wait"
+            yield _trouble(name, "refused", text)
+        room = capacity.get(ring, 0)
+        behind = counters.get("behind_records", 0)
+        if not consumer["parked"] and consumer["lag_share"] > BEHIND_SHARE:
+            text = f"{who} is {consumer['lag']:,} records behind, of {room:,} that the ring holds"
+            yield _trouble(name, "behind", text)
+        elif behind > room > 0:
+            text = f"{who} has {behind:,} records of the journal before it"
+            yield _trouble(name, "behind", text)
+
+
+def _of_processes(shown: Shown) -> Iterator[Trouble]:
+    feeds = {fault["name"] for fault in shown["faults"]}
+    for process in shown["processes"]:
+        name, state = process["name"], process["state"]
+        if state not in ("failed", "backoff") or name in feeds:
+            continue
+        what = "was given up" if state == "failed" else "waits to be started again"
+        why = f": {process['last_failure']}" if process["last_failure"] else ""
+        yield _trouble(name, state, f"{process['kind']} {name} {what}{why}")
