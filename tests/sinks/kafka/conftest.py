@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,32 +108,43 @@ class Read:
 
         self.address = broker.address
         self.ring = ring
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": self.address,
-                "group.id": "tests",
-                "enable.auto.commit": False,
-                "isolation.level": isolation,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-            }
-        )
+        settings = {
+            "bootstrap.servers": self.address,
+            "group.id": "tests",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+        self._consumer = Consumer(settings | {"isolation.level": isolation})
+        self._all = Consumer(settings | {"isolation.level": "read_uncommitted"})
 
     def messages(self, what="ticks"):
-        """All messages of a topic, by partition."""
+        """All messages of a topic, by partition.
+
+        A commit is told to each partition a little later: the end is that of all that was written.
+        """
         from confluent_kafka import KafkaError, TopicPartition
 
         topic = wire.topic("md", self.ring, what)
         found = self._consumer.list_topics(topic, timeout=20).topics[topic]
         partitions = sorted(found.partitions)
+        ends = {
+            p: self._all.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1]
+            for p in partitions
+        }
         self._consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        out, ended = {p: [] for p in partitions}, set()
+        out, ended, deadline = {p: [] for p in partitions}, set(), time.monotonic() + 60
         while len(ended) < len(partitions):
-            for message in self._consumer.consume(1000, 0.5):
+            assert time.monotonic() < deadline, f"{topic}: {ended} of {ends}"
+            for message in self._consumer.consume(1000, 0.2):
+                p = message.partition()
                 if message.error() is None:
-                    out[message.partition()].append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
+                    out[p].append(message)
+                elif (
+                    message.error().code() == KafkaError._PARTITION_EOF
+                    and message.offset() >= ends[p]
+                ):
+                    ended.add(p)
         self._consumer.unassign()
         return out
 
@@ -155,6 +167,7 @@ class Read:
 
     def close(self):
         self._consumer.close()
+        self._all.close()
 
 
 @pytest.fixture

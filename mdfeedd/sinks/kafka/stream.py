@@ -1,0 +1,628 @@
+"""One ring on its way into Kafka: a producer, its transactions, and how far they have come.
+
+    DOWN ──connect──► READY ──produce──► ENDING ──committed──► READY
+      ▲                                    │  └─── no answer: ENDING, the same call again later
+      └── the producer can go on no more ──┤
+                                           └── must be aborted: ABORTING ──aborted──► READY
+
+A batch is one transaction: its chunks, the instruments in it that the topic does not have yet, and
+last the position, so records and position are there together or not at all. A commit that was not
+answered is undecided: it is asked for again, and what it held is left out of the batch that comes
+again once it is known to be stored. A new producer of the same transactional.id ends what an earlier
+one left open; only then the position is read, so it is the truth.
+
+Of two that write the same ring the older stops: its epoch is fenced by the brokers. Brokers fence
+those, too, whose transaction took longer than they allow, as after a stop of the machine; the owner
+told with the position says which it was.
+
+Without transactions (`mode: idempotent`) the position follows the acknowledgements, so that after a
+crash chunks come again: the same records, which a reader knows by their numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mdfeedd.ring.instruments import Instrument
+from mdfeedd.ring.position import Position
+from mdfeedd.sinks.kafka import wire
+from mdfeedd.sinks.kafka._split import Splitter
+from mdfeedd.sinks.kafka.client import (
+    Trouble,
+    connection_settings,
+    direct_of,
+    make_client,
+    require_client,
+)
+from mdfeedd.sinks.kafka.messages import encoder_of
+from mdfeedd.sinks.kafka.topics import COMPACTED, Topics
+from mdfeedd.sinks.protocol import SinkBatch, SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from mdfeedd.sinks.kafka._each import Direct
+    from mdfeedd.sinks.kafka.messages import Each
+    from mdfeedd.sinks.kafka.options import KafkaSinkOptions
+
+    Records = npt.NDArray[np.void]
+
+__all__ = ["Stream"]
+
+log = logging.getLogger("mdfeedd.sinks.kafka")
+
+MAX_IN_FLIGHT: Final = 100_000  # messages handed to the library and not yet acknowledged
+QUEUE_SETTING: Final = "queue.buffering.max.messages"  # the library's limit, twice ours: never met
+EACH_AT_ONCE: Final = 8192  # messages of one record handed to the library at a time
+BATCH_BYTES: Final = 1_000_000  # of messages that the library sends as one, which brokers look at
+SLOT_BYTES: Final = 64
+LEAST_PER_MESSAGE: Final = 64  # records; brokers that refuse so small a message are told of
+TRANSACTION_TIMEOUT_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
+TOMBSTONES: Final = 10_000  # definitions of writers long gone that one start removes, at most
+_POLL_S: Final = 0.05
+
+
+class _State(enum.Enum):
+    DOWN = enum.auto()
+    READY = enum.auto()
+    ENDING = enum.auto()
+    ABORTING = enum.auto()
+
+
+class _TooLarge(Exception):
+    """A broker takes no messages of this size."""
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What became of the records of one sequence space."""
+
+    safe_seq: int = 0
+    stored: int = 0
+    repeated: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What a transaction that has not ended holds."""
+
+    position: Position
+    records: int
+    payload_bytes: int = 0
+    defined: dict[bytes, Instrument | None] = field(default_factory=dict)
+
+
+class Stream:
+    """See the module. `name` is the consumer's. All methods but `counts` raise `SinkError`."""
+
+    def __init__(
+        self,
+        options: KafkaSinkOptions,
+        name: str,
+        ring: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options = options
+        self._name = name
+        self._ring = ring
+        self._clock = clock
+        self._kafka = require_client()
+        self._kinds = self._kafka.KafkaError
+        self._transactional = options.mode == "transactional"
+        self.owner = f"{socket.gethostname()}/{name}/{os.getpid()}/{os.urandom(4).hex()}"
+        self._owned = False
+        self._trouble = Trouble(options.bootstrap_servers)
+        self._state = _State.DOWN
+        self._producer: Any = None
+        self._direct: Direct | None = None
+        self._position: Position | None = None
+        self._pending: _Pending | None = None
+        self._records_per_message = options.records_per_message
+        self._batch_bytes = BATCH_BYTES
+        given = options.client.get(QUEUE_SETTING, 2 * MAX_IN_FLIGHT)
+        self._in_flight = max(1, min(int(given) // 2, MAX_IN_FLIGHT))
+        self._delivery_error: Any = None
+        self.failed_deliveries = 0
+        self._defined: dict[bytes, Instrument | None] = {}
+        self._splitter: Splitter | None = None
+        self._space: tuple[str, int] | None = None
+        self._known: dict[int, Instrument] = {}
+        self._counts: dict[str, _Counts] = {}
+        self._encode = encoder_of(options.payload)
+
+    # ------------------------------------------------------------------------------------ what is asked
+
+    def position(self) -> Position | None:
+        """What Kafka holds of the ring."""
+        self._settle()
+        return self._position
+
+    def counts(self, ring_id: str) -> _Counts:
+        """What became of the records of a sequence space."""
+        return self._counts.setdefault(ring_id, _Counts())
+
+    def write(self, batch: SinkBatch) -> None:
+        """Store the records of a batch that are not yet stored."""
+        self._settle()
+        records = batch.records
+        counts = self.counts(batch.ring_id)
+        if self._position is not None and self._position.ring_id == batch.ring_id:
+            first = int(np.searchsorted(records["seq"], self._position.seq, "right"))
+            counts.safe_seq = max(counts.safe_seq, self._position.seq)
+            counts.repeated += first
+            records = records[first:]
+        if not len(records):
+            return
+        while True:
+            try:
+                self._store(batch, records)
+            except _TooLarge:
+                self._shrink(records.dtype.itemsize)
+                self._settle()
+            else:
+                return
+
+    def finish(self) -> None:
+        """Return when nothing is pending."""
+        if self._state is not _State.DOWN or self._pending is not None:
+            self._settle()
+
+    def housekeep(self) -> None:
+        """Serve the library's callbacks."""
+        if self._producer is not None:
+            self._serve(self._producer)
+
+    def close(self) -> None:
+        """Let go of the producer; what was not committed is not stored."""
+        if not self._transactional and self._state is _State.READY:
+            with contextlib.suppress(self._kafka.KafkaException):
+                self._producer.flush(self._options.timeout_s)  # the last position is on its way
+        self._drop()
+
+    # ---------------------------------------------------------------------------------------- connecting
+
+    def _settle(self) -> None:
+        """Be READY: connect, or end what an earlier call began."""
+        if self._state is _State.ABORTING:
+            self._abort()
+        if self._state is _State.ENDING:
+            try:
+                self._end()
+            except _TooLarge:
+                self._shrink(SLOT_BYTES)
+        if self._state is _State.DOWN:
+            self._connect()
+
+    def _connect(self) -> None:
+        topics = Topics(self._options)
+        try:
+            position_topic = self._topic(wire.POSITION)
+            topics.ensure(position_topic, 1, COMPACTED, self._options)
+            topics.ensure(self._topic(wire.INSTRUMENTS), 1, COMPACTED, self._options)
+            if self._owned:
+                self._check_owner(self._stored(topics))
+            self._producer = self._make_producer()
+            # without a callback for each message: a transaction tells whether all are there
+            self._direct = direct_of(self._producer) if self._transactional else None
+            stored = self._stored(topics)
+            self._pending = None
+            self._position = None if stored is None else stored.position
+            self._state = _State.READY
+            self._begin()
+            self._produce(position_topic, wire.POSITION_KEY, self._told(self._position))
+            self._bury(topics)
+            self._end()
+            self._owned = True
+        except _TooLarge as error:  # of a position: two hundred bytes
+            self._drop()
+            raise SinkError(f"Kafka takes no message at all: {error}", retriable=True) from None
+        except BaseException:
+            self._drop()
+            raise
+        finally:
+            topics.close()
+        self._trouble.clear()
+        where = self._position
+        log.info("ring '%s' is stored up to %s", self._ring, where.seq if where else "nothing yet")
+
+    def _make_producer(self) -> Any:
+        settings = connection_settings(self._options, self._trouble)
+        settings |= {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 5,
+            "batch.size": self._batch_bytes,
+            "compression.type": self._options.compression,
+            QUEUE_SETTING: 2 * MAX_IN_FLIGHT,
+            "allow.auto.create.topics": False,
+        }
+        if not self._transactional:
+            return make_client("Producer", settings | dict(self._options.client))
+        settings["transactional.id"] = f"mdfeedd.{self._name}.{self._options.prefix}.{self._ring}"
+        settings["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+        producer = make_client("Producer", settings | dict(self._options.client))
+        try:
+            producer.init_transactions(self._options.timeout_s)
+        except self._kafka.KafkaException as error:
+            self._serve(producer)
+            text = self._trouble.sentence("beginning to write", error.args[0])
+            raise SinkError(text, retriable=True) from None
+        return producer
+
+    def _serve(self, producer: Any, timeout_s: float = 0.0) -> None:
+        """Let the library call back: acknowledgements, and why something does not work."""
+        try:
+            producer.poll(timeout_s)
+        except self._kafka.KafkaException as error:  # what ends this producer comes this way, too
+            self._trouble.tell(error.args[0])
+
+    def _stored(self, topics: Topics) -> wire.Stored | None:
+        message = topics.last(self._topic(wire.POSITION))
+        if message is None:
+            return None
+        try:
+            return wire.Stored.decode(message.value() or b"")
+        except wire.WireError as error:
+            raise SinkError(
+                f"topic {self._topic(wire.POSITION)} does not say how far ring '{self._ring}' is "
+                f"stored: {error}",
+                retriable=False,
+            ) from None
+
+    def _check_owner(self, stored: wire.Stored | None) -> None:
+        if stored is not None and stored.owner != self.owner:
+            raise SinkError(
+                f"another writer has taken over ring '{self._ring}' at "
+                f"{self._options.bootstrap_servers}: {stored.owner}",
+                retriable=False,
+            )
+
+    def _bury(self, topics: Topics) -> None:
+        """Learn what is defined, and remove what writers long gone had defined."""
+        self._defined.clear()
+        self._space = None
+        keep_ms = self._options.retention_s * 1000
+        limit_ms = time.time() * 1000 - keep_ms - DAY_MS if keep_ms else 0
+        topic, buried = self._topic(wire.INSTRUMENTS), 0
+        current = (self._position.ring_id, self._position.epoch) if self._position else None
+        for message in topics.all(topic):
+            key, value = message.key(), message.value()
+            if value is None:
+                self._defined.pop(key, None)
+                continue
+            try:
+                told = wire.DefinitionKey.decode(key)
+                self._defined[key] = wire.decode_instrument(value)
+            except wire.WireError:  # of a later version
+                continue
+            if message.timestamp()[1] < limit_ms and (told.ring_id, told.epoch) != current:
+                self._defined[key] = None
+        for key in [key for key, value in self._defined.items() if value is None][:TOMBSTONES]:
+            del self._defined[key]
+            self._produce(topic, key, None)
+            buried += 1
+        if buried:
+            log.info("removed %d definitions of earlier writers from %s", buried, topic)
+
+    def _drop(self) -> None:
+        """Let go of the producer, at once."""
+        producer, self._producer, self._direct = self._producer, None, None
+        self._state = _State.DOWN
+        self._pending = None
+        if producer is not None:
+            with contextlib.suppress(self._kafka.KafkaException):
+                producer.purge(in_queue=True, in_flight=True)
+                producer.poll(0)
+
+    # --------------------------------------------------------------------------------------- a transaction
+
+    def _store(self, batch: SinkBatch, records: Records) -> None:
+        kind = wire.kind_of(records.dtype)
+        if kind is None:
+            raise SinkError(f"ring '{batch.ring}' has no topic for its records", retriable=False)
+        splitter = self._prepare(batch, kind)
+        last = int(records["seq"][-1])
+        pending = _Pending(Position(batch.ring_id, last, batch.epoch), len(records))
+        self._pending = pending
+        try:
+            self._begin()
+            self._define(batch, records, pending)
+            self._encode(self, batch, records, splitter)
+            self._state = _State.ENDING
+            if self._transactional:
+                self._tell(pending)
+        except self._kafka.KafkaException as error:
+            self._state = _State.ENDING
+            self._failed(error.args[0], "writing")
+        self._end()
+
+    def _prepare(self, batch: SinkBatch, kind: str) -> Splitter:
+        """The splitter for the topic's partitions, which is made if need be."""
+        if self._splitter is None:
+            topics = Topics(self._options)
+            try:
+                keep_ms = int(self._options.retention_s * 1000) or -1
+                found = topics.ensure(
+                    self._topic(kind),
+                    self._options.partitions,
+                    {"retention.ms": str(keep_ms)},
+                    self._options,
+                )
+            finally:
+                topics.close()
+            self._splitter = Splitter(found)
+        if self._space != (batch.ring_id, batch.epoch):  # another may number otherwise
+            self._space = (batch.ring_id, batch.epoch)
+            self._splitter.forget()
+            self._known.clear()
+        return self._splitter
+
+    def _define(self, batch: SinkBatch, records: Records, pending: _Pending) -> None:
+        """Tell of the instruments of these records what the topic does not have."""
+        changed = self._learn(batch, records)
+        topic = self._topic(wire.INSTRUMENTS)
+        for instrument in changed:
+            key = wire.DefinitionKey(batch.ring_id, batch.epoch, instrument.instrument_id).encode()
+            if self._defined.get(key) != instrument:
+                self._produce(topic, key, wire.encode_instrument(instrument))
+                pending.defined[key] = instrument
+
+    def _learn(self, batch: SinkBatch, records: Records) -> list[Instrument]:
+        """Instruments of these records that are new or were changed; where each goes."""
+        assert self._splitter is not None
+        ids, changed = np.unique(records["instrument_id"]).tolist(), []
+        for instrument_id in ids:
+            if not instrument_id:
+                continue
+            found = batch.instruments.get(instrument_id)
+            if found is None:
+                found = _unnamed(instrument_id, batch.feed)
+            before = self._known.get(instrument_id)
+            if before == found:
+                continue
+            self._known[instrument_id] = found
+            changed.append(found)
+            # where it was first seen it stays, or its order would be in two partitions
+            if before is None:
+                place = wire.partition_of(found.symbol, self._splitter.partitions)
+                self._splitter.learn(instrument_id, place)
+        return changed
+
+    def chunk_prev(self) -> wire.Mark | None:
+        """The end of what is stored: what the first chunk of a transaction follows."""
+        where = self._position
+        return None if where is None else wire.Mark(where.ring_id, where.seq)
+
+    @property
+    def records_per_message(self) -> int:
+        """At most, as brokers take them."""
+        return self._records_per_message
+
+    def symbol(self, instrument_id: int) -> str:
+        """The name of an instrument of the batch at hand."""
+        found = self._known.get(instrument_id)
+        return found.symbol if found else f"#{instrument_id}" if instrument_id else ""
+
+    def produce(
+        self, kind: str, partition: int, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> None:
+        """A chunk's message."""
+        if self._pending is not None:
+            self._pending.payload_bytes += len(value)
+        self._produce(self._topic(kind), None, value, partition, headers)
+
+    def produce_each(self, kind: str, partition: int, each: Each) -> None:
+        """Messages of one record each."""
+        if self._pending is not None:
+            self._pending.payload_bytes += int(each.ends[-1])
+        step = min(EACH_AT_ONCE, max(1, self._in_flight // 2))
+        for start in range(0, len(each), step):
+            part = each.part(start, min(start + step, len(each)))
+            self._wait_for_room(len(part))
+            if self._direct is None:
+                self._produce_batch(kind, partition, part)
+                continue
+            taken, code = self._direct.produce(
+                self._topic(kind).encode(),
+                partition,
+                part.values,
+                part.ends,
+                b"".join(part.keys),
+                np.cumsum([len(key) for key in part.keys], dtype=np.int64),
+                part.places,
+            )
+            if taken != len(part):
+                raise self._kafka.KafkaException(self._kinds(code))
+
+    def _produce_batch(self, kind: str, partition: int, part: Each) -> None:
+        messages = part.as_dicts()
+        queued = self._producer.produce_batch(
+            self._topic(kind), messages, partition=partition, on_delivery=self._delivered
+        )
+        if queued != len(messages):  # those behind it may be in the queue: this one comes too late
+            error = next(message["_error"] for message in messages if "_error" in message)
+            raise self._kafka.KafkaException(error)
+
+    def _produce(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = 0,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        self._wait_for_room(1)
+        self._producer.produce(
+            topic,
+            value,
+            key,
+            partition=partition,
+            headers=headers or [],
+            on_delivery=self._delivered,
+        )
+
+    def _wait_for_room(self, messages: int) -> None:
+        """Until so many more are within our own limit: what is not taken waits here."""
+        if len(self._producer) + messages <= self._in_flight:
+            return
+        deadline = self._clock() + self._options.timeout_s
+        while len(self._producer) + messages > self._in_flight:
+            self._serve(self._producer, _POLL_S)
+            if self._delivery_error is not None or self._clock() >= deadline:
+                raise self._kafka.KafkaException(
+                    self._delivery_error or self._kinds(self._kinds._TIMED_OUT)  # noqa: SLF001
+                )
+
+    def _delivered(self, error: Any, message: Any) -> None:  # noqa: ARG002 - the library's callback
+        if error is not None:
+            self.failed_deliveries += 1
+            if self._delivery_error is None or error.code() == self._kinds.MSG_SIZE_TOO_LARGE:
+                self._delivery_error = error
+
+    def _told(self, position: Position | None) -> bytes:
+        return wire.Stored(self.owner, position).encode()
+
+    def _tell(self, pending: _Pending) -> None:
+        self._produce(self._topic(wire.POSITION), wire.POSITION_KEY, self._told(pending.position))
+
+    def _topic(self, what: str) -> str:
+        return wire.topic(self._options.prefix, self._ring, what)
+
+    # --------------------------------------------------------------------------------------- how it ends
+
+    def _begin(self) -> None:
+        self._delivery_error = None
+        if self._transactional:
+            self._producer.begin_transaction()
+
+    def _end(self) -> None:
+        """Commit, or wait for the acknowledgements; on return all of it is stored."""
+        self._state = _State.ENDING
+        if not self._transactional:
+            self._acknowledged()
+        else:
+            try:
+                self._producer.commit_transaction(self._options.timeout_s)
+            except self._kafka.KafkaException as error:
+                self._failed(error.args[0], "committing")
+        self._ended()
+
+    def _acknowledged(self) -> None:
+        """Wait for the acknowledgements of a batch, then tell the position."""
+        left = self._producer.flush(self._options.timeout_s)
+        error = self._delivery_error
+        if error is not None and self._code(error) == self._kinds.MSG_SIZE_TOO_LARGE and not left:
+            self._state = _State.READY
+            raise _TooLarge(error.str())
+        if error is not None or self._trouble.fatal is not None:
+            cause = self._trouble.fatal or error
+            if self._trouble.fatal is not None or not left:
+                self._lost(cause)
+        if left:
+            text = self._trouble.sentence(
+                f"{left} messages of '{self._ring}' wait for their answer"
+            )
+            raise SinkError(text, retriable=True)
+        if self._pending is not None:
+            self._tell(self._pending)
+
+    def _ended(self) -> None:
+        pending, self._pending = self._pending, None
+        self._state = _State.READY
+        if pending is None:
+            return
+        self._position = pending.position
+        self._defined |= pending.defined
+        counts = self.counts(pending.position.ring_id)
+        counts.safe_seq = pending.position.seq
+        counts.stored += pending.records
+        counts.stored_bytes += pending.payload_bytes
+        if self._trouble.seen:
+            self._trouble.clear()
+
+    def _code(self, error: Any) -> int:
+        return int(error.code())
+
+    def _failed(self, error: Any, doing: str) -> None:
+        """What an error within a transaction means. Always raises."""
+        self._serve(self._producer)
+        doing = f"{doing} ring '{self._ring}'"
+        if error.fatal() or self._trouble.fatal is not None:
+            self._lost(self._trouble.fatal or error)
+        if not self._transactional:
+            text = self._trouble.sentence(doing, self._delivery_error or error)
+            raise SinkError(text, retriable=True)
+        if self._state is _State.ENDING and doing.startswith("committing") and error.retriable():
+            text = self._trouble.sentence(f"{doing}: not known yet whether it was stored", error)
+            raise SinkError(text, retriable=True)
+        cause = self._delivery_error or error
+        self._abort()
+        if self._code(cause) == self._kinds.MSG_SIZE_TOO_LARGE:
+            raise _TooLarge(cause.str())
+        raise SinkError(self._trouble.sentence(doing, cause), retriable=True)
+
+    def _abort(self) -> None:
+        """Void the open transaction."""
+        self._state = _State.ABORTING
+        try:
+            self._producer.abort_transaction(self._options.timeout_s)
+        except self._kafka.KafkaException as error:
+            cause = error.args[0]
+            if not cause.retriable() or cause.fatal():
+                self._lost(cause)
+            text = self._trouble.sentence(f"voiding a transaction of ring '{self._ring}'", cause)
+            raise SinkError(text, retriable=True) from None
+        self._pending = None
+        self._state = _State.READY
+
+    def _lost(self, error: Any) -> None:
+        """The producer can go on no more; a new one finds out what is stored. Always raises."""
+        self._trouble.clear()
+        self._drop()
+        log.warning("the producer of ring '%s' begins anew: %s", self._ring, error.str())
+        self._splitter = None  # its topic may have been made anew
+        raise SinkError(
+            f"Kafka at {self._options.bootstrap_servers} closed what was being written of ring "
+            f"'{self._ring}' ({error.str()}): beginning anew",
+            retriable=True,
+        )
+
+    def _shrink(self, record_bytes: int) -> None:
+        """Smaller messages, and fewer sent as one, from now on: a new producer is told so."""
+        before = self._records_per_message
+        self._drop()
+        if before <= LEAST_PER_MESSAGE:
+            raise SinkError(
+                f"Kafka at {self._options.bootstrap_servers} refuses messages of {before} records "
+                f"of ring '{self._ring}' as too large: raise max.message.bytes of their topic",
+                retriable=True,
+            )
+        self._records_per_message = max(before // 2, LEAST_PER_MESSAGE)
+        self._batch_bytes = self._records_per_message * record_bytes
+        log.warning(
+            "ring '%s': brokers refuse messages of %d records as too large: %d from now on",
+            self._ring,
+            before,
+            self._records_per_message,
+        )
+
+
+def _unnamed(instrument_id: int, feed: str) -> Instrument:
+    """An instrument that the ring's table does not have."""
+    name = f"#{instrument_id}"
+    source = instrument_id >> 24
+    return Instrument(instrument_id, 0, 0, source, 0, 0, 0, "", "", feed, name, name)
