@@ -23,6 +23,9 @@ SIGHUP has it read the file again. A file with mistakes changes nothing: they ar
 configuration goes on. Else only what differs is started, stopped or restarted; a feed that can take new
 options while it runs is told of them. shm_dir stays as it was until the daemon is restarted.
 
+What one host cannot carry, several share: a feed with `shard: 2/4` publishes the second of four parts of its
+instruments, by symbol; daemons with 1/4 to 4/4 publish each of them once.
+
 Under systemd (Type=notify, see mdfeedd install-service) it says when it is ready, how it is, and that it is
 alive; a child that gives no sign of life for its hang_s is ended and started again.
 

@@ -10,6 +10,7 @@
         │  Vigil: signs of life in shared memory, once a second; who hangs is ended; then Notifier ──► systemd
         ▼
     metrics ◄── shared memory only: headers, counters pages, consumer registries; restarts from the supervisor
+        catalogue (every name once) ─► exposition ─► /metrics;  status ─► /status, /readyz, `top`, `status`
 
 Who may write what: nobody here writes shared memory, except the feed or consumer inside a worker.
 

@@ -230,12 +230,12 @@ _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     "failed_flushes": ("batch_refused", "", ""),
     "callback_errors": ("callback_failed", "", ""),
 }
-_SPECIAL_HELP: Final = {
-    "tick_published": "ticks published, by kind",
-    "record_unused": "vendor records that made no tick: of a kind that makes none (skipped), of a kind "
+_SPECIAL_HELP: Final = {  # by subsystem and name without prefix and suffix
+    "feed_tick_published": "ticks published, by kind",
+    "feed_record_unused": "vendor records that made no tick: of a kind that makes none (skipped), of a kind "
     "that this version does not know (unknown), or contradicting their own layout (malformed)",
-    "packet_delay_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
-    "last_record_timestamp_seconds": "when the latest record came, in UNIX time",
+    "feed_packet_delay_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
+    "feed_last_record_timestamp_seconds": "when the latest record came, in UNIX time",
 }
 
 
@@ -255,7 +255,7 @@ def _derived(subsystem: str, counter: str, text: str, labels: tuple[str, ...]) -
     metric = Metric(
         f"mdfeedd_{subsystem}_{stem}{suffix}",
         kind,
-        _SPECIAL_HELP.get(stem, text),
+        _SPECIAL_HELP.get(f"{subsystem}_{stem}", text),
         (*labels, label) if label else labels,
     )
     scale = _NS if counter.endswith("_ns") else 1

@@ -344,7 +344,7 @@ def _outputs(options: dict[str, Any]) -> tuple[str, ...]:
 def _metrics(section: MetricsSection | None) -> MetricsPlan | None:
     if section is None or section.port is None:
         return None
-    return MetricsPlan(section.host, section.port)
+    return MetricsPlan(section.host, section.port, section.prices)
 
 
 def _placed(plan: Plan) -> Plan:

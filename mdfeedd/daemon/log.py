@@ -61,6 +61,12 @@ def to_journal(stream: TextIO) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def _own_name(process: str) -> str:
+    """``cme: `` of the process ``feed cme``: how it begins what it says, of itself, and need not say again."""
+    name = process.rpartition(" ")[2]
+    return f"{name}: " if name else ""
+
+
 class LineFormatter(logging.Formatter):
     """``2026-03-02 14:30:00.123 WARNING feed cme: message``, with local time."""
 
@@ -68,6 +74,12 @@ class LineFormatter(logging.Formatter):
         head = "%(asctime)s.%(msecs)03d %(levelname)-7s " if clock else ""
         name = process.replace("%", "%%") or "mdfeedd"
         super().__init__(f"{head}{name}: %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+        self._said = _own_name(process)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the parent's name
+        """The line of a record."""
+        record.message = record.message.removeprefix(self._said)
+        return super().formatMessage(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -76,6 +88,7 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
+        self._said = _own_name(process)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
@@ -84,7 +97,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage().removeprefix(self._said),
         }
         if record.exc_info and record.exc_info[0] is not None:
             entry["error"] = "".join(traceback.format_exception(*record.exc_info))

@@ -6,7 +6,6 @@ memory; the supervisor knows only its children's states and restarts.
 
 from __future__ import annotations
 
-import itertools
 import json
 import platform
 import socket
@@ -16,16 +15,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample as Point
 
-from mdfeedd.daemon import catalogue
+from mdfeedd.daemon import catalogue, exposition, page
 from mdfeedd.daemon.catalogue import STATES, Metric, Sample
+from mdfeedd.daemon.exposition import LatencyFamily
 from mdfeedd.daemon.status import BEAT_LIMIT_S, look, shown_consumers, snapshot
 from mdfeedd.ring.latency import Latency
 
@@ -40,14 +37,6 @@ MAX_REQUESTS: Final = 8
 """HTTP requests answered at once; more are turned away."""
 REQUEST_TIMEOUT_S: Final = 5.0
 
-_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
-_FAMILIES: Final[dict[str, type[_Family]]] = {
-    "counter": CounterMetricFamily,
-    "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
-}
-_BOUNDS: Final = (*(f"{bound:.4g}" for bound in catalogue.LATENCY_BOUNDS_S), "+Inf")
-
 
 class RingCollector(Collector):
     """The catalogue over one folder of rings and one supervisor."""
@@ -57,14 +46,19 @@ class RingCollector(Collector):
         self._seen: Plan | None = None
         self._fingerprint = ""
 
-    def describe(self) -> Iterable[_Family]:
+    def describe(self) -> Iterable[Family]:
         """Nothing: registering must not read shared memory."""
         return ()
 
-    def collect(self) -> Iterator[_Family]:
-        """All families, each with its samples."""
+    def collect(self) -> Iterator[Family]:
+        """All families, each with its samples: for a registry of prometheus_client."""
+        for family in self.families():
+            yield family.expanded() if isinstance(family, LatencyFamily) else family
+
+    def families(self) -> list[Family]:
+        """The same with the histograms not yet spread out."""
         start = time.perf_counter()
-        families: dict[str, _Family] = {}
+        families: dict[str, Family] = {}
         infos, unreadable = look(self._supervisor.plan.shm_dir)
         ours = {child.name for child in self._supervisor.plan.consumers}
         for info in infos.values():
@@ -75,10 +69,10 @@ class RingCollector(Collector):
         self._configuration(families)
         _add(families, catalogue.BUILD_INFO, (_version(), platform.python_version()), 1)
         _add(families, catalogue.SCRAPE_DURATION, (), time.perf_counter() - start)
-        yield from families.values()
+        return list(families.values())
 
     @staticmethod
-    def _ring(families: dict[str, _Family], info: RingInfo, ours: set[str]) -> None:
+    def _ring(families: dict[str, Family], info: RingInfo, ours: set[str]) -> None:
         _add_all(families, catalogue.RING_SAMPLES, (info.name,), info)
         if info.name == info.feed:  # a feed's counters lie in its first ring
             _add_all(families, catalogue.FEED_SAMPLES, (info.feed,), info.counters)
@@ -88,7 +82,7 @@ class RingCollector(Collector):
             if consumer.name in ours or any(consumer.counters.values()):
                 _add_all(families, catalogue.CONSUMER_SAMPLES, labels, consumer.counters)
 
-    def _configuration(self, families: dict[str, _Family]) -> None:
+    def _configuration(self, families: dict[str, Family]) -> None:
         plan = self._supervisor.plan
         if plan is not self._seen:  # it is long where there are many topics
             self._seen, self._fingerprint = plan, plan.fingerprint()
@@ -96,7 +90,7 @@ class RingCollector(Collector):
         _add(families, catalogue.CONFIG_TIME, (), self._supervisor.config_time_s)
         _add(families, catalogue.CONFIG_INFO, (self._fingerprint,), 1)
 
-    def _children(self, families: dict[str, _Family]) -> None:
+    def _children(self, families: dict[str, Family]) -> None:
         now = time.monotonic()
         for child in self._supervisor.children:
             labels = (child.name, child.kind)
@@ -108,7 +102,7 @@ class RingCollector(Collector):
 
 
 def _add_all(
-    families: dict[str, _Family], samples: Iterable[Sample], labels: tuple[str, ...], source: Any
+    families: dict[str, Family], samples: Iterable[Sample], labels: tuple[str, ...], source: Any
 ) -> None:
     for sample in samples:
         value = sample.value(source)
@@ -117,19 +111,23 @@ def _add_all(
 
 
 def _add(
-    families: dict[str, _Family], metric: Metric, labels: tuple[str, ...], value: float | Latency
+    families: dict[str, Family], metric: Metric, labels: tuple[str, ...], value: float | Latency
 ) -> None:
     family = families.get(metric.name)
     if family is None:
-        make = _FAMILIES[metric.kind]
-        family = families[metric.name] = make(metric.name, metric.help, labels=metric.labels)
+        family = families[metric.name] = _family(metric)
+    named = dict(zip(metric.labels, labels, strict=True))
     if isinstance(value, Latency):
-        assert isinstance(family, HistogramMetricFamily)
-        sums = itertools.accumulate(value.buckets)
-        family.add_metric(labels, list(zip(_BOUNDS, sums, strict=True)), value.sum_ns * 1e-9)
+        assert isinstance(family, LatencyFamily)
+        family.latencies.append((named, value))
     else:
-        assert not isinstance(family, HistogramMetricFamily)
-        family.add_metric(labels, value)
+        family.samples.append(Point(metric.name, named, value))
+
+
+def _family(metric: Metric) -> Family:
+    if metric.kind == "histogram":
+        return LatencyFamily(metric.name, metric.help)
+    return Family(metric.name.removesuffix("_total"), metric.help, metric.kind)
 
 
 def _version() -> str:
@@ -144,8 +142,9 @@ class Exporter:
     def __init__(self, supervisor: Supervisor, plan: MetricsPlan) -> None:
         self._supervisor = supervisor
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(RingCollector(supervisor))
-        self._metrics_app = make_wsgi_app(self.registry)
+        self._collector = RingCollector(supervisor)
+        self.registry.register(self._collector)
+        self._page = page.Page(lambda: supervisor.plan)
         try:
             self._server = _server_class(plan.host)((plan.host, plan.port), _Handler)
         except OSError as error:
@@ -168,16 +167,23 @@ class Exporter:
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "/")
         if path == "/metrics":
-            answer: Iterable[bytes] = self._metrics_app(environ, start)
-            return answer
+            return self._metrics(environ, start)
         if path == "/healthz":
             return self._health(start)
         if path == "/readyz":
             return self._readiness(start)
         if path == "/status":
             return _json(start, self._status())
+        if path in page.PATHS:
+            return self._page.answer(environ, start)
         start("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/metrics, /status, /healthz and /readyz are here\n"]
+        return [b"/, /metrics, /status, /healthz and /readyz are here\n"]
+
+    def _metrics(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        kind = exposition.content_type(environ.get("HTTP_ACCEPT", ""))
+        body = exposition.render(self._collector.families(), kind)
+        start("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [body]
 
     def _status(self) -> dict[str, Any]:
         return snapshot(self._supervisor.plan.shm_dir, self._supervisor)

@@ -93,10 +93,12 @@ class ChildPlan:
 
 @dataclass(frozen=True, slots=True)
 class MetricsPlan:
-    """Where `/metrics` is served; port 0: any free one."""
+    """Where `/metrics` and the status page are served; port 0: any free one."""
 
     host: str = "127.0.0.1"
     port: int = 9464
+    prices: bool = True
+    """Whether the page has prices: whoever reaches it may see them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,10 @@ class MetricsSection:
     port: Annotated[int, Field(ge=0, le=65_535)] | None = field(
         default=9464, metadata={"help": "0: any free port; null: no server"}
     )
+    prices: bool = field(
+        default=True,
+        metadata={"help": "last prices and bars on the status page, for all who reach it"},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def as_written(plan: Plan) -> dict[str, Any]:
     metrics = plan.metrics
     return {
         "shm_dir": plan.shm_dir,
-        "metrics": None if metrics is None else {"host": metrics.host, "port": metrics.port},
+        "metrics": None if metrics is None else dataclasses.asdict(metrics),
         "log": {"level": plan.log.level, "json": plan.log.json},
         "feeds": [_feed(child) for child in plan.feeds],
         "consumers": [_consumer(child) for child in plan.consumers],

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mdfeedd.feeds.shard import Shard
+
 BARS_SUFFIX: Final = ".bars"
 """Bars that the vendor made: a ring that comes with the first of them."""
 DEPTH_SUFFIX: Final = ".depth"
@@ -36,6 +38,9 @@ class RingPlan:
     feed_index: int = 0
     instruments_capacity: int = 65_536
     directory: str = "/dev/shm"  # noqa: S108 - the POSIX shared-memory file system
+    shard: Shard | None = None
+    """The part of the instruments to publish: ticks of an instrument only if the shard `has` its symbol, ticks of
+    the whole feed (instrument 0) always. None: all."""
 
     def writer(self, feed: str, dtype: np.dtype[Any], suffix: str = "") -> Writer:
         """The ring itself, or one of `FEED_SUFFIXES` beside it. Raises `RingError`."""

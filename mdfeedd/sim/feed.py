@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 
+from mdfeedd.options import refuse, told
 from mdfeedd.ring.restart import last_beat_ns, tell_restart
 from mdfeedd.sim.listings import Listing, listings
 from mdfeedd.sim.market import MAX_RATE, Market
@@ -17,6 +18,7 @@ from mdfeedd.tick import TICK, Kind
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -64,17 +66,30 @@ class SyntheticOptions:
     )
 
     def __post_init__(self) -> None:
-        listings(self.market, self.instruments)
+        refuse(
+            told(lambda: listings(self.market, self.instruments)),
+            self._check_rate(),
+            self._check_burstiness(),
+            self._check_counts(),
+        )
+
+    def _check_rate(self) -> Iterator[str]:
         if not 0 < self.rate <= MAX_RATE:
-            raise ValueError(f"rate: must be above 0 and at most {MAX_RATE:.0f}, not {self.rate}")
+            yield f"rate: must be above 0 and at most {MAX_RATE:.0f}, not {self.rate}"
+
+    def _check_burstiness(self) -> Iterator[str]:
         if not 0 <= self.burstiness <= 1:
-            raise ValueError(f"burstiness: must be 0 to 1, not {self.burstiness}")
+            yield f"burstiness: must be 0 to 1, not {self.burstiness}"
+
+    def _check_counts(self) -> Iterator[str]:
         if self.seed is not None and not 0 <= self.seed < 1 << _SEED_BITS:
-            raise ValueError(f"seed: must be 0 to 2**{_SEED_BITS} - 1, not {self.seed}")
+            yield f"seed: must be 0 to 2**{_SEED_BITS} - 1, not {self.seed}"
         if not 0 <= self.wait_consumers <= _MAX_CONSUMERS:
-            raise ValueError(
-                f"wait_consumers: must be 0 to {_MAX_CONSUMERS}, not {self.wait_consumers}"
-            )
+            yield f"wait_consumers: must be 0 to {_MAX_CONSUMERS}, not {self.wait_consumers}"
+
+
+class _Shard(Protocol):
+    def has(self, symbol: str) -> bool: ...
 
 
 class _RingPlan(Protocol):
@@ -84,6 +99,8 @@ class _RingPlan(Protocol):
     def name(self) -> str: ...
     @property
     def directory(self) -> str: ...
+    @property
+    def shard(self) -> _Shard | None: ...
     def writer(self, feed: str, dtype: np.dtype[Any]) -> Writer: ...
 
 
@@ -92,7 +109,8 @@ class SyntheticFeed:
 
     ts_event is when the market made the tick, ts_recv when it was published, at most `CHUNK_S` and some
     scheduling later. After a restart the first tick is a GAP for the time in between. The opening touch of
-    every instrument comes first, flagged SNAPSHOT.
+    every instrument comes first, flagged SNAPSHOT. With a shard it is the same market: what is not of ours is left
+    out, and counted as skipped.
     """
 
     Options: ClassVar[type[Any]] = SyntheticOptions
@@ -123,10 +141,13 @@ class SyntheticFeed:
                 seed,
                 start_ns=start_ns,
                 burstiness=options.burstiness,
-                ids=[_add(writer, item) for item in listed],
+                ids=[_add(writer, item) if self._is_ours(item) else 0 for item in listed],
             )
             self._publish(writer, market.opening())
             self._trade(writer, market, stop)
+
+    def _is_ours(self, item: Listing) -> bool:
+        return self.ring.shard is None or self.ring.shard.has(item.symbol)
 
     def _wait_for_consumers(self, writer: Writer, stop: threading.Event) -> None:
         wanted, deadline = self.options.wait_consumers, time.monotonic() + _WAIT_S
@@ -162,11 +183,15 @@ class SyntheticFeed:
                 time.sleep(CHUNK_S)
 
     def _publish(self, writer: Writer, ticks: npt.NDArray[np.void]) -> None:
+        writer.counters.add("received_records", len(ticks))
+        if self.ring.shard is not None:
+            ours = ticks[ticks["instrument_id"] != 0]
+            writer.counters.add("skipped_records", len(ticks) - len(ours))
+            ticks = ours
         kinds = np.bincount(ticks["kind"], minlength=Kind.TRADE + 1)
         ticks["ts_recv"] = time.time_ns()
         writer.publish(ticks)
         quotes, trades = int(kinds[Kind.QUOTE]), int(kinds[Kind.TRADE])
-        writer.counters.add("received_records", len(ticks))
         writer.counters.add("published_quotes", quotes)
         writer.counters.add("published_trades", trades)
 

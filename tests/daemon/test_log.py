@@ -47,6 +47,16 @@ def test_line_for_people(lines):
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} WARNING feed f: gap of 5", line)
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_process_says_its_name_once(lines, as_json):
+    read = lines(LogPlan("info", as_json), "feed cme")
+    logging.getLogger("x").warning("%s: too slow", "cme")
+    logging.getLogger("x").warning("cme2: too slow")
+    first, second = read()
+    assert first.endswith("feed cme: too slow") or '"message": "too slow"' in first
+    assert "cme2: too slow" in second
+
+
 def test_json_line(lines):
     written = lines(LogPlan("debug", json=True))
     logging.getLogger("mdfeedd.x").error("crashed\nhere", exc_info=RuntimeError("é"))

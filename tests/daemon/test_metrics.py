@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import os
 import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 import mdfeedd
 from mdfeedd.daemon import catalogue, config
 from mdfeedd.daemon.supervisor import Limits, StartError, State, Supervisor
 from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS, Reader, Writer
-from mdfeedd.tick import TICK
+from mdfeedd.ring.latency import BOUNDS_S, LATENCY_EVERY
+from mdfeedd.tick import BAR, TICK
 
 P = "daemon_test_plugins"
 
@@ -183,6 +190,67 @@ def test_other_paths_openmetrics_and_a_closed_port(shm_dir):
             socket.create_connection(("127.0.0.1", port), timeout=5)
 
     asyncio.run(scenario())
+
+
+def test_latencies_are_histograms_in_seconds_that_add_up(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed("other")])) as supervisor:
+            with (
+                Writer("mine", 256, directory=shm_dir) as writer,
+                Writer("mine-bars", 256, feed="mine", dtype=BAR, directory=shm_dir),
+                Reader("mine", "now", "me", directory=shm_dir) as reader,
+            ):
+                record = np.zeros(1, TICK)
+                for age_s in (3, 50):
+                    record["ts_recv"] = time.time_ns() - age_s * 10**9
+                    record["ts_event"] = record["ts_recv"] - 10**9
+                    for _ in range(LATENCY_EVERY):
+                        writer.publish(record)
+                        reader.read(timeout=0)
+                return await asyncio.to_thread(get, supervisor)
+
+    found = samples(asyncio.run(scenario()))
+    for name, labels, more_s in (
+        ("mdfeedd_ring_arrival_latency_seconds", ("mine",), 0),
+        ("mdfeedd_ring_venue_latency_seconds", ("mine",), 2),
+        ("mdfeedd_reader_latency_seconds", ("me", "mine"), 0),
+    ):
+        assert found[f"{name}_count", *labels] == 2
+        assert 53 + more_s <= found[f"{name}_sum", *labels] < 600
+        buckets = {
+            float(*(set(key[1:]) - set(labels))): value
+            for key, value in found.items()
+            if key[0] == f"{name}_bucket" and set(labels) <= set(key)
+        }
+        assert len(buckets) == len(BOUNDS_S) + 1
+        below = [buckets[bound] for bound in sorted(buckets)]
+        assert below == sorted(below)
+        assert buckets[math.inf] == 2
+        assert buckets[min(b for b in buckets if b > 2)] == 0
+    assert not [key for key in found if "latency" in key[0] and "mine-bars" in key]
+
+
+def test_ten_feeds_and_twenty_readers_in_one_scrape(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed("other")])) as supervisor:
+            with contextlib.ExitStack() as stack:
+                for i in range(10):
+                    writer = stack.enter_context(Writer(f"f{i}", 256, directory=shm_dir))
+                    writer.publish(np.zeros(i + 2, TICK))
+                    for j in range(2):
+                        reader = Reader(f"f{i}", "oldest", f"r{j}", directory=shm_dir)
+                        stack.enter_context(reader).read(i + 2 - j, timeout=0)
+                return await scrape(supervisor), await asyncio.to_thread(
+                    get, supervisor, Accept="application/openmetrics-text"
+                )
+
+    found, openmetrics = asyncio.run(scenario())
+    for i in range(10):
+        assert found["mdfeedd_ring_tick_published_total", f"f{i}"] == i + 2
+        assert found["mdfeedd_reader_tick_lag", f"f{i}", "r0"] == 0
+        assert found["mdfeedd_reader_tick_lag", f"f{i}", "r1"] == 1
+    families = {family.name for family in parse_openmetrics(openmetrics)}
+    assert {"mdfeedd_ring_tick_published", "mdfeedd_reader_latency_seconds"} <= families
 
 
 def test_every_counter_of_the_header_has_a_metric():

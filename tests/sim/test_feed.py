@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mdfeedd.feeds.protocol import Feed, RingPlan
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim import feed as feed_module
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def running(shm_dir: str, **options: object) -> Iterator[SyntheticFeed]:
+def running(shm_dir: str, shard: Shard | None = None, **options: object) -> Iterator[SyntheticFeed]:
     made: Feed = SyntheticFeed(
         "sim",
         SyntheticOptions(**options),  # type: ignore[arg-type]
-        RingPlan("sim", feed_index=3, instruments_capacity=1024, directory=shm_dir),
+        RingPlan("sim", feed_index=3, instruments_capacity=1024, directory=shm_dir, shard=shard),
     )
     stop = threading.Event()
     thread = threading.Thread(target=made.run, args=(stop,))
@@ -159,3 +161,32 @@ def test_a_stall_is_not_made_up_for_beyond_the_limit(
 def test_options_that_cannot_be_name_their_key(options: dict[str, object], key: str) -> None:
     with pytest.raises(ValueError, match=f"^{key}: "):
         SyntheticOptions(**options)  # type: ignore[arg-type]
+
+
+def market_of(shm_dir: str, shard: Shard | None, n: int) -> tuple[list[tuple[str, bytes]], int]:
+    """The first `n` ticks of a market: by name, without the times; and how many were skipped."""
+    folder = Path(shm_dir) / str(shard).replace("/", "of")
+    folder.mkdir()
+    with (
+        running(str(folder), shard, instruments=8, rate=50_000, seed=9),
+        Reader("sim", "oldest", wait=5, directory=str(folder)) as reader,
+    ):
+        ticks = collect(reader, n)
+        symbols = [reader.instruments.symbol(i) for i in ticks["instrument_id"].tolist()]
+    payloads = [tick["payload"].tobytes() for tick in ticks]
+    counters = inspect("sim", str(folder)).counters
+    assert counters["received_records"] == counters["skipped_records"] + sum(
+        counters[f"published_{kind}"] for kind in ("quotes", "trades")
+    )
+    return list(zip(symbols, payloads, strict=True)), counters["skipped_records"]
+
+
+def test_shards_are_together_the_same_market(shm_dir: str) -> None:
+    whole, skipped = market_of(shm_dir, None, 8_000)
+    assert skipped == 0
+    for index in (1, 2, 3):
+        shard = Shard(index, 3)
+        expected = [tick for tick in whole if shard.has(tick[0])]
+        ours, skipped = market_of(shm_dir, shard, len(expected))
+        assert ours[: len(expected)] == expected
+        assert skipped > 0

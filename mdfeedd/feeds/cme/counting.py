@@ -15,7 +15,7 @@ __all__ = ["COUNTED", "Counting"]
 COUNTED: Final[dict[str, tuple[str, ...]]] = {
     "received_bytes": ("bytes",),
     "received_records": ("messages",),
-    "skipped_records": ("skipped",),
+    "skipped_records": ("skipped", "passed_over"),
     "unknown_records": ("unknown",),
     "unmapped_records": ("unmapped",),
     "gaps": ("gaps",),

@@ -66,7 +66,7 @@ class CmeFeed:
     def run(self, stop: threading.Event) -> None:
         """Receive until `stop` is set."""
         options, plan = self.options, self.options.plan()
-        handler, lines = _handler(options, plan, self.ring.feed_index)
+        handler, lines = _handler(options, plan, self.ring)
         known = KnownDefinitions(self.name, options, plan.channels)
         known.read(time.time_ns())  # before there is a ring, whose heart would stop meanwhile
         with contextlib.ExitStack() as stack:
@@ -198,7 +198,7 @@ class _Session:
         if self._rings.ticks.instruments_count:
             return
         logger.warning(
-            "channel %d: symbols, groups and assets choose none of its %d instruments: nothing comes of them",
+            "channel %d: symbols, groups, assets and shard choose none of its %d instruments: nothing comes of them",
             event.channel,
             event.first,
         )
@@ -271,7 +271,7 @@ def _missing(having: set[tuple[FeedName, SideName]], *, orders: bool) -> Iterato
 
 
 def _handler(
-    options: CmeOptions, plan: LinePlan, feed_index: int
+    options: CmeOptions, plan: LinePlan, ring: RingPlan
 ) -> tuple[Handler, dict[int, Line]]:
     """A codec that knows the channels and lines, and the lines by the numbers it gave them."""
     handler = Handler(
@@ -285,7 +285,8 @@ def _handler(
         max_orders=options.max_orders,
         passed_by=options.passed_by,
         silence_ns=round(options.silence_s * _NS),
-        feed_index=feed_index,
+        feed_index=ring.feed_index,
+        shard=ring.shard,
         **options.patterns,
     )
     return handler, add_lines(handler, plan.lines)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from mdfeedd.options import refuse, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "FEEDS",
@@ -48,21 +53,35 @@ class Line:
     )
 
     def __post_init__(self) -> None:
-        check_channel("channel", self.channel)
-        if self.feed not in FEEDS:
-            raise ValueError(f"feed: must be one of {', '.join(FEEDS)}, not {self.feed!r}")
+        refuse(
+            told(lambda: check_channel("channel", self.channel)),
+            self._check_kind(),
+            told(self._check_address),
+            self._check_port(),
+            told(self._check_sources),
+            told(lambda: check_interface("interface", self.interface)),
+        )
+
+    def _check_kind(self) -> Iterator[str]:
         if self.side not in SIDES:
-            raise ValueError(f"side: must be A or B, not {self.side!r}")
+            yield f"side: must be A or B, not {self.side!r}"
+        if self.feed not in FEEDS:
+            yield f"feed: must be one of {', '.join(FEEDS)}, not {self.feed!r}"
+
+    def _check_address(self) -> None:
         if _ipv4("address", self.address).is_unspecified:
             raise ValueError("address: 0.0.0.0 hears every group on that port: name the group")
+
+    def _check_port(self) -> Iterator[str]:
         if not 1 <= self.port <= MAX_PORT:
-            raise ValueError(f"port: must be 1 to {MAX_PORT}, not {self.port}")
+            yield f"port: must be 1 to {MAX_PORT}, not {self.port}"
+
+    def _check_sources(self) -> None:
         if len(self.sources) > MAX_SOURCES:
             raise ValueError(f"sources: at most {MAX_SOURCES}, not {len(self.sources)}")
         for source in self.sources:
             if _ipv4("sources", source).is_multicast:
                 raise ValueError(f"sources: {source} is a group, not the address of a sender")
-        check_interface("interface", self.interface)
 
     @property
     def multicast(self) -> bool:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from mdfeedd.feeds.cme.config_xml import Channel, ConfigXmlError, read
 from mdfeedd.feeds.cme.lines import Line, check_channel, check_interface
+from mdfeedd.options import refuse, told, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "MAX_CHANNELS",
@@ -121,21 +126,35 @@ class CmeOptions:
     cache_interval_s: float = _key("write them, if there are new ones, at most this often", 300.0)
 
     def __post_init__(self) -> None:
-        for key, (least, most) in _RANGES.items():
-            value = getattr(self, key)
+        refuse(
+            self._check_ranges(),
+            self._check_patterns(),
+            self._check_places(),
+            self._check_cache(),
+            told(self.plan),
+        )
+
+    def _check_ranges(self) -> Iterator[str]:
+        for key, value in values(self, _RANGES):
+            least, most = _RANGES[key]
             if not least <= value <= most:
-                raise ValueError(f"{key}: must be {least:g} to {most:g}, not {value}")
-        if self.reorder_packets & (self.reorder_packets - 1):
-            raise ValueError(f"reorder_packets: must be a power of two, not {self.reorder_packets}")
-        for key in ("symbols", "groups", "assets"):
-            _check_patterns(key, getattr(self, key))
-        for key in ("interface_a", "interface_b"):
-            check_interface(key, getattr(self, key))
+                yield f"{key}: must be {least:g} to {most:g}, not {value}"
+            elif key == "reorder_packets" and value & (value - 1):
+                yield f"reorder_packets: must be a power of two, not {value}"
+
+    def _check_patterns(self) -> Iterator[str]:
+        for key, patterns in values(self, ("symbols", "groups", "assets")):
+            yield from told(partial(_check_patterns, key, patterns))
+
+    def _check_places(self) -> Iterator[str]:
+        for key, interface in values(self, ("interface_a", "interface_b")):
+            yield from told(partial(check_interface, key, interface))
         if self.cpu is not None and not 0 <= self.cpu <= MAX_CPU:
-            raise ValueError(f"cpu: must be 0 to {MAX_CPU} or null, not {self.cpu}")
+            yield f"cpu: must be 0 to {MAX_CPU} or null, not {self.cpu}"
+
+    def _check_cache(self) -> Iterator[str]:
         if self.cache_dir and not self.cache_dir.startswith("/"):
-            raise ValueError(f"cache_dir: must be an absolute path, not {self.cache_dir!r}")
-        self.plan()
+            yield f"cache_dir: must be an absolute path, not {self.cache_dir!r}"
 
     @property
     def patterns(self) -> Patterns:

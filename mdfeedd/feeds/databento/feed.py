@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mdfeedd.feeds.core_file import forbid_core_file
 from mdfeedd.feeds.databento.codec import DbnError
-from mdfeedd.feeds.databento.options import DatabentoOptions
+from mdfeedd.feeds.databento.options import DatabentoOptions, are_named
 from mdfeedd.feeds.databento.resume import open_positions
 from mdfeedd.feeds.databento.session import _pump
 from mdfeedd.feeds.databento.session.attempt import Attempt
@@ -182,6 +182,7 @@ class _Line:
             logger,
             reach_ns=round(feed.options.replay_reach_s * _NS),
             limit_ns=round(feed.options.replay_limit_s * _NS),
+            shard=feed.ring.shard,
         )
 
     def _open_positions(self, *, fresh: bool, left_ns: int | None) -> Positions:
@@ -202,11 +203,16 @@ class _Line:
     def run(self, stop: threading.Event) -> None:
         """One session, until `stop`. Raises `SessionEnd`."""
         self._delivered_s = 0.0
+        if self._is_idle():
+            self._wait_for_options(stop)
+            return
         sock = self._connect(stop)
         if sock is None:
             return
         with sock:
             self.options = self._feed.take_told() or self.options  # told while there was no session
+            if self._is_idle():
+                return
             if self._replays != _replays(self.options.subscriptions):
                 self._replays = not self._replays
                 self._positions = self._open_positions(fresh=False, left_ns=self._recovery.known_ns)
@@ -220,6 +226,7 @@ class _Line:
                 positions=self._positions if self._replays else None,
                 logger=logger,
                 now=now(),
+                shard=self._feed.ring.shard,
             )
             session.names.enter_into(self._rings)
             try:
@@ -230,6 +237,24 @@ class _Line:
                 session.note(time.time_ns())
                 if session.delivering_since_ns:
                     self._delivered_s = (time.monotonic_ns() - session.delivering_since_ns) / _NS
+
+    def _is_idle(self) -> bool:
+        """All is asked for by name, and no name is of our shard."""
+        shard, asked = self._feed.ring.shard, self.options.subscriptions
+        if shard is None or not are_named(asked):
+            return False
+        return not any(shard.has(symbol) for one in asked for symbol in one.symbols)
+
+    def _wait_for_options(self, stop: threading.Event) -> None:
+        """There is nothing to ask for: be there until that changes."""
+        told = "%s: none of its symbols is in the shard %s: nothing will come"
+        logger.warning(told, self._feed.name, self._feed.ring.shard)
+        while not stop.wait(WAIT_S):
+            self._beat()
+            options = self._feed.take_told()
+            if options is not None:
+                self.options = options
+                return
 
     def _connect(self, stop: threading.Event) -> socket.socket | None:
         """A connection; None if `stop` came first."""
@@ -346,7 +371,8 @@ class _Line:
             return
         old, self.options = self.options.subscriptions, told
         new = told.subscriptions
-        if self._replays == _replays(new) and extends(old, new):
+        alike = self._feed.ring.shard is None or are_named(old) == are_named(new)
+        if alike and self._replays == _replays(new) and extends(old, new):
             logger.info("%s: more symbols within the session", self._feed.name)
             session.extend(new, now())
             return

@@ -14,10 +14,10 @@ from mdfeedd.feeds.databento.schemas import (
     SCHEMAS,
     WITH_TRADES,
 )
-from mdfeedd.options import refuse, told, values
+from mdfeedd.options import nearest, refuse, told, values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "ALL_SYMBOLS",
@@ -102,7 +102,8 @@ class Subscription:
 
     def _check_recovery(self) -> Iterator[str]:
         if self.schema not in RTYPES:
-            yield f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}"
+            meant = nearest(self.schema, SCHEMAS)
+            yield f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}{meant}"
             return
         if self.policy == "snapshot" and self.schema != MBO:
             yield f"recovery: snapshot is for mbo only, not for {self.schema}"
@@ -143,6 +144,13 @@ class Subscription:
         if not 0 <= start_ns <= _MAX_NS:
             raise ValueError(f"start: must be in 1970 to 2262, not {self.start!r}")
         return start_ns
+
+
+def are_named(subscriptions: Iterable[Subscription]) -> bool:
+    """Whether all that is asked for is asked for by the names that it will have, one by one."""
+    return all(
+        one.stype == "raw_symbol" and ALL_SYMBOLS not in one.symbols for one in subscriptions
+    )
 
 
 def _check_symbol(symbol: str) -> None:

@@ -22,7 +22,7 @@ _ROOM: Final = 4
 
 
 def open_positions(plan: RingPlan, dataset: str, *, streams: bool, fresh: bool) -> Positions:
-    """The positions of the ring's feed, as the last process left them unless `fresh`.
+    """The positions of the ring's feed, as the last process left them unless `fresh` or of another shard.
 
     Without `streams` only times are kept, not the place in each stream. Raises `OSError` where there is no
     room for them.
@@ -45,4 +45,5 @@ def open_positions(plan: RingPlan, dataset: str, *, streams: bool, fresh: bool) 
         memory = mmap.mmap(file, size)
     finally:
         os.close(file)
-    return Positions(memoryview(memory), dataset, fresh=fresh)
+    of_what = dataset if plan.shard is None else f"{dataset} {plan.shard}"
+    return Positions(memoryview(memory), of_what, fresh=fresh)

@@ -156,7 +156,7 @@ class CaptureReplay:
         try:
             with contextlib.ExitStack() as stack:
                 reader = stack.enter_context(CaptureReader(*options.paths))
-                session = _Session(options, lines, reader, self._ring.feed_index)
+                session = _Session(options, lines, reader, self._ring)
                 reader.add_lines(session.places)
                 rings = stack.enter_context(
                     Rings(
@@ -177,14 +177,15 @@ class _Session:
     """One run: a codec that knows the lines, and what goes in and out of it."""
 
     def __init__(
-        self, options: ReplayOptions, lines: Sequence[Line], reader: CaptureReader, feed_index: int
+        self, options: ReplayOptions, lines: Sequence[Line], reader: CaptureReader, ring: RingPlan
     ) -> None:
         self._options = options
         self._reader = reader
         self._handler = Handler(
             depth=options.depth,
             orders=options.orders,
-            feed_index=feed_index,
+            feed_index=ring.feed_index,
+            shard=ring.shard,
             **patterns_of(options.symbols, options.groups, options.assets),
         )
         self._channels = tuple(dict.fromkeys(line.channel for line in lines))

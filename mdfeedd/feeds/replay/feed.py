@@ -17,6 +17,7 @@ from mdfeedd.feeds.databento.codec import (
     SystemMessage,
 )
 from mdfeedd.feeds.replay.capture import CaptureReplay
+from mdfeedd.feeds.replay.journal import JournalRecording, Read
 from mdfeedd.feeds.replay.merge import Batch, merge
 from mdfeedd.feeds.replay.options import MAX_FILES, SCHEMAS, ReplayOptions
 from mdfeedd.feeds.replay.pace import Pace
@@ -26,7 +27,7 @@ from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes, ven
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mdfeedd.feeds.databento.codec import Decoded
     from mdfeedd.feeds.protocol import RingPlan
@@ -61,20 +62,26 @@ class ReplayFeed:
         `RingError` if the ring cannot be made.
         """
         options = self.options
-        if vendor_of(options.paths, options.vendor) == "cme":
+        vendor = vendor_of(options.paths, options.vendor)
+        if vendor == "cme":
             CaptureReplay(self.name, options, self.ring, self.progress).run(stop)
             return
         with contextlib.ExitStack() as stack:
-            recordings = []
+            recordings: list[Recording | JournalRecording] = []
             for path in options.paths:
-                recording = Recording(path, options.version)
+                recording = (
+                    JournalRecording(path, self.ring.shard)
+                    if vendor == "journal"
+                    else Recording(path, options.version)
+                )
                 stack.callback(recording.close)
                 recordings.append(recording)
             rings = stack.enter_context(Rings(self.name, self.ring, stop, options))
             rings.gate.wait_for_consumers(options.min_consumers, options.min_consumers_limit_s)
             started_s = time.monotonic()
-            if len(recordings) == 1 and options.speed == "max":
-                self._stream(recordings[0], rings, stop)
+            first = recordings[0]
+            if len(recordings) == 1 and options.speed == "max" and isinstance(first, Recording):
+                self._stream(first, rings, stop)
             else:
                 self._merged(recordings, rings, stop)
             self._log_end(rings.ticks, time.monotonic() - started_s)
@@ -82,7 +89,7 @@ class ReplayFeed:
     def _decoder(self, recording: Recording, rings: Rings) -> DbnDecoder:
         version = recording.decoder_version
         schema = None if version is None else SCHEMAS.get(self.options.schema or "")
-        return DbnDecoder(Symbology(rings), version=version, schema=schema)
+        return DbnDecoder(Symbology(rings, self.ring.shard), version=version, schema=schema)
 
     def _stream(self, recording: Recording, rings: Rings, stop: threading.Event) -> None:
         """One file at full speed: its bytes go straight into the ring."""
@@ -106,15 +113,27 @@ class ReplayFeed:
             _log_events(recording, decoder)
             raise recording.error(fault) from None
 
-    def _count_bytes(self, recordings: list[Recording], writer: Writer) -> None:
+    def _count_bytes(
+        self, recordings: Sequence[Recording | JournalRecording], writer: Writer
+    ) -> None:
         done_bytes = sum(recording.read_bytes for recording in recordings)
         writer.counters.add("received_bytes", done_bytes - self.progress.done_bytes)
         self.progress.done_bytes = done_bytes
 
-    def _merged(self, recordings: list[Recording], rings: Rings, stop: threading.Event) -> None:
+    def _merged(
+        self,
+        recordings: Sequence[Recording | JournalRecording],
+        rings: Rings,
+        stop: threading.Event,
+    ) -> None:
         speed = None if self.options.speed == "max" else self.options.speed
         pace = Pace(speed)
-        sources = [self._decoded(recording, rings) for recording in recordings]
+        sources: list[Iterator[Decoded | Read]] = [
+            self._decoded(recording, rings)
+            if isinstance(recording, Recording)
+            else recording.decoded(rings)
+            for recording in recordings
+        ]
         for batch in merge(sources):
             self._count_bytes(recordings, rings.ticks)
             if not self._publish(batch, pace, rings, stop):

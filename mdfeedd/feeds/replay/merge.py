@@ -8,7 +8,7 @@ of their interval.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,12 +20,20 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mdfeedd.feeds.databento.codec import Decoded
 
 __all__ = ["Batch", "merge"]
 
 _NS_PER_S: Final = 1_000_000_000
 _END: Final = 2**63 - 1
+
+
+class _HasRecords(Protocol):
+    """What a recording gives at a time."""
+
+    @property
+    def ticks(self) -> npt.NDArray[np.void]: ...
+    @property
+    def bars(self) -> npt.NDArray[np.void]: ...
 
 
 class _Timed(NamedTuple):
@@ -55,7 +63,7 @@ class Batch:
 class _Track:
     """One recording: what is decoded and not yet merged."""
 
-    def __init__(self, source: Iterator[Decoded]) -> None:
+    def __init__(self, source: Iterator[_HasRecords]) -> None:
         self._source = source
         self._last = TIME_UNDEF
         self.ticks = _Timed(np.empty(0, TICK), np.empty(0, np.int64))
@@ -112,7 +120,7 @@ def _join(parts: list[_Timed], dtype: np.dtype[np.void]) -> _Timed:
     return _Timed(records[order].view(dtype), keys[order])
 
 
-def merge(sources: Sequence[Iterator[Decoded]]) -> Iterator[Batch]:
+def merge(sources: Sequence[Iterator[_HasRecords]]) -> Iterator[Batch]:
     """All records of all sources, by time.
 
     Where a source fails with `ReplayError` everything up to its last good record is given first.

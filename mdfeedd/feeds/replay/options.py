@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from mdfeedd.feeds.cme.lines import Line
+from mdfeedd.options import nearest, refuse, values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["MAX_FILES", "SCHEMAS", "Line", "ReplayOptions"]
 
@@ -21,12 +25,15 @@ class ReplayOptions:
 
     paths: tuple[str, ...] = field(
         metadata={
-            "help": "files: DBN (.dbn, .dbn.zst, fragments, JSON lines), or captures (pcap, pcapng, .gz, .zst)"
+            "help": "files: DBN (.dbn, .dbn.zst, fragments, JSON lines), or captures (pcap, pcapng, .gz, .zst); "
+            "or folders of journals"
         }
     )
-    vendor: Literal["auto", "databento", "cme"] = field(
+    vendor: Literal["auto", "databento", "cme", "journal"] = field(
         default="auto",
-        metadata={"help": "whose data: databento (DBN), cme (captures); auto: told by content"},
+        metadata={
+            "help": "whose data: databento (DBN), cme (captures), journal; auto: told by content"
+        },
     )
     speed: Literal["max"] | float = field(
         default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
@@ -80,15 +87,33 @@ class ReplayOptions:
     )
 
     def __post_init__(self) -> None:
+        refuse(
+            self._check_paths(),
+            self._check_speed(),
+            self._check_limits(),
+            self._check_version(),
+            self._check_schema(),
+        )
+
+    def _check_paths(self) -> Iterator[str]:
         if not 1 <= len(self.paths) <= MAX_FILES:
-            raise ValueError(f"paths: must be 1 to {MAX_FILES} files, not {len(self.paths)}")
+            yield f"paths: must be 1 to {MAX_FILES} files, not {len(self.paths)}"
+
+    def _check_speed(self) -> Iterator[str]:
         if self.speed != "max" and not 0 < self.speed <= MAX_SPEED:
-            raise ValueError(f"speed: must be max, or above 0 and at most {MAX_SPEED:.0f}")
+            yield f"speed: must be max, or above 0 and at most {MAX_SPEED:.0f}"
+
+    def _check_limits(self) -> Iterator[str]:
         limits = ("min_consumers", "min_bar_consumers", "min_consumers_limit_s", "stall_limit_s")
-        for name in limits:
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: must be 0 or more, not {getattr(self, name)}")
+        for key, value in values(self, limits):
+            if not value >= 0:
+                yield f"{key}: must be 0 or more, not {value}"
+
+    def _check_version(self) -> Iterator[str]:
         if self.version not in (None, 1, 2, 3):
-            raise ValueError(f"version: must be 1 to 3, not {self.version}")
+            yield f"version: must be 1 to 3, not {self.version}"
+
+    def _check_schema(self) -> Iterator[str]:
         if self.schema is not None and self.schema not in SCHEMAS:
-            raise ValueError(f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}")
+            meant = nearest(self.schema, SCHEMAS)
+            yield f"schema: must be one of {', '.join(SCHEMAS)}, not {self.schema!r}{meant}"

@@ -13,12 +13,14 @@ from mdfeedd.feeds.capture import is_capture
 from mdfeedd.feeds.databento.codec import DbnError, JsonLines
 from mdfeedd.feeds.databento.codec.json_lines import VERSION as JSON_VERSION
 from mdfeedd.feeds.inflate import ZSTD_MAGIC, InflateError, ZstdInflater
+from mdfeedd.journal import list_journals
+from mdfeedd.journal.segment import list_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import FileIO
 
-__all__ = ["READ_BYTES", "Recording", "ReplayError", "total_bytes", "vendor_of"]
+__all__ = ["READ_BYTES", "Recording", "ReplayError", "Vendor", "total_bytes", "vendor_of"]
 
 #: Looked at (or, from a pipe, read) at a time.
 READ_BYTES: Final = 1 << 20
@@ -30,17 +32,29 @@ class ReplayError(OSError):
     """A recording cannot be replayed (further). One sentence with the file and the place in it."""
 
 
-def total_bytes(paths: tuple[str, ...]) -> int:
-    """Size of all files, for a progress bar; what is missing counts as empty."""
-    return sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+Vendor = Literal["databento", "cme", "journal"]
+
+
+def total_bytes(paths: Sequence[str]) -> int:
+    """Size of all files, and of what is in journals, for a progress bar; what is missing is empty."""
+    files = [Path(path) for path in paths if Path(path).is_file()]
+    for folder in (folder for path in paths for folder in list_journals(Path(path))):
+        files += [name.path for name in list_segments(folder)]
+    return sum(path.stat().st_size for path in files if path.exists())
 
 
 def vendor_of(
-    paths: Sequence[str], vendor: Literal["auto", "databento", "cme"] = "auto"
-) -> Literal["databento", "cme"]:
+    paths: Sequence[str], vendor: Literal["auto", "databento", "cme", "journal"] = "auto"
+) -> Vendor:
     """Whose data it is, by content unless somebody says it. Raises `ReplayError` for some of each."""
     if vendor != "auto":
         return vendor
+    journals = [path for path in paths if list_journals(Path(path))]
+    if journals:
+        other = next((path for path in paths if path not in journals), None)
+        if other is not None:
+            raise ReplayError(f"{journals[0]} is a journal and {other} is not: replay them apart")
+        return "journal"
     captures = [path for path in paths if is_capture(path)]
     if captures and len(captures) < len(paths):
         other = next(path for path in paths if path not in captures)

@@ -402,7 +402,7 @@ def test_filter_that_chooses_nothing_is_told(network, start, said):
         return [one for one in said() if "choose none of its" in one]
 
     assert until(told, "the filter") == [
-        "channel 310: symbols, groups and assets choose none of its 2 instruments: nothing comes of them"
+        "channel 310: symbols, groups, assets and shard choose none of its 2 instruments: nothing comes of them"
     ]
     feed.end()
 

@@ -47,7 +47,8 @@ static void serve(dbn_decoder *s, int status) {
         int64_t from = rnd(2) ? INT64_MIN : s->need_time, until = rnd(2) ? INT64_MAX : s->need_time + 1;
         if (s->need_time == INT64_MAX) until = INT64_MAX;
         if (until <= s->need_time) { from = INT64_MIN; until = INT64_MAX; }
-        CHECK(!dbn_map(s, s->need_publisher, s->need_instrument, 1 + rnd(1000), from, until, (int)rnd(2)));
+        uint32_t own = rnd(8) ? 1 + rnd(1000) : 0; /* 0: another shard's */
+        CHECK(!dbn_map(s, s->need_publisher, s->need_instrument, own, from, until, (int)rnd(2)));
     } else if (status == DBN_METADATA) {
         volatile uint8_t sum = 0;
         for (uint32_t i = 0; i < s->metadata_length; i++) sum = (uint8_t)(sum + s->metadata[i]);

@@ -15,6 +15,7 @@ import zstandard
 from mdfeedd.feeds.databento.feed import DatabentoFeed
 from mdfeedd.feeds.databento.options import DatabentoOptions, Subscription
 from mdfeedd.feeds.protocol import RingPlan
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.sim.databento import KEY, Fault, Gateway, GatewayCore, Market, Script
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ def run(shm_dir: str, tmp_path: Path) -> Iterator[Any]:
     stop = threading.Event()
     threads = []
 
-    def begin(port: int, *subscriptions: Subscription, **options: Any) -> DatabentoFeed:
+    def begin(
+        port: int, *subscriptions: Subscription, shard: Shard | None = None, **options: Any
+    ) -> DatabentoFeed:
         key = tmp_path / "key"
         key.write_text(KEY)
         values = {"gateway": f"127.0.0.1:{port}", "key_file": str(key)} | options
         made = DatabentoOptions("GLBX.MDP3", subscriptions, **values)
-        feed = DatabentoFeed("db", made, RingPlan("db", 1024, 1, 64, shm_dir))
+        feed = DatabentoFeed("db", made, RingPlan("db", 1024, 1, 64, shm_dir, shard))
         threads.append(threading.Thread(target=feed.run, args=(stop,)))
         threads[-1].start()
         return feed
@@ -73,6 +76,28 @@ def test_what_is_told_while_there_is_no_session_is_in_the_first(run: Any) -> Non
         requests = until(lambda: sessions and sessions[0].requests)
         assert [one.symbols for one in requests] == [("ESZ6", "NQZ6")]
         assert len(sessions) == 1
+
+
+def test_a_shard_without_a_symbol_waits_for_some_and_says_so_once(run: Any, caplog: Any) -> None:
+    names = ("ESZ6", "NQZ6", "ZNH7", "CLF7")
+    shard = next(s for s in (Shard(1, 2), Shard(2, 2)) if s.has("ESZ6"))
+    others = tuple(name for name in names if not shard.has(name))
+    assert 0 < len(others) < len(names)
+    with Gateway(core()) as gateway:
+        feed = run(gateway.port, Subscription("trades", others), shard=shard)
+        until(lambda: "is in the shard" in caplog.text)
+        time.sleep(0.3)
+        assert not gateway.core.sessions
+        assert caplog.text.count("none of its symbols is in the shard") == 1
+        told = (Subscription("trades", names),)
+        feed.reconfigure(DatabentoOptions("GLBX.MDP3", told, gateway=f"127.0.0.1:{gateway.port}"))
+        sessions = gateway.core.sessions
+        (request,) = until(lambda: sessions and sessions[0].requests)
+        assert request.symbols == tuple(filter(shard.has, names))
+        more = (*told, Subscription("trades", ("ES.FUT",), "parent"))
+        feed.reconfigure(DatabentoOptions("GLBX.MDP3", more, gateway=f"127.0.0.1:{gateway.port}"))
+        requests = until(lambda: len(sessions) > 1 and len(sessions[1].requests) > 1 and sessions[1].requests)  # fmt: skip
+        assert [one.symbols for one in requests] == [names, ("ES.FUT",)]
 
 
 def test_a_recording_is_on_disk_though_nothing_more_comes(run: Any, tmp_path: Path) -> None:

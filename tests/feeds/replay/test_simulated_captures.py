@@ -11,6 +11,7 @@ from mdfeedd.feeds.capture import CaptureWriter, RecordedLine
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.capture import lines_of, scan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
 from mdfeedd.sim.cme import Venue
 from mdfeedd.sim.cme.lines import multicast_lines, unicast_lines
@@ -44,8 +45,8 @@ def capture(path, channels, lines_for, *, events=400, loss=0.0, version=13):
 
 @pytest.fixture
 def replay(shm_dir):
-    def run(path, name="rec", **options):
-        plan = RingPlan(name, 65_536, 1, 4096, shm_dir)
+    def run(path, name="rec", shard=None, **options):
+        plan = RingPlan(name, 65_536, 1, 4096, shm_dir, shard)
         ReplayFeed(name, ReplayOptions((str(path),), **options), plan).run(threading.Event())
         out = {}
         for suffix, dtype in (("", TICK), (".depth", DEPTH), (".orders", ORDER)):
@@ -107,3 +108,15 @@ def test_only_the_channels_and_instruments_that_are_wanted(replay, tmp_path):
     one = replay(tmp_path / "x", "one", channels=(318,))
     assert one["counters"]["received_packets"] < whole["counters"]["received_packets"]
     assert one["symbols"] <= whole["symbols"]
+
+
+def test_shards_have_instruments_of_their_own(replay, tmp_path):
+    capture(tmp_path / "x", (310, 318), lambda c: multicast_lines(c, f"239.192.{c % 100}.0"))
+    whole = replay(tmp_path / "x")["symbols"]
+    parts = [replay(tmp_path / "x", f"s{i}", Shard(i, 2)) for i in (1, 2)]
+    named = [{s for s in part["symbols"] if not s.isdecimal()} for part in parts]
+    assert named[0] | named[1] == whole
+    assert not named[0] & named[1]
+    for part in parts:
+        assert part["counters"]["skipped_records"] > 0
+        assert part["counters"]["published_quotes"] > 0

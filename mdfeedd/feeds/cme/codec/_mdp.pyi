@@ -6,6 +6,7 @@ import numpy.typing as npt
 from mdfeedd.feeds._packet import PacketSink
 from mdfeedd.feeds.cme.codec.events import Book, ChannelState, Event, Feed, OrderBook
 from mdfeedd.feeds.cme.definitions import Definition
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Writer
 
 COUNTS: dict[str, str]
@@ -76,6 +77,7 @@ class Handler(PacketSink):
         groups: tuple[str, ...] | list[str] = (),
         assets: tuple[str, ...] | list[str] = (),
         feed_index: int = 0,
+        shard: Shard | None = None,
     ) -> None: ...
     def add_channel(self, channel_id: int) -> None: ...
     def add_line(self, channel_id: int, feed: Feed | int, side: int) -> int: ...

@@ -63,6 +63,7 @@ cdef extern from "mdp.h" nogil:
         uint32_t max_instruments, reorder_packets, recovery_entries, passed_by, max_orders
         uint8_t depth, orders, natural_refresh, feed_index
         int64_t max_wait_ns, silence_ns
+        uint32_t shard_index, shard_of
     ctypedef struct mdp_filter:
         char pattern[72]
     ctypedef struct mdp_out:
@@ -157,7 +158,8 @@ cdef class Handler(PacketSink):
     kept until `take_ticks`. `max_wait_ns`: how long a packet waits for the one before it when only one line
     is there to bring it; `passed_by`: how many packets both lines must be beyond a hole before it counts as
     lost, for networks that reorder. `symbols`, `groups` and `assets` are patterns (``*`` and ``?``): an
-    instrument that any of them matches is taken; without a definition only ``*`` takes it.
+    instrument that any of them matches is taken; without a definition only ``*`` takes it. With a `shard`,
+    only instruments whose name is in it, which without a definition is their number.
 
     Raises `ValueError` for options out of range and `MemoryError`.
     """
@@ -171,7 +173,8 @@ cdef class Handler(PacketSink):
     def __init__(self, *, max_instruments=131_072, bint depth=False, bint orders=False,
                  bint natural_refresh=True, int64_t max_wait_ns=10_000_000, reorder_packets=1024,
                  recovery_entries=1_048_576, passed_by=0, int64_t silence_ns=35_000_000_000,
-                 max_orders=1_048_576, symbols=("*",), groups=(), assets=(), feed_index=0):
+                 max_orders=1_048_576, symbols=("*",), groups=(), assets=(), feed_index=0,
+                 shard=None):
         if self.h != NULL:
             raise RuntimeError("a handler is initialised once")
         for name, value, least, most in (
@@ -189,6 +192,8 @@ cdef class Handler(PacketSink):
         o.recovery_entries, o.max_orders = recovery_entries, max_orders
         o.depth, o.orders, o.natural_refresh, o.feed_index = depth, orders, natural_refresh, feed_index
         o.max_wait_ns, o.silence_ns = max_wait_ns, silence_ns
+        if shard is not None:
+            o.shard_index, o.shard_of = shard.index - 1, shard.of
         self.h = <mdp_handler *>aligned_alloc(64, sizeof(mdp_handler))  # a cache line, as its stage needs
         if self.h == NULL or mdp_open(self.h, &o):
             raise MemoryError()

@@ -116,6 +116,10 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
     b->asset = mdp_six((const uint8_t *)d->asset);
     b->flags = (uint8_t)((b->flags | MDP_DEFINED) & ~MDP_DELETED);
     if (b->trading_status == MDP_NULL_U8) b->trading_status = d->trading_status;
+    if (!mdp_is_ours(h, d->symbol)) { /* it was while it had no name but its number, or another one */
+        if (b->flags & MDP_SELECTED) mdp_forget_instrument(h, ch, b);
+        return;
+    }
     if (!(b->flags & MDP_SELECTED) && !mdp_chosen(h, d->symbol, d->group, d->asset)) return;
     mdp_enter(h, b, d);
     if (!b->instrument_id) return;

@@ -69,6 +69,7 @@ enum mdp_side_of_book { MDP_BIDS = 0, MDP_ASKS = 1, MDP_IMPLIED_BIDS = 2, MDP_IM
     X(epochs, "sequences that began again: a new week, or the venue was started again")                 \
     X(entries, "entries of the instruments selected")                                                   \
     X(unmapped, "entries without an instrument to put them to")                                         \
+    X(passed_over, "entries of instruments that the filters do not choose, or of another shard")        \
     X(entry_faults, "entries that make no sense in their book")                                         \
     X(rpt_faults, "jumps of RptSeq without a lost packet")                                              \
     X(crossed, "books crossed at the end of an event while trading")                                    \
@@ -238,6 +239,7 @@ typedef struct mdp_options {
     uint32_t max_instruments, reorder_packets, recovery_entries, passed_by, max_orders;
     uint8_t depth, orders, natural_refresh, feed_index;
     int64_t max_wait_ns, silence_ns;
+    uint32_t shard_index, shard_of; /* instruments whose name falls into part `shard_index`, from 0; of 0 or 1: all */
 } mdp_options;
 
 typedef struct mdp_filter { char pattern[MDP_FILTER_BYTES]; } mdp_filter;

@@ -45,6 +45,21 @@ static inline int mdp_chosen(const mdp_handler *h, const char *symbol, const cha
     return 0;
 }
 
+/* CRC-32 as zlib has it. Bit by bit: names are short, and come once. */
+static inline uint32_t mdp_crc32(const char *text) {
+    uint32_t crc = UINT32_MAX;
+    for (; *text; text++) {
+        crc ^= (uint8_t)*text;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xEDB88320) : 0);
+    }
+    return ~crc;
+}
+
+/* Whether the instrument that the ring's table has under this name is of our shard. */
+static inline int mdp_is_ours(const mdp_handler *h, const char *name) {
+    return h->o.shard_of < 2 || mdp_crc32(name) % h->o.shard_of == h->o.shard_index;
+}
+
 /* Nothing has happened to the instrument yet: right from here on if nothing can have been missed. */
 static inline void mdp_begin_instrument(mdp_channel *ch, mdp_instrument *b) {
     b->next_rpt = 1;
@@ -137,27 +152,34 @@ static inline uint32_t mdp_create(mdp_handler *h, uint32_t channel, int32_t secu
     return index;
 }
 
-/* One that is not chosen, or not known yet: that is made now, and named by its number. */
+/* One that was never seen, named by its number. MDP_NONE: there is no room. */
+MDP_COLD uint32_t mdp_instrument_new(mdp_handler *h, uint32_t channel, int32_t security_id) {
+    uint32_t index = mdp_create(h, channel, security_id);
+    if (index == MDP_NONE) return index;
+    mdp_instrument *b = &h->instruments[index];
+    char name[MDP_NUMBER_BYTES];
+    mdp_number(name, security_id);
+    if (!mdp_chosen(h, "", "", "") || !mdp_is_ours(h, name)) return index;
+    mdp_enter(h, b, NULL);
+    if (b->instrument_id) {
+        b->flags |= MDP_SELECTED;
+        mdp_doubt_one(h->channels[channel], b);
+    }
+    return index;
+}
+
+/* One that is not chosen, or not known yet: that is made now. NULL if nobody wants it. */
 MDP_COLD mdp_instrument *mdp_instrument_made(mdp_handler *h, uint32_t channel, int32_t security_id) {
     uint32_t index = mdp_find(h, channel, security_id);
+    if (index == MDP_NONE) index = mdp_instrument_new(h, channel, security_id);
     if (index == MDP_NONE) {
-        index = mdp_create(h, channel, security_id);
-        if (index == MDP_NONE) {
-            h->count.unmapped++;
-            return NULL;
-        }
-        mdp_instrument *b = &h->instruments[index];
-        if (mdp_chosen(h, "", "", "")) {
-            mdp_enter(h, b, NULL);
-            if (b->instrument_id) {
-                b->flags |= MDP_SELECTED;
-                mdp_doubt_one(h->channels[channel], b);
-            }
-        }
+        h->count.unmapped++;
+        return NULL;
     }
     mdp_instrument *b = &h->instruments[index];
     if (b->flags & MDP_SELECTED) return b;
-    h->count.unmapped += !(b->flags & MDP_DEFINED);
+    if (b->flags & MDP_DEFINED) h->count.passed_over++;
+    else h->count.unmapped++;
     return NULL;
 }
 
@@ -169,6 +191,7 @@ MDP_COLD void mdp_inherit(mdp_handler *h, uint32_t channel, int32_t security_id,
     mdp_instrument *b = &h->instruments[index];
     b->instrument_id = instrument_id;
     if (b->flags & MDP_SELECTED || !mdp_chosen(h, "", "", "")) return;
+    if (h->out.ring && !mdp_is_ours(h, h->out.ring->instruments[(instrument_id & 0xFFFFFFu) - 1].symbol)) return;
     b->flags |= MDP_SELECTED;
     mdp_doubt_one(h->channels[channel], b);
 }

@@ -193,7 +193,7 @@ static inline int dbn_instruments_grow(dbn_decoder *s) {
 }
 
 /* A vendor instrument is ours from one time (inclusive) to another (exclusive). Its touch is forgotten if it was
- * another one of ours before. 0, or DBN_E_MEMORY. */
+ * another one of ours before. The id 0: its records are passed over. 0, or DBN_E_MEMORY. */
 static inline int dbn_map(dbn_decoder *s, uint16_t publisher, uint32_t vendor, uint32_t instrument_id, int64_t from_ns,
                           int64_t until_ns, int unmapped) {
     uint64_t key = DBN_USED | (uint64_t)vendor << 16 | publisher;
@@ -338,18 +338,30 @@ static inline void dbn_leave_out(dbn_decoder *s, dbn_instrument *e, const uint8_
     s->count.known++;
 }
 
+/* A record of an instrument that has no id of ours: another shard's, or there was no room and the caller has been
+ * told. It makes no tick. 0: done with it; DBN_COLD: as in dbn_make(). */
+static inline int dbn_pass_over(dbn_decoder *s, const uint8_t *p, uint32_t body, uint64_t index_time) {
+    if (s->resume && dbn_resume_pass(s, p, body, (int64_t)index_time)) {
+        s->cold = DBN_COLD_PRESENT;
+        s->cold_record = p;
+        s->cold_length = body;
+        return DBN_COLD;
+    }
+    s->count.skipped++;
+    return 0;
+}
+
 /* The ticks of one record. 0: done with it; DBN_COLD: the caller must know first that the replay ends before it. */
 static inline int dbn_make(dbn_decoder *s, const uint8_t *p, uint32_t body, uint64_t index_time, dbn_output *out,
                            dbn_instrument *e) {
     dbn_resume *r = s->resume;
     size_t ticks = out->ticks_n, bars = out->bars_n;
-    if (!e->instrument_id) { /* there was no room for it: the caller has been told */
-        s->count.skipped++;
-        return 0;
-    }
     if (r) {
         uint32_t whole = dbn_struct_bytes(p[1], s->version, s->schema);
         if (body > whole) body = whole; /* what a newer version adds does not make it another record */
+    }
+    if (!e->instrument_id) return dbn_pass_over(s, p, body, index_time);
+    if (r) {
         int what = dbn_resume_before(s, p, body, (int64_t)index_time);
         if (what == 1) {
             dbn_leave_out(s, e, p);

@@ -203,6 +203,30 @@ static inline int dbn_resume_before(dbn_decoder *s, const uint8_t *p, uint32_t b
     return 0;
 }
 
+/* A record that makes no tick because its instrument is not ours: it begins no position, and moves one that the number
+ * had while it was. 1 if it is the first of its type that is not of the past: see dbn_resume_before(). */
+static inline int dbn_resume_pass(dbn_decoder *s, const uint8_t *p, uint32_t body, int64_t index_ns) {
+    dbn_resume *r = s->resume;
+    if (!dbn_is_tracked(s, p[1])) return 0;
+    uint64_t key = dbn_stream_key(p);
+    if (index_ns < 0) index_ns = s->clock_ns;
+    dbn_position *at = dbn_position_slot(r, key);
+    if (r->replaying[p[1]]) {
+        if (dbn_is_known(r, at, p, body, index_ns)) return 0;
+        if (index_ns >= r->live_from_ns) {
+            r->replaying[p[1]] = 0;
+            return 1;
+        }
+    }
+    if (!at->key) return 0;
+    int64_t event_ns = dbn_time(((const dbn_header *)p)->ts_event);
+    dbn_position then = dbn_position_after(at, key, index_ns, event_ns, dbn_record_hash(p, body), r->head->replay);
+    uint64_t slot = (uint64_t)(at - r->position);
+    dbn_intend(r->head, &then, slot, 0, 1, 0); /* no tick to wait for */
+    dbn_move(r, &then, slot);
+    return 0;
+}
+
 static inline int dbn_same_position(const dbn_position *a, const dbn_position *b) {
     return a->key == b->key && a->index_ns == b->index_ns && a->count == b->count && a->hash == b->hash;
 }

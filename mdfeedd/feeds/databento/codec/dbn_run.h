@@ -80,7 +80,8 @@ static inline dbn_position *dbn_run_position(dbn_resume *r, const uint8_t *p, ui
     return r->last = at;
 }
 
-/* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks.
+/* Decode from in[*pos] on as long as it is ordinary mbp-1 and there is room. Returns the number of ticks; records of
+ * instruments that are not ours are passed over without one.
  * `resume`: the positions to keep, or a constant NULL: that is another loop, without them. */
 static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s, const uint8_t *in, size_t n,
                                                                   size_t *pos, const dbn_run_target to,
@@ -90,7 +91,7 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
     const int64_t arrival = s->arrival_ns;
     const unsigned flags = arrival == MDF_TIME_UNDEF ? MDF_REPLAYED : 0;
     const uint8_t *p = in + *pos, *end = in + n;
-    uint64_t made = 0, trades = 0, unmapped = 0;
+    uint64_t made = 0, trades = 0, unmapped = 0, passed = 0;
     int64_t clock = s->clock_ns;
     dbn_instrument *e = s->last;
     while ((size_t)(end - p) >= length && made < to.room) {
@@ -100,7 +101,14 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
         if ((e->key ^ key) & DBN_MATCH) e = dbn_slot(s->instrument, s->slots, key);
         int64_t ts_recv = (int64_t)r->base.ts_recv;
         unsigned kind = dbn_run_kind[(uint8_t)r->base.action], side = dbn_run_side[(uint8_t)r->base.side];
-        if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind || !e->instrument_id) break;
+        if (ts_recv < 0 || !e->key || ts_recv < e->from_ns || ts_recv >= e->until_ns || !kind) break;
+        if (__builtin_expect(!e->instrument_id, 0)) { /* not ours, see dbn_pass_over() */
+            if (resume) dbn_resume_pass(s, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv); /* nothing replays here */
+            passed++;
+            clock = ts_recv;
+            p += length;
+            continue;
+        }
         dbn_position then, *at = NULL;
         if (resume && !(at = dbn_run_position(resume, p, (uint32_t)sizeof(dbn_mbp_1), ts_recv, &then))) break;
         dbn_word *word = (dbn_word *)(void *)(to.slots + ((to.next + made) & to.mask) * sizeof(mdf_tick));
@@ -123,12 +131,13 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
         clock = ts_recv;
         p += length;
     }
-    if (!made) return 0;
+    if (!made && !passed) return 0;
     s->offset += (size_t)(p - in) - *pos;
     *pos = (size_t)(p - in);
     s->last = e->key ? e : &s->nobody;
     s->clock_ns = s->type_ns[DBN_MBP_1] = clock;
-    s->count.records += made;
+    s->count.records += made + passed;
+    s->count.skipped += passed;
     s->count.quotes += made - trades;
     s->count.trades += trades;
     s->count.unmapped += unmapped;

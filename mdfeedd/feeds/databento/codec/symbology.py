@@ -7,15 +7,20 @@ therefore one per (symbol, number, publisher).
 A name is looked for in this order: the latest mapping message, the metadata's mapping of that day, the
 raw symbol of the latest definition. Without any the number itself is the name, and the instrument's
 records count as unmapped.
+
+With a shard, an instrument is ours while the name that it has then is in the shard.
 """
 
 from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mdfeedd.feeds.databento.codec.metadata import STYPE_INSTRUMENT_ID, Metadata
+
+if TYPE_CHECKING:
+    from mdfeedd.feeds.shard import Shard
 
 __all__ = [
     "ALWAYS_NS",
@@ -105,7 +110,7 @@ class Definition:
 class Resolution(NamedTuple):
     """An instrument's id of ours, and from when (inclusive) to when (exclusive) it holds.
 
-    The id 0: there is no room for it, and its records are to be skipped.
+    The id 0: there is no room for it or it is another shard's, and its records are to be skipped.
     """
 
     instrument_id: int
@@ -129,14 +134,16 @@ def _fit(symbol: str) -> str:
 
 
 class Symbology:
-    """Names of one stream's instruments, entered into `table` when they are first needed."""
+    """Names of one stream's instruments, entered into `table` when they are first needed, if they are of `shard`."""
 
-    def __init__(self, table: InstrumentTable) -> None:
+    def __init__(self, table: InstrumentTable, shard: Shard | None = None) -> None:
         self._table = table
+        self._shard = shard
         self._told: dict[int, tuple[str, str]] = {}
         self._dated: dict[int, list[tuple[int, int, str]]] = {}
         self._definitions: dict[int, Definition] = {}
         self._entered: dict[int, set[tuple[str, str, int]]] = {}
+        self._passed_over: dict[int, set[int]] = {}
 
     def metadata(self, metadata: Metadata) -> None:
         """Take the mappings of a stream's metadata."""
@@ -177,17 +184,21 @@ class Symbology:
         return before is None or before.raw_symbol != definition.raw_symbol
 
     def resolve(self, publisher_id: int, instrument_id: int, ts_ns: int) -> Resolution:
-        """Our instrument for a record of that time, entered into the table if it is new."""
+        """Our instrument for a record of that time, entered into the table if it is new; 0 if not of our shard."""
         name = self._name(instrument_id, ts_ns)
         symbol, vendor_symbol = _fit(name.symbol), _fit(name.vendor_symbol)
+        if self._shard is not None and not self._shard.has(symbol):
+            self._passed_over.setdefault(instrument_id, set()).add(publisher_id)
+            return Resolution(0, name.from_ns, name.until_ns, mapped=True)
         own_id = self._add(symbol, vendor_symbol, instrument_id, publisher_id)
         entered = self._entered.setdefault(instrument_id, set())
         entered.add((symbol, vendor_symbol, publisher_id))
         return Resolution(own_id, name.from_ns, name.until_ns, name.mapped)
 
     def publishers(self, instrument_id: int) -> set[int]:
-        """The publishers of this instrument that have been resolved."""
-        return {publisher_id for _, _, publisher_id in self._entered.get(instrument_id, ())}
+        """The publishers of this instrument that have been resolved, under whatever name."""
+        entered = {publisher_id for _, _, publisher_id in self._entered.get(instrument_id, ())}
+        return entered | self._passed_over.get(instrument_id, set())
 
     def _name(self, instrument_id: int, ts_ns: int) -> _Name:
         told = self._told.get(instrument_id)

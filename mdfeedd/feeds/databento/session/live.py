@@ -31,6 +31,7 @@ from mdfeedd.feeds.databento.codec import (
 )
 from mdfeedd.feeds.databento.codec._dbn import MAX_VERSION
 from mdfeedd.feeds.databento.codec.json_lines import VERSION as JSON_VERSION
+from mdfeedd.feeds.databento.options import are_named
 from mdfeedd.feeds.databento.schemas import TBBO_SCHEMA
 from mdfeedd.feeds.databento.session.ending import CODES, Ending, SessionEnd
 from mdfeedd.feeds.databento.session.lsg import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.databento.options import DatabentoOptions, Subscription
     from mdfeedd.feeds.databento.session.key import Key
     from mdfeedd.feeds.databento.session.recovery import Recovery
+    from mdfeedd.feeds.shard import Shard
     from mdfeedd.ring import Writer
 
 __all__ = ["HANDSHAKE_S", "METADATA_S", "SILENCE_GRACE_S", "LiveSession", "Now", "Stage"]
@@ -101,7 +103,8 @@ class LiveSession:
 
     `tap` sees the stream as plain DBN from the metadata on, before it is decoded.
 
-    `positions` are those of `recovery`; None where no subscription is replayed, which is faster.
+    `positions` are those of `recovery`; None where no subscription is replayed, which is faster. `shard` is that of
+    `recovery`, too: where not all is asked for by name, instruments of other shards are passed over.
     """
 
     def __init__(
@@ -115,11 +118,14 @@ class LiveSession:
         positions: Positions | None,
         logger: logging.Logger,
         now: Now,
+        shard: Shard | None = None,
     ) -> None:
         self.stage = Stage.HANDSHAKE
         self.outgoing = bytearray()
         self.delivering_since_ns = 0
-        self.names = SessionNames(writer, logger)
+        self.names = SessionNames(
+            writer, logger, None if are_named(options.subscriptions) else shard
+        )
         self.tap: Callable[[bytes | memoryview], None] | None = None
         self._options = options
         self._recovery = recovery

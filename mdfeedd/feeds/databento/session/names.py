@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import logging
 
     from mdfeedd.feeds.databento.codec.symbology import InstrumentTable, MappingMessage
+    from mdfeedd.feeds.shard import Shard
     from mdfeedd.ring import Writer
 
 __all__ = ["SessionNames"]
@@ -31,8 +32,8 @@ class SessionNames(Symbology):
     records of further instruments are skipped.
     """
 
-    def __init__(self, writer: Writer, logger: logging.Logger) -> None:
-        super().__init__(writer.instruments)
+    def __init__(self, writer: Writer, logger: logging.Logger, shard: Shard | None = None) -> None:
+        super().__init__(writer.instruments, shard)
         self._writer = writer
         self._logger = logger
         self._full_told = False
@@ -57,7 +58,7 @@ class SessionNames(Symbology):
         return changed
 
     def resolve(self, publisher_id: int, instrument_id: int, ts_ns: int) -> Resolution:
-        """Our instrument for a record of that time; the id 0 if there is no room for it."""
+        """Our instrument for a record of that time; the id 0 if there is no room for it, or it is not ours."""
         try:
             return super().resolve(publisher_id, instrument_id, ts_ns)
         except RingSpace as error:

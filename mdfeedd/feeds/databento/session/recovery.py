@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mdfeedd.feeds.databento.options import are_named
 from mdfeedd.feeds.databento.schemas import BARS_S, MBO, RTYPES, SKIPPABLE, schema_in
 from mdfeedd.feeds.databento.session.lsg import Request
 from mdfeedd.tick import GAP, TICK, TIME_UNDEF, GapReason, Kind
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.feeds.databento.codec import DbnDecoder, Positions
     from mdfeedd.feeds.databento.options import Subscription
+    from mdfeedd.feeds.shard import Shard
     from mdfeedd.ring import Writer
 
 __all__ = ["KEPT_NS", "PRESENT_GRACE_NS", "Hole", "Recovery", "extends"]
@@ -62,7 +64,8 @@ class Hole:
 class Recovery:
     """Of one feed, over all of its sessions.
 
-    `reach_ns` and `limit_ns` are the options replay_reach_s and replay_limit_s. `reason` of the next hole is
+    `reach_ns` and `limit_ns` are the options replay_reach_s and replay_limit_s. Of a `shard`, what is asked for by
+    name is asked for only if the name is of the shard; a subscription of which nothing is left is not made. `reason` of the next hole is
     RESTART at first, because what came before was another process; it stays until a GAP has told it.
     """
 
@@ -74,6 +77,7 @@ class Recovery:
         *,
         reach_ns: int,
         limit_ns: int,
+        shard: Shard | None = None,
     ) -> None:
         self.reason = GapReason.RESTART
         self._positions = positions
@@ -81,6 +85,7 @@ class Recovery:
         self._logger = logger
         self._reach_ns = reach_ns
         self._limit_ns = limit_ns
+        self._shard = shard
         self._requests: dict[int, Request] = {}
         self._subscriptions: Sequence[Subscription] = ()
         self._decoder: DbnDecoder | None = None
@@ -113,16 +118,26 @@ class Recovery:
         return bool(self._replaying)
 
     def plan(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
-        """What to ask for in a new session, one request per subscription and in their order."""
+        """What to ask for in a new session, one request per subscription and in their order; none if nothing is ours."""
         self._subscriptions = subscriptions
         self._asked_ns = now_ns
         requests = []
         for number, one in enumerate(subscriptions):
+            symbols = self._ours(one.symbols)
+            if not symbols:
+                continue
             start_ns = self._start_ns(one, now_ns)
             snapshot = one.policy == "snapshot"
-            requests.append(Request(number, one.schema, one.stype, one.symbols, start_ns, snapshot))
+            requests.append(Request(number, one.schema, one.stype, symbols, start_ns, snapshot))
         self._requests = {request.id: request for request in requests}
         return requests
+
+    def _ours(self, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        """Those to ask for. Where not all are names, all: the mapping will tell which instruments are ours."""
+        shard = self._shard
+        if shard is None or not are_named(self._subscriptions):
+            return symbols
+        return tuple(symbol for symbol in symbols if shard.has(symbol))
 
     def extend(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
         """What to ask for within the session, so that it comes to these. See `extends`."""
@@ -130,7 +145,7 @@ class Recovery:
         added = []
         for number, one in enumerate(subscriptions):
             had = set(old[number].symbols) if number < len(old) else set()
-            symbols = tuple(symbol for symbol in one.symbols if symbol not in had)
+            symbols = self._ours(tuple(symbol for symbol in one.symbols if symbol not in had))
             if not symbols:
                 continue
             snapshot = one.policy == "snapshot"
@@ -264,6 +279,8 @@ class Recovery:
         """Keep positions of what is replayed, from where it was asked for first, and of nothing else."""
         begun: dict[int, int] = {}
         for number, one in enumerate(self._subscriptions):
+            if number not in self._requests:
+                continue
             start_ns = self._requests[number].start_ns
             if one.policy == "replay":
                 begun_ns = self._began_ns if start_ns is None else start_ns
@@ -283,7 +300,7 @@ class Recovery:
         return {
             number: Hole(number + 1, self.reason, first_ns, first_ns)
             for number, one in enumerate(self._subscriptions)
-            if self._is_of_before(one)
+            if number in self._requests and self._is_of_before(one)
         }
 
     def _is_of_before(self, one: Subscription) -> bool:
@@ -292,7 +309,7 @@ class Recovery:
             return True
         return any(
             (other.schema, other.stype) == (one.schema, one.stype)
-            and set(other.symbols) & set(one.symbols)
+            and set(other.symbols) & set(self._ours(one.symbols))
             for other in self._before
         )
 

@@ -58,9 +58,7 @@ def test_file_goes_before_the_environment_and_a_credential_before_both(monkeypat
 
 
 def test_there_is_none(monkeypatch):
-    told = refused(
-        "there is no API key: set the environment variable MDFEEDD_TEST_KEY, or say"
-    )
+    told = refused("there is no API key: set the environment variable MDFEEDD_TEST_KEY, or say")
     monkeypatch.setenv(ENV, " \n")
     assert refused("there is no API key") == told
 

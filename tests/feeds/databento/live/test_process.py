@@ -266,9 +266,7 @@ def test_no_key_at_all(life, worker):
     changed = {"key_file": "", "key_env": "MDFEEDD_NO_SUCH_KEY"}
     process = worker(one, changed=changed)
     assert process.process.wait(LIMIT_S) == 77
-    assert (
-        "set the environment variable MDFEEDD_NO_SUCH_KEY, or say" in process.log.read_text()
-    )
+    assert "set the environment variable MDFEEDD_NO_SUCH_KEY, or say" in process.log.read_text()
     assert not one.core.sessions
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import pytest
 
 from mdfeedd.feeds.databento.resume import HEAD_BYTES, POSITION_BYTES, open_positions
 from mdfeedd.feeds.protocol import RingPlan
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring.segment import resume_path
 from mdfeedd.sim.databento import Habits
 
@@ -54,6 +56,18 @@ def test_positions_of_another_dataset(plan):
     assert reopened(plan, dataset="GLBX.MDP") == (0, False)
     written(plan)
     assert reopened(plan, dataset="GLBX.MDP33") == (0, False)
+
+
+def test_positions_of_another_shard(plan):
+    """They say nothing of the instruments that are ours now."""
+    of_shard = replace(plan, shard=Shard(1, 2))
+    written(plan)
+    assert reopened(of_shard) == (0, False)
+    written(of_shard)
+    assert reopened(of_shard) == (7, True)
+    assert reopened(replace(plan, shard=Shard(1, 4))) == (0, False)
+    written(of_shard)
+    assert reopened(plan) == (0, False)
 
 
 def test_file_of_another_size(plan):

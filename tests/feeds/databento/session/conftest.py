@@ -8,7 +8,7 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +25,9 @@ from mdfeedd.ring import Reader, Writer
 from mdfeedd.sim.databento.core import KEY, GatewayCore
 from mdfeedd.sim.databento.stream import Close, HalfClose, Reset, Send, Stall
 from mdfeedd.tick import BAR, GAP, TICK, GapReason, Kind
+
+if TYPE_CHECKING:
+    from mdfeedd.feeds.shard import Shard
 
 SECOND = 1_000_000_000
 CAPACITY = 1 << 16
@@ -64,11 +67,16 @@ class Rig:
     """
 
     def __init__(
-        self, core: GatewayCore, options: DatabentoOptions, directory: Any, seed: int = 1
+        self,
+        core: GatewayCore,
+        options: DatabentoOptions,
+        directory: Any,
+        seed: int = 1,
+        shard: Shard | None = None,
     ) -> None:
         self.core = core
         self.options = options
-        self.plan = RingPlan("r", CAPACITY, 1, 1024, str(directory))
+        self.plan = RingPlan("r", CAPACITY, 1, 1024, str(directory), shard)
         self.now_ns = core.market.start_ns
         self.ends: list[SessionEnd] = []
         self.status = 0
@@ -100,7 +108,7 @@ class Rig:
         self.recovery = Recovery(
             self.positions, self.writer, logger,
             reach_ns=round(self.options.replay_reach_s * SECOND),
-            limit_ns=round(self.options.replay_limit_s * SECOND),
+            limit_ns=round(self.options.replay_limit_s * SECOND), shard=self.plan.shard,
         )  # fmt: skip
         self.replays = replays
         self.backoff = Backoff(self.rng.random)
@@ -165,7 +173,7 @@ class Rig:
         self.live = LiveSession(
             self.options, Key(KEY, "test"), self.recovery, self.writer,
             bars=self._bars, positions=self.positions if self.replays else None, logger=logger,
-            now=self.now(),
+            now=self.now(), shard=self.plan.shard,
         )  # fmt: skip
         gateway = self.core.connect(self.now_ns)
         if gateway is None:
@@ -310,10 +318,12 @@ def rig(shm_dir):
     """Make a `Rig`; the one before is closed then, the last at the end."""
     made = []
 
-    def build(core: GatewayCore, opts: DatabentoOptions, seed: int = 1) -> Rig:
+    def build(
+        core: GatewayCore, opts: DatabentoOptions, seed: int = 1, shard: Shard | None = None
+    ) -> Rig:
         close()
         folder = tempfile.mkdtemp(dir=shm_dir)
-        made.append(Rig(core, opts, folder, seed))
+        made.append(Rig(core, opts, folder, seed, shard))
         return made[-1]
 
     def close() -> None:

@@ -1,0 +1,67 @@
+"""Parts of a feed: fixed for ever, written as 2/4, each symbol in exactly one."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from mdfeedd.feeds.shard import MAX_SHARDS, Shard
+from mdfeedd.ring.instruments import partition_of
+from mdfeedd.sinks.kafka import wire
+
+SYMBOLS = ["ESZ6", "NQZ6", "IBM US Equity", "ΑΒΓ", "株式", "🂡", "", "12345", "ES.c.0"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "crc"),
+    [
+        ("123456789", 0xCBF43926),  # the check value of CRC-32
+        ("", 0),
+        ("ESZ6", 0x6C9AC7BD),
+        ("株式", 0xB9705285),
+    ],
+)
+def test_the_function_is_crc32_of_utf8_modulo_n(symbol, crc):
+    for of in (1, 2, 3, 4, 7, MAX_SHARDS):
+        assert partition_of(symbol, of) == crc % of
+        assert Shard(crc % of + 1, of).has(symbol)
+
+
+def test_kafka_puts_instruments_into_partitions_by_the_same_function():
+    assert wire.partition_of is partition_of
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 5, 64])
+def test_each_symbol_is_in_exactly_one_part(of):
+    for symbol in SYMBOLS:
+        inside = [i for i in range(1, of + 1) if Shard(i, of).has(symbol)]
+        assert inside == [zlib.crc32(symbol.encode()) % of + 1]
+
+
+@pytest.mark.parametrize("text", ["1/1", "2/4", "4/4", "4096/4096"])
+def test_what_is_written_is_read(text):
+    assert str(Shard.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "must be like 2/4, the second of four parts, not ''"),
+        ("2", "must be like 2/4"),
+        ("2 of 4", "must be like 2/4"),
+        ("2/4\n", "must be like 2/4"),
+        (" 2/4", "must be like 2/4"),
+        ("-1/4", "must be like 2/4"),
+        ("٢/4", "must be like 2/4"),
+        ("1/10000000000", "must be like 2/4"),
+        ("0/4", "must be part 1 to 4 of 4, not 0"),
+        ("5/4", "must be part 1 to 4 of 4, not 5"),
+        ("0/0", "must be of 1 to 4096 parts, not of 0"),
+        ("1/4097", "must be of 1 to 4096 parts, not of 4097"),
+    ],
+)
+def test_everything_else_is_refused_with_a_sentence(text, words):
+    with pytest.raises(ValueError, match="must be") as refused:
+        Shard.parse(text)
+    assert words in str(refused.value)
