@@ -6,6 +6,8 @@
                     run     YAML         ─► Supervisor ─► logs, /metrics
                     check   YAML         ─► problems or ok               (check_blpapi, blpapi_trial: an SDK)
                     config  YAML         ─► as it would run; the JSON Schema
+                    status  daemon's HTTP, else /dev/shm ─► a few lines, exit status   (attached)
+                    top     the same, again and again    ─► a live table               (attached, top_view, top_draw)
                     tail    ring         ─► lines or JSON lines
                     doctor  /dev/shm     ─► who writes, who reads, what is wrong
                             /proc, /sys  ─► facts ─► what the machine lacks       (doctor_facts, doctor_host)
@@ -18,7 +20,7 @@ A command is a module with `add(subparsers)` and `run(arguments) -> int`; what i
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.
 
 Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
-130 Ctrl-C; 143 a replay or demo cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
+130 Ctrl-C; 3 `status`: no daemon runs; 143 a replay or demo cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from mdfeedd.cli import (
     sim,
     status,
     tail,
+    top,
 )
 from mdfeedd.cli.trouble import Trouble
 
@@ -44,6 +45,7 @@ start here:
 
 while something runs:
   mdfeedd status                      whether all is well
+  mdfeedd top                         feeds, readers and processes, live
   mdfeedd doctor                      which rings there are, who writes and who reads them
   mdfeedd tail RING                   what flows through one
 
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         check,
         config,
         status,
+        top,
         tail,
         doctor,
         query,

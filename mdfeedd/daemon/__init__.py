@@ -11,6 +11,7 @@
         ▼
     metrics ◄── shared memory only: headers, counters pages, consumer registries; restarts from the supervisor
         catalogue (every name once) ─► exposition ─► /metrics;  status ─► /status, /readyz, `top`, `status`
+        status ─► troubles, in sentences;  board (last prices, bars) ─► page ─► / and /last
 
 Who may write what: nobody here writes shared memory, except the feed or consumer inside a worker.
 

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.daemon import catalogue
+from mdfeedd.ring.latency import LATENCY_EVERY
 
 if TYPE_CHECKING:
     from mdfeedd.daemon.catalogue import Metric
@@ -37,7 +38,7 @@ _TITLES: Final = {
 def page() -> str:
     """The whole page, Markdown."""
     low, high = catalogue.LATENCY_BOUNDS_S[0], catalogue.LATENCY_BOUNDS_S[-1]
-    parts = [_HEAD.format(low=f"{low:.3g}", high=f"{high:.4g}", every=catalogue.LATENCY_EVERY)]
+    parts = [_HEAD.format(low=f"{low:.3g}", high=f"{high:.4g}", every=LATENCY_EVERY)]
     sections: dict[str, list[Metric]] = {}
     for metric in catalogue.metrics():
         title = _TITLES.get(metric.name.split("_")[1], "The daemon")

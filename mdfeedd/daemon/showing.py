@@ -7,6 +7,7 @@ of somebody else's may hold in keys that sound like a secret.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import yaml

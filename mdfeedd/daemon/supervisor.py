@@ -475,6 +475,10 @@ class Supervisor:
 
     def serve_metrics(self, plan: MetricsPlan | None) -> None:
         """Serve them elsewhere, or not at all. Raises `StartError` with the old place still served."""
+        old = self.plan.metrics
+        if plan and old and (plan.host, plan.port) == (old.host, old.port):
+            self.plan = replace(self.plan, metrics=plan)  # the exporter reads it there
+            return
         try:
             exporter = None if plan is None else Exporter(self, plan)
         except OSError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mdfeedd.cli import demo_terminal, demo_venue, probe
+from mdfeedd.cli import demo_terminal, demo_venue, demo_view, probe
 from mdfeedd.cli.demo_plan import (
     MOST_SESSION_RATE,
     MOST_TERMINAL_RATE,
@@ -183,6 +185,26 @@ def test_data_that_bloomberg_drops_are_told_and_come_anew(
     assert sorted(images) == sorted((*TOPICS, TOPICS[0])), "one each, and one after the loss"
 
 
+def test_loss_that_did_not_come_in_time_is_a_row_that_says_so() -> None:
+    ((name, value, remark),) = demo_terminal.Losses(0, 0, 0).rows()
+    assert (name, value) == ("in doubt", "-")
+    assert remark.startswith("0 gaps told, ")
+
+
+def test_line_is_cut_at_the_terminals_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "0 s  " * 40
+    assert demo_view.cut(text) == text  # no terminal: all of it
+    master, slave = pty.openpty()
+    try:
+        termios.tcsetwinsize(slave, (24, 50))
+        with open(slave, "w", encoding="utf-8", closefd=False) as terminal:
+            monkeypatch.setattr("sys.stdout", terminal)
+            assert demo_view.cut(text) == text[:50]
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
 def test_world_of_the_terminal_is_in_the_environment_for_as_long_as_the_demo_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,7 +218,7 @@ def test_world_of_the_terminal_is_in_the_environment_for_as_long_as_the_demo_run
         assert tuple(topic.name for topic in world.topics) == TOPICS
         assert world.rate == pytest.approx(MOST_TERMINAL_RATE / demo_terminal.TICKS_PER_EVENT)
         (fault,) = world.script.faults
-        assert (fault.kind, fault.topic, fault.at_s) == ("data_loss", TOPICS[0], 6.0)
+        assert (fault.kind, fault.topic, fault.at_s) == ("data_loss", TOPICS[0], 4.0)
 
 
 NO_TCP = """

@@ -74,14 +74,16 @@ def test_wrong_usage_is_status_2_and_one_error(
         assert "mdfeedd run -c FILE" in err
 
 
-def test_ctrl_c_while_the_commands_are_imported(run: Run) -> None:
+@pytest.mark.parametrize("moment", ["mdfeedd.cli.tail", "numpy"])
+def test_ctrl_c_while_the_commands_are_imported(run: Run, moment: str) -> None:
     code = (
         "import sys\n"
         "class Interrupted:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'mdfeedd.cli.tail': raise KeyboardInterrupt\n"
+        f"        if name == '{moment}': raise KeyboardInterrupt\n"
         "sys.meta_path.insert(0, Interrupted())\n"
-        "from mdfeedd.cli import main"
+        "from mdfeedd.cli import main\n"
+        "sys.exit(main(['demo']))"
     )
     ran = run(code=code)
     assert (ran.status, ran.err) == (130, "")

@@ -139,6 +139,23 @@ def test_no_prices_where_they_are_not_for_all_to_see(shm_dir):
     assert json.loads(body) == {"fanouts": [], "rings": []}
 
 
+def test_reload_takes_prices_away_at_the_same_port(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir)) as supervisor:
+            with Writer("mine", 256, directory=shm_dir) as writer:
+                publish(writer, "ESZ6")
+                port = supervisor.exporter.port
+                _, before = await asyncio.to_thread(request, supervisor, "/last")
+                supervisor.serve_metrics(plan_of(shm_dir, metrics={"prices": False}).metrics)
+                _, after = await asyncio.to_thread(request, supervisor, "/last")
+                assert supervisor.exporter.port == port
+        return json.loads(before), json.loads(after)
+
+    before, after = asyncio.run(scenario())
+    assert {ring["ring"] for ring in before["rings"]} >= {"mine"}
+    assert after["rings"] == []
+
+
 def test_fanouts_are_told_where_they_can_be_reached(shm_dir):
     def fan(name, **options):
         return {"name": name, "type": "fanout", "rings": ["f"], "options": options}
