@@ -12,6 +12,9 @@ cdef extern from "mdfeedd.h" nogil:
         MDF_MAX_CAPACITY
         MDF_ABI_MAJOR
         MDF_ABI_MINOR
+        MDF_LATENCY_BUCKETS
+        MDF_LATENCY_SHIFT
+        MDF_LATENCY_EVERY
     int64_t MDF_START_NOW
     int64_t MDF_START_OLDEST
     int64_t MDF_START_RESUME
@@ -125,9 +128,18 @@ cdef extern from "mdfeedd.h" nogil:
         char name[32]
         uint64_t *app
 
+    ctypedef struct mdf_latency:
+        uint64_t *bucket
+        uint64_t sum_ns
+
+    ctypedef struct mdf_counters_page:
+        mdf_latency arrival
+        mdf_latency venue
+
     ctypedef struct mdf_registry:
         uint32_t waiters
         mdf_consumer *consumer
+        mdf_latency *latency
 
     ctypedef struct mdf_writer:
         mdf_ring_header *h
@@ -155,6 +167,7 @@ cdef extern from "mdfeedd.h" nogil:
         uint64_t seen_epoch
         uint32_t words
         uint32_t seen_state
+        uint32_t flags_at
         int on_overrun
         int fd
         int registry_fd

@@ -102,6 +102,9 @@ ABI = (MDF_ABI_MAJOR, MDF_ABI_MINOR)
 FEED_COUNTERS = _counter_list(True)
 CONSUMER_COUNTERS = _counter_list(False)
 CONSUMER_SLOTS = MDF_CONSUMERS
+LATENCY_BUCKETS = MDF_LATENCY_BUCKETS
+LATENCY_SHIFT = MDF_LATENCY_SHIFT
+LATENCY_EVERY = MDF_LATENCY_EVERY
 MIN_CAPACITY = MDF_MIN_CAPACITY
 MAX_CAPACITY = MDF_MAX_CAPACITY
 TICK_LAYOUT = (<bytes>MDF_TICK_LAYOUT).decode()
@@ -122,6 +125,12 @@ cdef dict _counters(const uint64_t *values, tuple catalogue):
     for i in range(len(catalogue)):
         out[catalogue[i][0]] = mdf_load(values + i)
     return out
+
+
+cdef tuple _latency(const mdf_latency *l):
+    """The samples of each bucket, and their sum in ns."""
+    cdef int i
+    return tuple([mdf_load(l.bucket + i) for i in range(MDF_LATENCY_BUCKETS)]), mdf_load(&l.sum_ns)
 
 
 def clock_ns():
@@ -822,9 +831,11 @@ cdef class ReaderCore:
         return _instrument(self.r.h, self.r.instruments, index)
 
     def header(self):
-        """Every field of the ring's header, and the feed's counters, as a dict."""
+        """Every field of the ring's header, its writer's latencies and the feed's counters, as a dict."""
         self.check()
         cdef const mdf_ring_header *h = self.r.h
+        cdef const mdf_counters_page *page = <const mdf_counters_page *>self.r.counters
+        cdef bint timed = self.r.flags_at != 0
         return {
             "abi": (h.abi_major, h.abi_minor), "total_size": h.total_size, "capacity": h.capacity,
             "slot_size": h.slot_size, "block": h.block, "first_seq": h.first_seq,
@@ -838,6 +849,8 @@ cdef class ReaderCore:
             "instruments_count": mdf_load(&h.instruments_count),
             "instruments_capacity": h.instruments_capacity,
             "counters": _counters(self.r.counters, FEED_COUNTERS),
+            "arrival_latency": _latency(&page.arrival) if timed else None,
+            "venue_latency": _latency(&page.venue) if timed else None,
         }
 
     def consumers(self):
@@ -867,6 +880,7 @@ cdef class ReaderCore:
                 "unsafe": max(0, <object>tail - <object>mdf_load(&c.acked))
                 if same and mdf_load32(&c.says_acked) else 0,
                 "counters": _counters(c.app, CONSUMER_COUNTERS),
+                "latency": _latency(self.r.registry.latency + i) if self.r.flags_at else None,
             })
         return out
 

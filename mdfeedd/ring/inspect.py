@@ -7,6 +7,7 @@ from typing import Any
 
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import START_NOW, STATE_CLOSED, STATE_SUPERSEDED, ReaderCore, clock_ns
+from mdfeedd.ring.latency import Latency
 from mdfeedd.ring.segment import list_rings
 
 __all__ = ["ConsumerInfo", "RingInfo", "inspect", "list_rings"]
@@ -34,6 +35,8 @@ class ConsumerInfo:
     lag: int
     unsafe: int
     counters: dict[str, int]
+    latency: Latency | None
+    """From the arrival of a record to its read; None: its records do not say when they arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class RingInfo:
     instruments_count: int
     instruments_capacity: int
     counters: dict[str, int]
+    arrival_latency: Latency | None
+    """From the arrival of a record to its commit; None: as above."""
+    venue_latency: Latency | None
+    """From the venue's time of it."""
     writer_alive: bool
     heartbeat_age_ns: int
     consumers: tuple[ConsumerInfo, ...]
@@ -94,11 +101,16 @@ def inspect(name: str, directory: str = segment.DEFAULT_DIRECTORY) -> RingInfo:
     )
     try:
         header: dict[str, Any] = core.header()
+        consumers: list[dict[str, Any]] = core.consumers()
+        for row, key in [(header, "arrival_latency"), (header, "venue_latency")] + [
+            (consumer, "latency") for consumer in consumers
+        ]:
+            row[key] = None if row[key] is None else Latency(*row[key])
         return RingInfo(
             name=name,
             writer_alive=core.writer_alive,
             heartbeat_age_ns=clock_ns() - header["heartbeat_ns"],
-            consumers=tuple(ConsumerInfo(**c) for c in core.consumers()),
+            consumers=tuple(ConsumerInfo(**c) for c in consumers),
             **header,
         )
     finally:

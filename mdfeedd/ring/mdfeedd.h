@@ -29,8 +29,9 @@
  *
  * Files (mode, who writes)
  *
- *   mdfeedd.NAME           0640  ring: header page, counters page, slots, instruments. Written by the writer only.
- *   mdfeedd.NAME.readers   0660  registry: one slot per consumer, written by that consumer only. The word
+ *   mdfeedd.NAME           0640  ring: header page, counters page (with the writer's latencies), slots, instruments.
+ *                                Written by the writer only.
+ *   mdfeedd.NAME.readers   0660  registry: one slot and one latency per consumer, written by that consumer only. The word
  *                                `waiters` is the one exception to the single-writer rule: readers set it, the
  *                                writer clears it; a lost or false value costs one wake or 100 ms, never data.
  *
@@ -75,7 +76,7 @@ extern "C" {
 
 /* ------------------------------------------------------------------------------------------- records */
 
-#define MDF_ABI_MAJOR 1u /* another major is refused at attach: any change of a layout below */
+#define MDF_ABI_MAJOR 2u /* another major is refused at attach: any change of a layout below */
 #define MDF_ABI_MINOR 0u /* additions in space that was reserved */
 
 #define MDF_PRICE_SCALE INT64_C(1000000000) /* prices are int64 in units of 1e-9 */
@@ -263,7 +264,10 @@ MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && off
 #define MDF_CONSUMERS 128u           /* the registry's byte of this number is locked while one is claimed */
 #define MDF_CLAIM_ATTEMPTS 2000      /* one per ms */
 #define MDF_APP_COUNTERS 16u /* a consumer's own */
-#define MDF_COUNTERS 512u
+#define MDF_COUNTERS 448u     /* of a feed; in its page come the ring's two latencies after them */
+#define MDF_LATENCY_BUCKETS 31u
+#define MDF_LATENCY_SHIFT 8u  /* bucket i: less than 2^(8 + i) ns and not in one before; the last: all the rest */
+#define MDF_LATENCY_EVERY 64u /* one flush of a writer, one read of a consumer out of so many is timed */
 #define MDF_RING_MODE 0640u
 #define MDF_REGISTRY_MODE 0660u
 #define MDF_ERR 512u                 /* bytes for an error sentence */
@@ -365,6 +369,23 @@ typedef struct mdf_consumer {
 
 MDF_ASSERT(sizeof(mdf_consumer) == 256, "consumer layout");
 
+/* How long records took, by powers of two. A sample is the oldest record of one flush or read in MDF_LATENCY_EVERY:
+ * two additions and a look at the clock, once in so many. Nobody locks: sum and buckets may differ by a sample. */
+typedef struct mdf_latency {
+    uint64_t bucket[MDF_LATENCY_BUCKETS];
+    uint64_t sum_ns;
+} mdf_latency;
+
+/* The counters page of a ring; written by its writer only. Both latencies end where the record is committed, which
+ * is the writer's flush. Recordings and repeats (MDF_REPLAYED) are not timed, bars have no time of arrival. */
+typedef struct mdf_counters_page {
+    uint64_t counter[MDF_COUNTERS]; /*    0 enum mdf_feed_counter */
+    mdf_latency arrival;            /* 3584 from ts_recv: one host, one clock */
+    mdf_latency venue;              /* 3840 from ts_event: two clocks and the way here; no snapshots, no bad times */
+} mdf_counters_page;
+
+MDF_ASSERT(sizeof(mdf_latency) == 256 && sizeof(mdf_counters_page) == MDF_PAGE, "one page");
+
 typedef struct mdf_registry {
     uint64_t magic;
     uint32_t abi_major, consumers;
@@ -373,9 +394,11 @@ typedef struct mdf_registry {
     uint8_t reserved_1[124];
     uint8_t reserved_2[3840];
     mdf_consumer consumer[MDF_CONSUMERS]; /* 4096 */
+    mdf_latency latency[MDF_CONSUMERS]; /* 36864 from ts_recv to the read, of the consumer of the same number */
 } mdf_registry;
 
 MDF_ASSERT(offsetof(mdf_registry, waiters) == 128 && offsetof(mdf_registry, consumer) == 4096, "registry");
+MDF_ASSERT(offsetof(mdf_registry, latency) == 36864, "registry");
 
 /* Counters of a feed: X(name, help). The place in the list is the index in the ring's counters page; the
  * list may only grow. Python's names, the exporter's and the documentation are made from these two lists. */
@@ -442,7 +465,7 @@ enum mdf_consumer_counter { MDF_CONSUMER_COUNTERS(MDF_ENUM) MDF_CONSUMER_COUNTER
 static const char *const mdf_feed_counter_text[] __attribute__((unused)) = {MDF_FEED_COUNTERS(MDF_TEXT) NULL};
 static const char *const mdf_consumer_counter_text[] __attribute__((unused)) = {MDF_CONSUMER_COUNTERS(MDF_TEXT) NULL};
 #undef MDF_TEXT
-MDF_ASSERT(MDF_FEED_COUNTERS_END <= MDF_COUNTERS, "the counters page is full");
+MDF_ASSERT(MDF_FEED_COUNTERS_END <= MDF_COUNTERS, "the feed's counters are full");
 MDF_ASSERT(MDF_CONSUMER_COUNTERS_END <= MDF_APP_COUNTERS, "the consumer's counters are full");
 
 /* -------------------------------------------------------------------------------------- atomic access */
@@ -481,6 +504,34 @@ static inline int64_t mdf_clock_ns(clockid_t id) {
 
 static inline uint64_t mdf_unaligned(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
 
+/* Where the flags of a record lie if it says when it arrived (ts_event at 8 and ts_recv at 16, too), else 0. */
+static inline uint32_t mdf_timed_flags(const char *layout, uint32_t slot_size) {
+    const char *digit = strstr(layout, ";flags:u2@");
+    uint32_t at = 0;
+    if (!digit || !strstr(layout, ";ts_event:i8@8;ts_recv:i8@16;")) return 0;
+    for (digit += 10; *digit >= '0' && *digit <= '9' && at < slot_size; digit++) at = at * 10 + (uint32_t)(*digit - '0');
+    return at >= 24 && at + 2 <= slot_size ? at : 0;
+}
+
+/* Clocks that disagree make it negative: it counts as none. */
+static inline void mdf_latency_add(mdf_latency *l, int64_t ns) {
+    uint64_t n = ns > 0 ? (uint64_t)ns : 0;
+    unsigned bits = 64u - (unsigned)__builtin_clzll(n | 1), i = bits > MDF_LATENCY_SHIFT ? bits - MDF_LATENCY_SHIFT : 0;
+    mdf_count(&l->bucket[i < MDF_LATENCY_BUCKETS ? i : MDF_LATENCY_BUCKETS - 1], 1);
+    mdf_count(&l->sum_ns, n);
+}
+
+/* What happened to `record` ends now. `venue` may be NULL. */
+__attribute__((cold, unused))
+static void mdf_latency_of(mdf_latency *arrival, mdf_latency *venue, const uint64_t *record, uint32_t flags_at) {
+    uint16_t flags;
+    memcpy(&flags, (const uint8_t *)record + flags_at, sizeof flags);
+    int64_t event = (int64_t)record[1], recv = (int64_t)record[2], now = mdf_clock_ns(CLOCK_REALTIME);
+    if (flags & MDF_REPLAYED || recv <= 0) return;
+    mdf_latency_add(arrival, now - recv);
+    if (venue && event > 0 && !(flags & (MDF_SNAPSHOT | MDF_BAD_TS | MDF_DELAYED))) mdf_latency_add(venue, now - event);
+}
+
 /* Shared, not private: the word lies in a file mapping, and readers map it read-only. */
 static inline long mdf_futex(const uint32_t *word, int op, uint32_t value, const struct timespec *timeout) {
     return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
@@ -495,8 +546,10 @@ typedef struct mdf_writer {
     uint64_t *counters;
     mdf_registry *registry;
     uint64_t mask, capacity, next, reserved; /* reserved mirrors h->reserve */
+    uint64_t flushed; /* last seq of the flush before */
     uint32_t words, block, wake_gen;
     uint32_t instruments_backed; /* entries whose memory is allocated */
+    uint32_t flushes, flags_at; /* flags_at: see mdf_timed_flags */
     size_t map_size;
     int fd, registry_fd;
 } mdf_writer;
@@ -563,8 +616,18 @@ static inline void mdf_wake_all(mdf_writer *w) {
     mdf_futex(&w->h->wake_gen, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
+/* The oldest record of the burst that ends here; one writer, so its slot cannot change meanwhile. */
+__attribute__((cold, unused))
+static void mdf_writer_time(mdf_writer *w) {
+    mdf_counters_page *page = (mdf_counters_page *)(void *)w->counters;
+    if (w->next - w->flushed > w->capacity || w->next == w->flushed + 1) return; /* overwritten; nothing came */
+    mdf_latency_of(&page->arrival, &page->venue, mdf_slot(w->slots, w->flushed + 1, w->mask, w->words), w->flags_at);
+}
+
 /* After a burst: a syscall only if somebody sleeps. */
 static inline void mdf_flush(mdf_writer *w) {
+    if (w->flags_at && ++w->flushes % MDF_LATENCY_EVERY == 0) mdf_writer_time(w);
+    w->flushed = w->next - 1;
     mdf_fence_full(); /* StoreLoad: the tail before `waiters` */
     if (mdf_load32(&w->registry->waiters)) {
         mdf_store32(&w->registry->waiters, 0); /* clear first, then raise the generation */
@@ -603,6 +666,7 @@ static inline void mdf_recover(mdf_writer *w) {
     /* Committed without the tail stored: a reader may have taken it already, so it keeps its number. */
     while (t - tail < w->capacity && mdf_load_acquire(mdf_slot(w->slots, t + 1, w->mask, w->words)) == t + 1) t++;
     w->next = t + 1;
+    w->flushed = t;
     w->reserved = mdf_load_acquire(&h->reserve); /* never lowered */
     mdf_fence_release();
     mdf_store_release(&h->tail, t);
@@ -629,9 +693,11 @@ typedef struct mdf_reader {
     const uint64_t *counters;
     mdf_registry *registry;  /* NULL: not accessible, waits are short slices */
     mdf_consumer *consumer;  /* NULL: not registered */
+    mdf_latency *latency;    /* of the consumer */
     uint64_t mask, capacity, next, lost, overruns;
     uint64_t seen_epoch;
     uint32_t words, seen_state;
+    uint32_t flags_at; /* see mdf_timed_flags */
     int on_overrun; /* enum mdf_overrun */
     int idle;       /* the last look found nothing */
     size_t map_size;
@@ -655,7 +721,8 @@ static inline void mdf_reader_lose(mdf_reader *r, uint64_t to) {
     r->next = to;
 }
 
-static inline void mdf_reader_note(mdf_reader *r, uint64_t records) {
+/* `oldest`: the first of the records, already copied out; NULL if there is none. */
+static inline void mdf_reader_note(mdf_reader *r, uint64_t records, const uint64_t *oldest) {
     mdf_consumer *c = r->consumer;
     if (!c) return;
     __atomic_store_n(&c->cursor, r->next - 1, __ATOMIC_RELAXED);
@@ -663,6 +730,7 @@ static inline void mdf_reader_note(mdf_reader *r, uint64_t records) {
     __atomic_store_n(&c->overruns, r->overruns, __ATOMIC_RELAXED);
     mdf_count(&c->reads, 1);
     mdf_count(&c->records, records);
+    if (r->flags_at && oldest && c->reads % MDF_LATENCY_EVERY == 0) mdf_latency_of(r->latency, NULL, oldest, r->flags_at);
 }
 
 static inline void mdf_copy_words(uint64_t *out, const uint64_t *in, size_t words) {
@@ -686,12 +754,12 @@ static inline int mdf_read_one(mdf_reader *r, void *out) {
     if (q == s && s + r->capacity >= reserve) {
         *(uint64_t *)out = s;
         r->next = s + 1;
-        mdf_reader_note(r, 1);
+        mdf_reader_note(r, 1, (const uint64_t *)out);
         return 1;
     }
     uint64_t to = mdf_resume_point(r, mdf_load_acquire(&r->h->tail), reserve);
     mdf_reader_lose(r, to > s ? to : s + 1); /* always forward */
-    mdf_reader_note(r, 0);
+    mdf_reader_note(r, 0, NULL);
     return -1;
 }
 
@@ -720,7 +788,7 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
         uint64_t to = mdf_resume_point(r, t, reserve);
         mdf_reader_lose(r, to > r->next ? to : r->next + 1);
         if ((int64_t)(t + 1 - r->next) <= 0) { /* "latest", or t is old and reserve ran past it */
-            mdf_reader_note(r, 0);
+            mdf_reader_note(r, 0, NULL);
             return 0;
         }
     }
@@ -743,7 +811,7 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     if (bad) mdf_reader_lose(r, s + bad);
     r->next = s + n;
     *skip = bad;
-    mdf_reader_note(r, n - bad);
+    mdf_reader_note(r, n - bad, bad < n ? (const uint64_t *)out + bad * r->words : NULL);
     return n - bad;
 }
 
@@ -987,7 +1055,11 @@ static inline void mdf_text(char *to, size_t size, const char *from) {
 
 static inline int mdf_registry_map(int fd, const char *path, mdf_registry **out, char *err) {
     struct stat st;
+    uint64_t head[2]; /* magic; ABI in the low half */
     if (fstat(fd, &st)) return mdf_fail_errno(err, "look at", path);
+    if (pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head && head[0] == MDF_REGISTRY_MAGIC && (uint32_t)head[1] != MDF_ABI_MAJOR)
+        return mdf_fail(err, MDF_E_MISMATCH, "%s has ABI %u, this program has ABI %u: use the same mdfeedd version on both sides",
+                        path, (uint32_t)head[1], MDF_ABI_MAJOR);
     if (st.st_size != (off_t)sizeof(mdf_registry))
         return mdf_fail(err, MDF_E_CORRUPT, "%s is not a consumers registry (%lld bytes)", path, (long long)st.st_size);
     mdf_registry *r = (mdf_registry *)mdf_map(fd, sizeof *r, 1);
@@ -1067,6 +1139,7 @@ static inline void mdf_writer_bind(mdf_writer *w) { /* header checked or just wr
     w->words = h->slot_size / 8;
     w->block = h->block;
     w->instruments_backed = (uint32_t)mdf_load(&h->instruments_count);
+    w->flags_at = mdf_timed_flags(h->layout, h->slot_size);
     mdf_prefault(h, h->instruments_off, 1);
 }
 
@@ -1128,7 +1201,7 @@ static inline int mdf_writer_create(mdf_writer *w, const char *path, const mdf_r
     h->epoch = epoch + 1; h->epoch_first_seq = last + 1; h->state = MDF_LIVE; h->pid = (uint32_t)getpid();
     mdf_beat(w);
     mdf_writer_bind(w);
-    w->next = last + 1; w->reserved = h->reserve; w->wake_gen = 0;
+    w->next = last + 1; w->flushed = last; w->reserved = h->reserve; w->wake_gen = 0;
     mdf_store_release(&h->magic, MDF_RING_MAGIC);
     if (mdf_name_file(w->fd, path, old != NULL)) {
         int taken = errno == EEXIST;
@@ -1302,6 +1375,7 @@ static inline int mdf_consumer_claim(mdf_reader *r, const char *name, const char
     }
     if (best < 0) return mdf_fail(err, MDF_E_SPACE, "%s has %u consumers already", path, MDF_CONSUMERS);
     r->consumer = &r->registry->consumer[best];
+    r->latency = &r->registry->latency[best];
     r->consumer_index = best;
     return 0;
 }
@@ -1326,6 +1400,8 @@ static inline void mdf_consumer_begin(mdf_reader *r, const char *name) {
         mdf_text(c->name, sizeof c->name, name);
         memcpy(c->ring_id, r->h->ring_id, 16);
     }
+    for (unsigned i = 0; i < MDF_LATENCY_BUCKETS; i++) mdf_store(&r->latency->bucket[i], 0);
+    mdf_store(&r->latency->sum_ns, 0);
     c->pid = (uint32_t)getpid();
     c->cursor = r->next - 1;
     c->heartbeat_ns = mdf_clock_ns(CLOCK_MONOTONIC);
@@ -1381,6 +1457,7 @@ static inline int mdf_reader_map(mdf_reader *r, const char *path, const char *la
     r->capacity = h->capacity;
     r->mask = h->capacity - 1;
     r->words = h->slot_size / 8;
+    r->flags_at = mdf_timed_flags(h->layout, h->slot_size);
     return 0;
 }
 

@@ -67,6 +67,18 @@ def test_other_abi(shm_dir: str) -> None:
         Writer("r", directory=shm_dir)
 
 
+def test_registry_of_another_abi_and_size(shm_dir: str) -> None:
+    Writer("r", directory=shm_dir).close()
+    registry = Path(shm_dir) / "mdfeedd.r.readers"
+    older = bytearray(registry.read_bytes()[:36864])  # as it was before it held latencies
+    older[8:12] = (1).to_bytes(4, "little")
+    registry.write_bytes(bytes(older))
+    with pytest.raises(RingMismatch, match="readers has ABI 1, this program has ABI 2"):
+        Reader("r", "now", "me", directory=shm_dir)
+    with pytest.raises(RingMismatch, match="readers has ABI 1, this program has ABI 2"):
+        Writer("r", directory=shm_dir)
+
+
 def test_header_damaged_anywhere_is_refused_or_harmless(shm_dir: str) -> None:
     path = Path(shm_dir) / "mdfeedd.r"
     Writer("r", 256, directory=shm_dir).close()
