@@ -9,8 +9,23 @@ recordings and the demo are commands of ``mdfeedd``. Importing this starts nothi
 
 from __future__ import annotations
 
-from mdfeedd.ring import Reader, TickBatch, Writer
-from mdfeedd.tick import BAR, QUOTE, TICK, TRADE, Bar, Flag, Kind, Side, Tick, from_fixed, to_fixed
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mdfeedd.ring import Reader, TickBatch, Writer
+    from mdfeedd.tick import (
+        BAR,
+        QUOTE,
+        TICK,
+        TRADE,
+        Bar,
+        Flag,
+        Kind,
+        Side,
+        Tick,
+        from_fixed,
+        to_fixed,
+    )
 
 __all__ = [
     "BAR",
@@ -29,3 +44,19 @@ __all__ = [
     "to_fixed",
 ]
 __version__ = "0.1.0"
+_OF_RING: Final = frozenset({"Reader", "TickBatch", "Writer"})
+
+
+def __getattr__(name: str) -> Any:
+    """What is not there yet is imported when it is asked for: the commands begin without numpy, and Ctrl-C ends them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415 - only who asks for something pays
+
+    home = importlib.import_module("mdfeedd.ring" if name in _OF_RING else "mdfeedd.tick")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

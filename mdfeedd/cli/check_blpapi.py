@@ -21,6 +21,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli.trouble import Trouble
+from mdfeedd.feeds.bloomberg.options import SIMULATED, STAND_IN
 from mdfeedd.sim.bloomberg.behaviour import FACTS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def folders(plan: Plan) -> list[str]:
         for child in plan.feeds
         if child.target.startswith("mdfeedd.feeds.bloomberg.")
     }
-    return sorted(found)
+    return sorted(STAND_IN if folder == SIMULATED else folder for folder in found)
 
 
 def check_blpapi(folder: str, patience_s: float = PATIENCE_S) -> int:

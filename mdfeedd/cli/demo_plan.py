@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BARS_RING: Final = "demo-bars"
 BARS: Final = "bars"
 STORE: Final = "parquet"
-HELD_S: Final = 4.0  # of its feed's ticks that a ring holds, so that a busy machine loses none
+HELD_S: Final = 10.0  # of its feed's ticks that a ring holds, so that a busy machine loses none
 LEAST_CAPACITY: Final = 65_536
 MOST_CAPACITY: Final = 1 << 22  # 256 MiB
 BARS_CAPACITY: Final = 16_384

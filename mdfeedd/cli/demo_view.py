@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -204,10 +206,17 @@ async def show_lines(watch: Watch, supervisor: Supervisor) -> None:
                 print(f"trouble: {trouble}", flush=True)
         if frame.elapsed_s >= shown + LINE_S:
             shown = int(frame.elapsed_s)
-            print(line(frame), flush=True)
+            print(cut(line(frame)), flush=True)
         if watch.over(frame):
             return
         await asyncio.sleep(FRAME_S)
+
+
+def cut(text: str) -> str:
+    """As much of it as a terminal has columns; all of it where the output goes elsewhere."""
+    if not sys.stdout.isatty():
+        return text
+    return text[: max(1, os.get_terminal_size(sys.stdout.fileno()).columns or len(text))]
 
 
 def line(frame: Frame) -> str:

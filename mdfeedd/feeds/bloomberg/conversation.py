@@ -125,7 +125,7 @@ class Conversation:
 
     def _connection_down(self, _cid: int | None, body: dict[str, Any], now: Now) -> None:
         why = body.get("description")
-        self._tell("connection", f"the connection to {_server(body)} is lost{f': {why}' if why else ''}; the SDK restores it", now)  # fmt: skip
+        self._tell("connection", f"the connection to {_server(body)} is lost{f': {why}' if why else ''}; the SDK makes another, or ends the session", now)  # fmt: skip
         if _key(body) in self._servers:
             self._servers.remove(_key(body))
         else:

@@ -53,10 +53,7 @@ _THEN: Final[dict[Ending, Then]] = {
     Ending.IDENTITY: Then(
         CREDENTIALS, "check auth and its keys, and the entitlements of this identity with Bloomberg"
     ),
-    Ending.NO_CREDENTIALS: Then(
-        CREDENTIALS,
-        "systemd passes it (LoadCredential= in the unit), or CREDENTIALS_DIRECTORY names a folder with such a file",
-    ),
+    Ending.NO_CREDENTIALS: Then(CREDENTIALS),  # what cannot be read says itself where it should be
     Ending.NO_PACKAGE: Then(
         CONFIG,
         "pip install --index-url=https://blpapi.bloomberg.com/repository/releases/python/simple/ blpapi",

@@ -100,7 +100,7 @@ class BloombergFeed:
         """Receive until `stop` is set."""
         left_ns = last_beat_ns(self.ring.name, self.ring.directory)
         try:
-            blpapi = load(self.options.blpapi_path)
+            blpapi = load(self.options.package_folder)
             read_credentials(self.options)
         except SessionEnd as end:
             raise self.ended(end) from None
@@ -110,7 +110,7 @@ class BloombergFeed:
     def ended(self, end: SessionEnd) -> SystemExit:
         """The end of the process for what no retry can mend."""
         then = end.ending.then
-        logger.error("%s: %s: %s", self.name, end.text, then.hint)
+        logger.error("%s: %s%s", self.name, end.text, then.hint and f": {then.hint}")
         return SystemExit(then.status)
 
 
@@ -149,7 +149,7 @@ class _Sessions:
         self._sdk_log = SdkLog(blpapi)
         if self._sdk_log.failure:
             self._tell("sdk", f"the SDK keeps its log to itself: {self._sdk_log.failure}", clock())
-        self._beat_ns = self._gauge_ns = self._summed_ns = 0
+        self._beat_ns = self._gauge_ns = self._summed_ns = self._summed = 0
         self._begin(left_ns)
 
     def _native_plane(self, python: QuickPlane) -> NativePlane | None:
@@ -168,12 +168,24 @@ class _Sessions:
     def _begin(self, left_ns: int | None) -> None:
         """Follow the topics. What fell into the time without us, of a ring that was there before, is told."""
         now = clock()
-        self._topics.follow(self._feed.options.topics, self._instrument, now)
+        self._topics.follow(self._ours(), self._instrument, now)
         if self._writer.epoch > 1:
             tell_restart(self._writer, left_ns, now.wall_ns)
             first_ns = now.wall_ns if left_ns is None else min(left_ns, now.wall_ns)
             touches = self._topics.touches()
             self._decoder.tear_all(touches, first_ns, now.wall_ns, GapReason.RESTART)
+
+    def _ours(self) -> list[Topic]:
+        """The topics of our shard. Where there are none, the feed runs all the same: a reload may bring some."""
+        shard = self._feed.ring.shard
+        topics = self._feed.options.topics
+        ours = [topic for topic in topics if shard is None or shard.has(topic.name)]
+        if not ours:
+            logger.warning(
+                "%s: none of its %d topics is in the shard %s: nothing will come",
+                self._feed.name, len(topics), shard,
+            )  # fmt: skip
+        return ours
 
     def _instrument(self, topic: Topic) -> int:
         try:
@@ -228,8 +240,10 @@ class _Sessions:
             if not stop.is_set():
                 self._topics.close(clock())
             self._publish()
-            link.close(over=over)
             self._sdk_log.tell(self._tell, clock())
+            link.close(over=over)
+            # what the SDK says of a session that we stop is as it has to be
+            self._sdk_log.tell(self._tell, clock(), routine=True)
 
     def _publish(self) -> None:
         self._staging.publish(self._writer)
@@ -252,14 +266,18 @@ class _Sessions:
     def _sum_up(self, now: Now) -> None:
         """Once a session, when there is an answer for every topic or long enough was waited for it."""
         opened_ns = self._counting.opened_ns
-        if self._summed_ns == opened_ns:
+        if not opened_ns or self._summed_ns == opened_ns:
             return
         stages = self._topics.stages()
         waited_ns = now.monotonic_ns - opened_ns
         if not any(stages[one] for one in PENDING) or waited_ns >= SUM_UP_NS:
             self._summed_ns = opened_ns
+            self._summed += 1
             state, count = self._topics.state(), len(self._topics)
-            told = f"{stages[Stage.LIVE]} of {count} topics are live, {state.delayed} of them delayed; {state.failed} have failed"
+            told = (  # the number of the session makes it another sentence, which no log takes for a repetition
+                f"{stages[Stage.LIVE]} of {count} topics are live in session {self._summed}, "
+                f"{state.delayed} of them delayed; {state.failed} have failed"
+            )
             self._tell("topics", told, now, routine=True)
 
     def _take_told(self) -> None:
@@ -267,7 +285,7 @@ class _Sessions:
         if told is not None:
             self._feed.options = told
             now = clock()
-            self._topics.follow(told.topics, self._instrument, now)
+            self._topics.follow(self._ours(), self._instrument, now)
             count = len(self._topics)
             self._tell("reload", f"now following {count} topics", now, routine=True)
 

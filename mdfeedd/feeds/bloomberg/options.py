@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from mdfeedd.options import refuse, told, values
 from mdfeedd.secret import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
 
 __all__ = ["MAX_TOPICS", "MKTDATA", "PORT", "BloombergOptions", "Topic"]
 
 PORT: Final = 8194
 MKTDATA: Final = "//blp/mktdata"
+SIMULATED: Final = "simulated"
+STAND_IN: Final = str(Path(__file__).parents[2] / "sim" / "bloomberg" / "stand_in")
+"""A package blpapi that plays a market which does not exist. A folder and no more: nothing here imports it."""
 MAX_TOPICS: Final = 100_000
 MAX_SERVERS: Final = 16
 MAX_TOPIC_CHARACTERS: Final = 128
@@ -23,7 +31,7 @@ MAX_FIELDS: Final = 100
 FIELDS: Final = ("LAST_PRICE", "SIZE_LAST_TRADE", "BID", "ASK", "BID_SIZE", "ASK_SIZE")
 
 _HOST: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
-_SERVICE: Final = re.compile(r"//[a-z0-9_.-]+/[a-z0-9_.-]+")
+_SERVICE: Final = re.compile(r"//[a-z0-9_.-]+/mktdata[a-z0-9_.-]*")
 _FIELD: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
 _MAX_PORT: Final = 65_535
 _RANGES: Final[dict[str, tuple[float, float]]] = {
@@ -62,7 +70,7 @@ class Topic:
     def __post_init__(self) -> None:
         refuse(
             told(self._check_symbol),
-            told(lambda: _check_fields(self.fields)),
+            self._check_fields(),
             told(self._check_topic),
         )
 
@@ -72,6 +80,9 @@ class Topic:
             raise ValueError(
                 f"topic: must be without fields and options, which have keys of their own: {self.topic!r}"
             )
+
+    def _check_fields(self) -> Iterator[str]:
+        yield from _wrong_fields(self.fields)
 
     def _check_symbol(self) -> None:
         if self.symbol:
@@ -92,12 +103,24 @@ def _check_text(key: str, text: str) -> None:
         raise ValueError(f"{key}: must not begin or end with a space: {text!r}")
 
 
-def _check_fields(names: tuple[str, ...]) -> None:
+def _wrong_fields(names: tuple[str, ...]) -> Iterator[str]:
     if len(names) > MAX_FIELDS:
-        raise ValueError(f"fields: must be {MAX_FIELDS} at most, not {len(names)}")
+        yield f"fields: must be {MAX_FIELDS} at most, not {len(names)}"
+        return
     for name in names:
         if not _FIELD.fullmatch(name):
-            raise ValueError(f"fields: must be names like LAST_PRICE, not {name!r}")
+            yield f"fields: must be names like LAST_PRICE, not {name!r}"
+    for name in _twice(names):
+        yield f"fields: {name} is there twice"
+
+
+def _twice(items: Iterable[T]) -> Iterator[T]:
+    """Those that are not there for the first time."""
+    seen: set[T] = set()
+    for item in items:
+        if item in seen:
+            yield item
+        seen.add(item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,35 +175,53 @@ class BloombergOptions:
         "market data by the SDK's C interface: where it can be used, never, or not without it",
         "auto",
     )
-    blpapi_path: str = _key("folder that holds the package blpapi, where it is not installed", "")
+    blpapi_path: str = _key(
+        "folder that holds the package blpapi, where it is not installed; simulated: ours, without Bloomberg",
+        "",
+    )
 
     def __post_init__(self) -> None:
         refuse(
-            told(self._check_topics),
-            told(self._check_feed_fields),
-            told(self._check_servers),
+            self._check_topics(),
+            self._check_feed_fields(),
+            self._check_servers(),
             told(self.proxy),
             self._check_ranges(),
             self._check_interval(),
             self._check_service(),
             self._check_path(),
-            told(self._check_identity),
+            self._check_identity(),
+            self._check_keys_of_others(),
+            self._check_secrets(),
         )
 
-    def _check_topics(self) -> None:
+    def _check_topics(self) -> Iterator[str]:
         if not 1 <= len(self.topics) <= MAX_TOPICS:
-            raise ValueError(f"topics: must be 1 to {MAX_TOPICS}, not {len(self.topics)}")
-        self._check_twice()
+            yield f"topics: must be 1 to {MAX_TOPICS}, not {len(self.topics)}"
+            return
+        for topic in _twice(one.topic.casefold() for one in self.topics):
+            name = next(t.topic for t in reversed(self.topics) if t.topic.casefold() == topic)
+            yield f"topics: {name} is there twice: each tick would come twice"
+        once = {one.topic.casefold(): one for one in reversed(self.topics)}
+        for name in _twice(one.name for one in once.values()):
+            yield f"topics: two of them have the symbol {name}"
 
-    def _check_feed_fields(self) -> None:
+    def _check_feed_fields(self) -> Iterator[str]:
         if not self.fields:
-            raise ValueError("fields: must be one at least")
-        _check_fields(self.fields)
+            yield "fields: must be one at least"
+        yield from _wrong_fields(self.fields)
 
-    def _check_servers(self) -> None:
+    def _check_servers(self) -> Iterator[str]:
         if not 1 <= len(self.servers) <= MAX_SERVERS:
-            raise ValueError(f"servers: must be 1 to {MAX_SERVERS}, not {len(self.servers)}")
-        self.addresses()
+            yield f"servers: must be 1 to {MAX_SERVERS}, not {len(self.servers)}"
+            return
+        wrong = [
+            one for server in self.servers for one in told(partial(_address, "servers", server))
+        ]
+        yield from wrong
+        if not wrong:
+            for host, port in _twice(self.addresses()):
+                yield f"servers: {host}:{port} is there twice"
 
     def _check_ranges(self) -> Iterator[str]:
         for key, value in values(self, _RANGES):
@@ -195,11 +236,16 @@ class BloombergOptions:
 
     def _check_service(self) -> Iterator[str]:
         if not _SERVICE.fullmatch(self.service):
-            yield f"service: must be like {MKTDATA}, not {self.service!r}"
+            yield f"service: must be like {MKTDATA}, whose messages are known, not {self.service!r}"
 
     def _check_path(self) -> Iterator[str]:
-        if self.blpapi_path and not self.blpapi_path.startswith("/"):
-            yield f"blpapi_path: must be an absolute path, not {self.blpapi_path!r}"
+        if self.package_folder and not self.package_folder.startswith("/"):
+            yield f"blpapi_path: must be an absolute path, or {SIMULATED}, not {self.blpapi_path!r}"
+
+    @property
+    def package_folder(self) -> str:
+        """Where the package is; "" where it is installed."""
+        return STAND_IN if self.blpapi_path == SIMULATED else self.blpapi_path
 
     def addresses(self) -> tuple[tuple[str, int], ...]:
         """Host and port of each server. Raises `ValueError`."""
@@ -214,42 +260,55 @@ class BloombergOptions:
 
     def secret(self, name: str) -> Reference:
         """Where a secret is: token, tls_client, tls_password or tls_trust."""
-        keys = (f"{name}_{source}" for source in ("credential", "file", "env"))
-        return Reference(*(getattr(self, key, "") for key in keys))
+        return Reference(*(getattr(self, key, "") for key in self._flat(name)))
+
+    @staticmethod
+    def _flat(name: str) -> tuple[str, ...]:
+        return tuple(f"{name}_{source}" for source in ("credential", "file", "env"))
 
     def proxy(self) -> tuple[str, int] | None:
         """Host and port of the proxy. Raises `ValueError`."""
-        return _address("socks5", self.socks5) if self.socks5 else None
+        return _address("socks5", self.socks5, 0) if self.socks5 else None
 
-    def _check_twice(self) -> None:
-        topics: set[str] = set()
-        names: set[str] = set()
-        for one in self.topics:
-            if one.topic in topics:
-                raise ValueError(f"topics: {one.topic} is there twice: each tick would come twice")
-            if one.name in names:
-                raise ValueError(f"topics: two of them have the symbol {one.name}")
-            topics.add(one.topic)
-            names.add(one.name)
+    def _is_given(self, key: str) -> bool:
+        return bool(self.secret(key) if key in _SECRETS else getattr(self, key))
 
-    def _check_identity(self) -> None:
+    def _check_identity(self) -> Iterator[str]:
         for key in _NEEDS.get(self.auth, ()):
-            if not (self.secret(key) if key in _SECRETS else getattr(self, key)):
-                raise ValueError(f"{key}: must be given for auth {self.auth}")
+            if not self._is_given(key):
+                yield f"auth: {self.auth} needs {key}"
+        if self.ip_address:
+            try:
+                ipaddress.ip_address(self.ip_address)
+            except ValueError:
+                yield f"ip_address: must be an IP address, not {self.ip_address!r}"
+
+    def _check_keys_of_others(self) -> Iterator[str]:
+        """What says who we are, and would not be looked at."""
+        needed = _NEEDS.get(self.auth, ())
+        for key in dict.fromkeys(key for keys in _NEEDS.values() for key in keys):
+            if key not in needed and self._is_given(key):
+                whose = " and ".join(auth for auth, keys in _NEEDS.items() if key in keys)
+                written = next((k for k in self._flat(key) if getattr(self, k, "")), key)
+                yield f"{written}: is for auth {whose}, and auth is {self.auth}"
+
+    def _check_secrets(self) -> Iterator[str]:
         for key in (f"{secret}_credential" for secret in _SECRETS):
             if "/" in getattr(self, key):
-                raise ValueError(f"{key}: is a name, not a path: {getattr(self, key)!r}")
+                yield f"{key}: is a name, not a path: {getattr(self, key)!r}"
         given = [key for key in _TLS if self.secret(key)]
-        if given and len(given) < len(_TLS):
-            missing = next(key for key in _TLS if key not in given)
-            raise ValueError(f"{missing}: must be given with {given[0]}")
-        if self.leased_line and not given:
-            raise ValueError("leased_line: needs tls_client, tls_password and tls_trust")
+        if given:
+            for missing in (key for key in _TLS if key not in given):
+                yield f"{missing}: must be given with {given[0]}"
+        elif self.leased_line:
+            yield "leased_line: needs tls_client, tls_password and tls_trust"
 
 
-def _address(key: str, text: str) -> tuple[str, int]:
+def _address(key: str, text: str, port: int = PORT) -> tuple[str, int]:
+    """Host and port; `port` where none is said (0: one has to be). Raises `ValueError`."""
     found = _HOST.fullmatch(text)
-    port = int(found["port"] or PORT) if found else 0
+    port = int(found["port"] or port) if found else 0
     if found is None or not 1 <= port <= _MAX_PORT:
-        raise ValueError(f"{key}: must be host or host:port, not {text!r}")
+        wanted = "host:port" if key == "socks5" else "host or host:port"
+        raise ValueError(f"{key}: must be {wanted}, not {text!r}")
     return found["host"].strip("[]"), port

@@ -32,15 +32,24 @@ PROBE_S: Final = 20.0
 """For all of it."""
 MAX_TOLD: Final = 10
 """Topics of one kind that are named."""
+MAX_HEARD: Final = 100
 _TURN_MS: Final = 50
+_OF_TOPICS: Final = frozenset({"delayed"})  # which are told in the end
 _SEVERITY: Final = {CREDENTIALS: Severity.CREDENTIALS, CONFIG: Severity.CONFIG}
 
 
 class _Heard(Tell):
-    """Keeps what was said of refused fields."""
+    """Keeps what was said of refused fields, and what was said of the session that is not as it should be."""
 
     def __init__(self) -> None:
         self.fields: list[str] = []
+        self._session: list[str] = []
+
+    def of_session(self) -> Iterator[ProbeLine]:
+        """Each sentence once."""
+        for sentence in dict.fromkeys(self._session):
+            yield ProbeLine(True, sentence, Severity.WARNING)
+        self._session.clear()
 
     def __call__(
         self,
@@ -48,18 +57,20 @@ class _Heard(Tell):
         sentence: str,
         now: Now,  # noqa: ARG002
         *,
-        routine: bool = False,  # noqa: ARG002
-        each: bool = False,  # noqa: ARG002
+        routine: bool = False,
+        each: bool = False,
     ) -> None:
         if kind == "rejected field":
             self.fields.append(sentence)
+        elif not routine and not each and kind not in _OF_TOPICS and len(self._session) < MAX_HEARD:
+            self._session.append(sentence)
 
 
 def probe(name: str, options: BloombergOptions) -> Iterator[ProbeLine]:  # noqa: ARG001 - it is the caller's
     """A line as soon as it is known; after one that is not ok for the session there is no other."""
     link = None
     try:
-        blpapi = load(options.blpapi_path)
+        blpapi = load(options.package_folder)
         yield ProbeLine(True, f"the SDK is {describe(blpapi)}")
         yield from _native(blpapi, options)
         link = Link(blpapi, options, read_credentials(options))
@@ -90,7 +101,7 @@ def probe(name: str, options: BloombergOptions) -> Iterator[ProbeLine]:  # noqa:
             publish=staging.clear,
         )
         link.start()
-        yield from _watch(line, options)
+        yield from _watch(line, options, heard)
         yield from _found(topics, heard)
     except SessionEnd as end:
         then = end.ending.then
@@ -115,13 +126,14 @@ def _native(blpapi: Any, options: BloombergOptions) -> Iterator[ProbeLine]:
         yield ProbeLine(True, f"market data take the native path, by {library.path}")
 
 
-def _watch(line: Line, options: BloombergOptions) -> Iterator[ProbeLine]:
+def _watch(line: Line, options: BloombergOptions, heard: _Heard) -> Iterator[ProbeLine]:
     """Until every topic has been answered, or the time is over."""
     end_s = time.monotonic() + PROBE_S
     conversation, topics = line.conversation, line.topics
     told = Session.STARTING
     while time.monotonic() < end_s:
         line.turn(_TURN_MS)
+        yield from heard.of_session()
         if told is Session.STARTING and conversation.stage is not told:
             told = Session.OPENING
             yield ProbeLine(True, "the session has started")
@@ -142,7 +154,7 @@ def _found(topics: Topics, heard: _Heard) -> Iterator[ProbeLine]:
         return
     live = [entry.listing.topic for entry in topics if entry.stage is Stage.LIVE]
     told = f"{len(live)} of {len(topics)} topics are live"
-    yield ProbeLine(True, told, Severity.OK if len(live) == len(topics) else Severity.WARNING)
+    yield ProbeLine(bool(live), told, _severity(topics, len(live)))
     late = [entry.listing.topic for entry in topics if entry.touch.flags & Flag.DELAYED]
     yield from _list("delayed, for want of an entitlement", late)
     yield from _list("no answer yet", [e.listing.topic for e in topics if e.stage in (Stage.IDLE, Stage.ASKED, Stage.STARTED)])  # fmt: skip
@@ -154,6 +166,14 @@ def _found(topics: Topics, heard: _Heard) -> Iterator[ProbeLine]:
         if entry.failure is not None and entry.stage is not Stage.LIVE
     ]
     yield from _list("failed", failed)
+
+
+def _severity(topics: Topics, live: int) -> Severity:
+    """Some that are not live are a warning. With none at all nothing would come, for want of an entitlement or not."""
+    if live:
+        return Severity.OK if live == len(topics) else Severity.WARNING
+    refused = any(entry.failure and entry.failure.of_authorization for entry in topics)
+    return Severity.CREDENTIALS if refused else Severity.UNAVAILABLE
 
 
 def _list(what: str, items: list[str]) -> Iterator[ProbeLine]:

@@ -37,12 +37,12 @@ class SdkLog:
         """In a thread of the SDK, so as little as can be."""
         self._lines.append((next(self._numbers), category, text))
 
-    def tell(self, tell: Tell, now: Now) -> None:
-        """Hand on what was kept since the last time. In the feed's thread."""
+    def tell(self, tell: Tell, now: Now, *, routine: bool = False) -> None:
+        """Hand on what was kept since the last time. In the feed's thread. `routine`: for it has to be so."""
         while self._lines:
             number, category, text = self._lines.popleft()
             if number > self._next:
                 tell("sdk", f"the SDK: {number - self._next} lines of its log came too fast", now)
             self._next = number + 1
             said = " ".join(f"{category}: {text}".split())[:MAX_CHARACTERS]
-            tell("sdk", f"the SDK: {said}", now)
+            tell("sdk", f"the SDK: {said}", now, routine=routine)

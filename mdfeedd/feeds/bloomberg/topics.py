@@ -25,6 +25,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdfeedd.feeds.bloomberg.codec import Delayed, Image, Lost
+from mdfeedd.feeds.bloomberg.codec.decode import stamp_of
 from mdfeedd.feeds.bloomberg.failure import (
     Answer,
     Failure,
@@ -58,6 +59,10 @@ SLOW_HOLD_S: Final = 30
 """While we are behind, so long at most, no images are asked for: they would come on top."""
 CHECK_S: Final = 5
 """After SlowConsumerWarningCleared, so long for the DataLoss messages to come."""
+MOST_CHECK_S: Final = 30
+"""The same, where warnings follow each other: what was dropped by then is looked at as one."""
+UNANSWERED: Final = 3
+"""A topic that was lost and is not answered so often in a row has failed."""
 CALM_S: Final = 60
 """A loss so long after the one before it is repaired at once; sooner ones after a pause."""
 MOST_REPAIR_S: Final = 60
@@ -107,6 +112,19 @@ class State(NamedTuple):
     stale: int
     failed: int
     delayed: int
+
+
+class _Check(NamedTuple):
+    """What is to be looked at after a warning, by when, and not later than `limit_ns`.
+
+    `dropped` events; `before` is what had been told as dropped, `since_ns` what had been sent, when it began.
+    """
+
+    due_ns: int
+    limit_ns: int
+    dropped: int
+    before: int
+    since_ns: int
 
 
 class Followed:
@@ -169,9 +187,9 @@ class Topics:
         self._unsubscribe: list[int] = []
         self._open = self._down = False
         self._slow_until_ns = 0
-        self._slow_held: list[Followed] = []
-        self._dropped_before = 0
-        self._check: tuple[int, int, int] | None = None
+        self._slow_held: dict[Followed, None] = {}
+        self._slow_begin = (0, 0)
+        self._check: _Check | None = None
 
     # what is followed
 
@@ -180,8 +198,13 @@ class Topics:
     ) -> None:
         """Follow these and no others. `instrument` gives our number of a topic that is new, or 0."""
         wanted = dict.fromkeys(listings)
+        freed = 0
         for listing in [one for one in self._all if one not in wanted]:
-            self._leave(self._all.pop(listing), now)
+            entry = self._all.pop(listing)
+            freed += entry.stage in _ON
+            self._leave(entry, now)
+        if freed and now.wall_ns < self.held_until_ns:
+            self._use_room(freed, now)
         for listing in wanted:
             number = 0 if listing in self._all else instrument(listing)
             if number:
@@ -189,8 +212,16 @@ class Topics:
                 self._all[listing] = entry
                 self._queue.append(entry)
 
+    def _use_room(self, freed: int, now: Now) -> None:
+        """The limit may not be reached any more: as many as were given up may try, and those that are new."""
+        self.held_until_ns = 0
+        held = [e for e in self if e.stage is Stage.WAITING and e.flow is Flow.LIMIT]
+        for entry in held[:freed]:
+            self._wake_in(entry, self._spread_ns(), now)
+
     def _leave(self, entry: Followed, now: Now) -> None:
         entry.gone, entry.due_ns = True, 0
+        self._slow_held.pop(entry, None)
         if entry.cid:
             self._drop(entry, unsubscribe=True)
         self.decoder.clear(entry.touch, now.wall_ns)
@@ -322,13 +353,18 @@ class Topics:
             told = f"{entry.listing.topic}: Bloomberg dropped {number} messages"
             self._tell("data loss", told + "; a new image is asked for", now)
         elif cid is None or cid > self._last_cid:
-            self._lose_all("Bloomberg dropped messages and does not say of which topic", now)
+            since_ns = self._check.since_ns if self._check else 0
+            if self._slow_until_ns and not since_ns:
+                since_ns = self._slow_begin[1]
+            self._lose_all(
+                "Bloomberg dropped messages and does not say of which topic", since_ns, now
+            )
 
     def slow(self, now: Now) -> None:
         """SlowConsumerWarning: the queue is nearly full, nothing is lost yet."""
         self.warnings += 1
         self._slow_until_ns = now.monotonic_ns + SLOW_HOLD_S * NS
-        self._dropped_before = self.dropped
+        self._slow_begin = self.dropped, stamp_of(self.touches())
         self._tell("slow", "too slow: the SDK's queue is nearly full, nothing is lost yet", now)
 
     def slow_over(self, body: dict[str, Any], now: Now) -> None:
@@ -337,12 +373,21 @@ class Topics:
         number = body.get("eventsDropped")
         dropped = number if isinstance(number, int) else 0
         if dropped > 0:
-            self._check = (now.monotonic_ns + CHECK_S * NS, dropped, self._dropped_before)
-        held, self._slow_held = self._slow_held, []
+            self._check = self._checks(dropped, now)
+        held, self._slow_held = self._slow_held, {}
         for entry in held:
             if entry.stage in _ON and entry.touch.stale:
                 self._wake_in(entry, self._spread_ns(), now)
         self._tell("slow over", f"fast enough again; {dropped} events were dropped", now, routine=not dropped)  # fmt: skip
+
+    def _checks(self, dropped: int, now: Now) -> _Check:
+        """One check for what the warnings of a while have dropped: it is not said which loss is of which warning."""
+        due_ns = now.monotonic_ns + CHECK_S * NS
+        earlier = self._check
+        if earlier is None:
+            return _Check(due_ns, now.monotonic_ns + MOST_CHECK_S * NS, dropped, *self._slow_begin)
+        due_ns = min(due_ns, earlier.limit_ns)
+        return earlier._replace(due_ns=due_ns, dropped=earlier.dropped + dropped)
 
     def handle(self, now: Now) -> None:
         """Act on what the decoder has noticed."""
@@ -369,9 +414,9 @@ class Topics:
             if entry.due_ns == due_ns:
                 entry.due_ns = 0
                 self._wake(entry, now)
-        if self._check is not None and now.monotonic_ns >= self._check[0]:
-            _, dropped, before = self._check
-            self._check_dropped(dropped, before, now)
+        if self._check is not None and now.monotonic_ns >= self._check.due_ns:
+            check, self._check = self._check, None
+            self._check_dropped(check, now)
         if not (self._unsubscribe or self._queue):
             return None
         unsubscribe, self._unsubscribe = self._unsubscribe[:BATCH], self._unsubscribe[BATCH:]
@@ -391,7 +436,7 @@ class Topics:
             entry.cid = self._last_cid
             entry.stage = Stage.ASKED
             self._by_cid[entry.cid] = entry
-            self.decoder.open(entry.cid, entry.touch)
+            self.decoder.open(entry.cid, entry.touch, now.wall_ns)
             self._wake_in(entry, ANSWER_S * NS, now)
             asks.append(Ask(entry.cid, entry.listing.topic, entry.fields))
         return asks
@@ -412,8 +457,10 @@ class Topics:
         elif entry.stage in _ON and not self._down:
             if now.monotonic_ns < self._slow_until_ns and entry.stage is not Stage.ASKED:
                 self._wake_in(entry, self._slow_until_ns - now.monotonic_ns, now)
-                self._slow_held.append(entry)
-            elif entry.stage is Stage.ASKED and not entry.touch.hole_first_ns:
+                self._slow_held[entry] = None
+            elif entry.stage is Stage.ASKED and (
+                not entry.touch.hole_first_ns or entry.repaints >= UNANSWERED
+            ):
                 self._drop(entry, unsubscribe=True)
                 self._fail(entry, Failure("TIMEOUT", text=f"no answer within {ANSWER_S} s"), now)
             else:
@@ -512,17 +559,19 @@ class Topics:
 
     # losses of the whole feed
 
-    def _check_dropped(self, dropped: int, before: int, now: Now) -> None:
+    def _check_dropped(self, check: _Check, now: Now) -> None:
         """Each event holds a message at least: fewer messages told than events dropped is not the whole truth."""
-        self._check = None
-        told = self.dropped - before
-        if told < dropped:
-            self.untold += dropped - told
-            self._lose_all(f"{dropped} events were dropped, but of {told} messages only is said whose", now)  # fmt: skip
+        told = self.dropped - check.before
+        if told < check.dropped:
+            self.untold += check.dropped - told
+            sentence = (
+                f"{check.dropped} events were dropped, but of {told} messages only is said whose"
+            )
+            self._lose_all(sentence, check.since_ns, now)
 
-    def _lose_all(self, sentence: str, now: Now) -> None:
+    def _lose_all(self, sentence: str, since_ns: int, now: Now) -> None:
         self._tell("data loss", f"{sentence}; new images are asked for", now)
-        self.decoder.lost_all(self.touches(), now.wall_ns, GapReason.VENDOR_SKIPPED)
+        self.decoder.lost_all(self.touches(), now.wall_ns, GapReason.VENDOR_SKIPPED, since_ns)
         for entry in self:
             if entry.stage in _ON and entry.stage is not Stage.INACTIVE:
                 self._wake_in(entry, self._spread_ns(), now)

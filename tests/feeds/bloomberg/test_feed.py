@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import pytest
 
-from mdfeedd.feeds.bloomberg import feed
+from mdfeedd.feeds.bloomberg import feed, probe
 from mdfeedd.feeds.bloomberg.failure import Flow
 from mdfeedd.feeds.bloomberg.feed import BloombergFeed
 from mdfeedd.feeds.bloomberg.options import BloombergOptions, Topic
 from mdfeedd.feeds.protocol import RingPlan, Severity
+from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.bloomberg import Fault, Script, World, path, playing
@@ -119,6 +120,23 @@ def test_feed_publishes_what_the_world_trades_and_stops_within_a_second(director
         assert sorted(i.symbol for i in reader.instruments) == sorted(NAMES)
 
 
+def test_ordinary_stop_warns_of_nothing(directory, caplog):
+    caplog.set_level(logging.INFO)
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+    assert "the SDK: blpapi_session: SessionConnectionDown" in caplog.text  # as it has to be
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_every_session_is_summed_up_when_it_is_open(directory, caplog):
+    caplog.set_level(logging.INFO)
+    with Life(directory, Fault("terminated", at_s=1.5)):
+        until(lambda: "3 topics are live in session 2" in caplog.text, "both summaries")
+    told = [message for message in caplog.messages if "topics are live" in message]
+    assert len(told) == 2
+    assert all(message.startswith("blp: 3 of 3 topics are live") for message in told)
+
+
 def test_feed_has_no_thread_of_its_own(directory):
     before = set(threading.enumerate())
     with Life(directory) as life:
@@ -132,11 +150,20 @@ def test_sdk_is_given_no_event_handler(directory):
 
     import mdfeedd.feeds.bloomberg as package
 
-    for file in Path(package.__file__).parent.glob("*.py"):
+    folder = Path(package.__file__).parent
+    sessions = 0
+    for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                assert node.func.attr not in {"start_new_thread", "Thread", "EventDispatcher"}
-                assert node.func.attr != "Session" or len(node.args) == 1
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                assert name not in {"start_new_thread", "Thread", "EventDispatcher"}, file
+                if name == "Session":
+                    sessions += 1
+                    assert (len(node.args), node.keywords) == (1, []), file
+    assert sessions == 1
+    for kernel in [*folder.rglob("*.pyx"), *folder.rglob("*.h")]:
+        for word in ("Session_create", "EventDispatcher", "pthread_create", "import threading"):
+            assert word not in kernel.read_text(), (kernel, word)
 
 
 def test_restart_is_told_and_healed(directory):
@@ -152,8 +179,12 @@ def test_restart_is_told_and_healed(directory):
     recovered = ticks[ticks["kind"] == Kind.RECOVERED].view(GAP)
     assert len(recovered) == 4
     assert recovered["instrument_id"].tolist()[-1] == 0
-    for name in ("first_missing", "last_missing", "reason"):
+    for name in ("first_missing", "reason"):
         assert set(recovered[name].tolist()) == {int(gaps[name][0])}
+    ends = recovered["last_missing"].tolist()
+    assert ends == [*recovered["ts_recv"].tolist()[:3], max(ends[:3])]
+    assert life.count("gaps") == 1
+    assert life.count("stale_books") == life.count("recovered_books") == 3
     with Reader("blp", "oldest", directory=directory) as reader:
         assert len(reader.instruments) == 3
 
@@ -292,7 +323,8 @@ def test_feed_sums_up_once_what_became_of_its_topics(directory, caplog):
         until(lambda: "topics are live" in caplog.text, "the summary")
         until(lambda: life.count("published_quotes") > 50, "quotes")
     assert caplog.text.count("topics are live") == 1
-    assert "blp: 3 of 4 topics are live, 1 of them delayed; 1 have failed" in caplog.text
+    told = "blp: 3 of 4 topics are live in session 1, 1 of them delayed; 1 have failed"
+    assert told in caplog.text
 
 
 def test_log_of_the_sdk_is_in_ours(directory, caplog):
@@ -448,6 +480,31 @@ def test_probe_tells_each_topic_that_does_not_work():
 
 
 @pytest.mark.parametrize(
+    ("category", "severity"),
+    [
+        ("NOT_ENTITLED", Severity.CREDENTIALS),
+        ("LIMIT", Severity.UNAVAILABLE),
+        ("BAD_SEC", Severity.UNAVAILABLE),
+    ],
+)
+def test_probe_of_which_no_topic_is_live_has_failed(category, severity):
+    found = lines(*(Fault("refuse", topic=name, category=category) for name in NAMES))
+    (line,) = [line for line in found if line.text == "0 of 3 topics are live"]
+    assert (line.ok, line.severity) == (False, severity)
+    assert max(line.severity for line in found) == severity
+
+
+def test_probe_tells_what_bloomberg_says_of_the_service(monkeypatch):
+    monkeypatch.setattr(probe, "PROBE_S", 1.0)
+    found = lines(Fault("service_refused"))
+    said = [line for line in found if "cannot be opened" in line.text]
+    assert len(said) == 1
+    assert said[0].severity == Severity.WARNING
+    assert "//blp/mktdata is not available" in said[0].text
+    assert (found[-1].ok, found[-1].severity) == (False, Severity.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
     ("fault", "options", "severity"),
     [
         ("refused", {"start_attempts": 1}, Severity.UNAVAILABLE),
@@ -460,6 +517,18 @@ def test_probe_of_what_does_not_work(fault, options, severity, monkeypatch):
     found = lines(Fault(fault), **options)
     assert (found[-1].ok, found[-1].severity) == (False, severity)
     assert sum(not line.ok for line in found) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "times"),
+    [("credential", "none", 1), ("env", "MDFEEDD_NO_SUCH", 0), ("file", "/no/such", 0)],
+)
+def test_probe_says_where_a_secret_should_be_and_of_no_other_place(source, name, times, monkeypatch):  # fmt: skip
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = lines(auth="token", **{f"token_{source}": name})
+    assert name in found[-1].text
+    assert found[-1].text.count("LoadCredential") == times
+    assert "CREDENTIALS_DIRECTORY" not in found[-1].text
 
 
 def test_probe_tells_by_which_path_data_would_come():
@@ -502,3 +571,40 @@ def test_probe_without_the_package(tmp_path):
         sys.path.remove(str(tmp_path))
     assert (line.ok, line.severity) == (False, Severity.CONFIG)
     assert "libblpapi3_64.so is missing" in line.text
+
+
+def of_shard(directory, shard, names=NAMES):
+    life = Life(directory, names=names)
+    life.plan = replace(life.plan, shard=shard)
+    life.feed = BloombergFeed("blp", life.options, life.plan)
+    return life
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_topics_of_the_shard_are_subscribed_to(directory, name):
+    """Those of the start and those of a reload."""
+    shard = next(shard for shard in (Shard(i, 5) for i in range(1, 6)) if shard.has(name))
+    ours = {name for name in NAMES if shard.has(name)}
+    assert 0 < len(ours) < len(NAMES)
+    with of_shard(directory, shard, names=[name]) as life:
+        until(lambda: life.count("sessions") == 1, "a session")
+        life.feed.reconfigure(replace(life.options, topics=tuple(map(Topic, NAMES))))
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+        life.end()
+        with Reader("blp", "oldest", directory=directory) as reader:
+            assert {entry.symbol for entry in reader.instruments} == ours
+    assert set(life.world.sessions[0].subscribed.values()) == ours
+
+
+def test_a_shard_without_a_topic_runs_and_says_so_once(directory, caplog):
+    nowhere = next(
+        Shard(i, 4096) for i in range(1, 4097) if not any(map(Shard(i, 4096).has, NAMES))
+    )
+    with of_shard(directory, nowhere) as life:
+        until(lambda: life.count("sessions") == 1, "a session")
+        time.sleep(0.3)
+        assert life.thread.is_alive()
+        life.end()
+    assert life.error is None
+    told = [r for r in caplog.records if "none of its 3 topics is in the shard" in r.getMessage()]
+    assert len(told) == 1

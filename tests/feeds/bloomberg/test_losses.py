@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from mdfeedd.feeds.bloomberg.topics import (
     CHECK_S,
     INACTIVE_S,
+    MOST_CHECK_S,
     MOST_REPAIR_S,
     SLOW_HOLD_S,
     Stage,
@@ -42,6 +45,98 @@ def test_data_loss_is_a_gap_and_a_new_image_is_asked_for(desk, make_image):
     for name in ("first_missing", "last_missing", "reason", "instrument_id"):
         assert recovered[name] == row[name]
     assert desk.topics.state().stale == 0
+
+
+def stamped(desk, ns, **fields):
+    at = dt.datetime.fromtimestamp(ns // 1000 / 1e6, dt.UTC)
+    return BID | {"BID_UPDATE_STAMP_RT": at} | fields
+
+
+def bounds(row):
+    return row["first_missing"], row["last_missing"]
+
+
+def test_gap_begins_at_the_last_stamp_and_not_at_its_arrival(desk):
+    (cid,) = desk.live()
+    sent_ns = desk.now.wall_ns + SECOND
+    desk.after(60)  # so long it lay in the queue, behind which others were dropped
+    desk.decode(cid, stamped(desk, sent_ns, BID=100.25))
+    desk.after(1)
+    desk.topics.data_loss(cid, {"numMessagesDropped": 9}, desk.now)
+    gap = desk.take()[1]
+    assert bounds(gap) == (sent_ns, desk.now.wall_ns)
+
+
+def test_recovered_reaches_to_the_image(desk, make_image):
+    (cid,) = desk.live()
+    desk.topics.slow(desk.now)  # so that the asking is put off
+    desk.topics.data_loss(cid, {"numMessagesDropped": 9}, desk.now)
+    (gap,) = desk.take()
+    desk.after(SLOW_HOLD_S)
+    (cid,) = desk.again()
+    desk.after(2)
+    desk.decode(cid, make_image(), 1)
+    recovered = desk.take()[1]
+    assert bounds(recovered) == (gap["first_missing"], desk.now.wall_ns)
+    assert desk.now.wall_ns == gap["last_missing"] + (SLOW_HOLD_S + 2) * SECOND
+
+
+def test_gap_after_an_image_does_not_reach_to_what_the_image_holds(desk, make_image):
+    (cid,) = desk.live()
+    desk.after(100)
+    desk.decode(cid, DATALOSS)
+    (cid,) = desk.again()
+    asked_ns = desk.now.wall_ns
+    desk.decode(cid, make_image(BID_UPDATE_STAMP_RT=dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)), 1)
+    desk.take()
+    desk.after(1)
+    desk.decode(cid, DATALOSS)
+    (gap,) = desk.take()
+    assert gap["first_missing"] == asked_ns
+
+
+def test_recovery_of_the_feed_tells_the_hole_of_all_its_instruments(desks, make_image):
+    desk = desks(["A Equity", "B Equity"])
+    cids = desk.live()
+    begin_ns = desk.now.wall_ns
+    desk.after(5)
+    desk.decode(cids[1], stamped(desk, desk.now.wall_ns, BID=100.25))
+    desk.topics.down(desk.now)
+    gap = desk.take()[1]
+    assert bounds(gap) == (desk.now.wall_ns,) * 2
+    desk.topics.up(desk.now)
+    for cid in cids:
+        desk.after(3)
+        desk.decode(cid, make_image(), 2)
+    rows = [row for row in desk.take() if row["kind"] is Kind.RECOVERED]
+    a_ns, b_ns = gap["ts_recv"] + 3 * SECOND, gap["ts_recv"] + 6 * SECOND
+    assert [(row["instrument_id"], *bounds(row)) for row in rows] == [
+        (1, begin_ns, a_ns), (2, gap["ts_recv"], b_ns), (0, begin_ns, b_ns),
+    ]  # fmt: skip
+
+
+def test_gap_of_events_that_nobody_told_of_begins_before_the_warning(desk):
+    (cid,) = desk.live()
+    begin_ns = desk.now.wall_ns
+    desk.topics.slow(desk.now)
+    for _ in range(4):  # what was dropped lies somewhere between these
+        desk.after(1)
+        desk.decode(cid, stamped(desk, desk.now.wall_ns, BID=desk.now.monotonic_ns / SECOND))
+    desk.topics.slow_over({"eventsDropped": 10}, desk.now)
+    desk.after(CHECK_S)
+    desk.drain()
+    gap = desk.take()[-1]
+    assert (gap["kind"], gap["instrument_id"], *bounds(gap)) == (Kind.GAP, 0, begin_ns, desk.now.wall_ns)  # fmt: skip
+    assert desk.entry().touch.hole_first_ns == begin_ns
+
+
+def test_stale_gap_and_recovered_counts_add_up_for_what_was_torn_before_its_first_image(
+    desk, make_image
+):
+    desk.decoder.tear_all(desk.topics.touches(), 5, 6, GapReason.RESTART)
+    (cid,) = desk.open()
+    desk.decode(cid, make_image(), 1)
+    assert (desk.decoder.torn, desk.decoder.recovered) == (1, 1)
 
 
 def test_data_of_the_old_subscription_after_a_loss_are_nobodys(desk):
@@ -221,6 +316,110 @@ def test_events_that_nobody_told_of_do_not_hide_others(desk):
     assert desk.topics.untold == 14
 
 
+def test_second_warning_soon_after_does_not_make_the_drops_of_the_first_forgotten(desk):
+    (cid,) = desk.live()
+    desk.topics.slow(desk.now)
+    desk.topics.slow_over({"eventsDropped": 10}, desk.now)  # nobody says whose
+    desk.after(1)
+    desk.topics.slow(desk.now)
+    desk.topics.data_loss(cid, {"numMessagesDropped": 3}, desk.now)
+    desk.topics.slow_over({"eventsDropped": 3}, desk.now)
+    desk.after(CHECK_S)
+    desk.drain()
+    assert (desk.topics.dropped, desk.topics.untold) == (3, 10)
+
+
+def test_warnings_without_end_do_not_put_the_check_off_for_ever(desk):
+    desk.live()
+    waited = 0
+    while not desk.topics.untold:
+        desk.topics.slow(desk.now)
+        desk.topics.slow_over({"eventsDropped": 1}, desk.now)
+        desk.after(1)
+        desk.drain()
+        waited += 1
+    assert (waited, desk.topics.untold) == (MOST_CHECK_S, MOST_CHECK_S)
+
+
+def test_topic_that_is_removed_while_its_image_is_held_back(desks):
+    desk = desks(["A Equity", "B Equity"])
+    a, _ = desk.live()
+    desk.topics.slow(desk.now)
+    desk.topics.data_loss(a, {"numMessagesDropped": 3}, desk.now)
+    assert desk.ask() is None
+    desk.follow(desk.listings[1:])
+    assert [one.unsubscribe for one in desk.drain()] == [[a]]
+    desk.topics.slow_over({"eventsDropped": 3}, desk.now)
+    desk.after(CHECK_S)
+    assert desk.drain() == []
+    assert [entry.stage for entry in desk.topics] == [Stage.LIVE]
+
+
+def test_slowness_ends_with_its_session(desk, make_image):
+    (cid,) = desk.live()
+    desk.topics.slow(desk.now)
+    desk.topics.data_loss(cid, {"numMessagesDropped": 3}, desk.now)
+    desk.drain()
+    desk.topics.slow_over({"eventsDropped": 10}, desk.now)  # seven of them untold
+    desk.topics.slow(desk.now)
+    desk.topics.close(desk.now)
+    (cid,) = desk.open()
+    desk.decode(cid, make_image(), 1)
+    desk.decode(cid, DATALOSS)
+    desk.after(1)
+    assert len(desk.again()) == 1  # it is not held back by the warning of before
+    desk.after(CHECK_S)
+    desk.drain()
+    assert desk.topics.untold == 0  # the gap of the session's end has told it
+
+
+def test_what_was_held_back_in_one_session_is_not_asked_for_twice_in_the_next(desk, make_image):
+    (cid,) = desk.live()
+    desk.topics.slow(desk.now)
+    desk.topics.data_loss(cid, {"numMessagesDropped": 3}, desk.now)
+    assert desk.ask() is None
+    desk.topics.close(desk.now)
+    (cid,) = desk.open()
+    desk.topics.started(cid, {}, desk.now)
+    desk.topics.slow(desk.now)
+    desk.topics.slow_over({"eventsDropped": 0}, desk.now)
+    assert desk.again() == []  # its image is under way
+
+
+def test_pieces_of_an_image_end_with_their_subscription(desk, make_image):
+    (cid,) = desk.live()
+    desk.decode(cid, make_image(BID=50.0), 1, 1)
+    desk.topics.close(desk.now)
+    (cid,) = desk.open()
+    desk.take()
+    desk.decode(
+        cid, make_image(ASK=51.0), 1, 3
+    )  # the end of an image, whose beginning was another's
+    assert desk.take() == []
+    assert desk.entry().touch.stale
+
+
+def test_pieces_of_an_image_end_where_the_image_is_asked_for_anew(desk, make_image):
+    (cid,) = desk.live()
+    desk.decode(cid, DATALOSS)
+    (cid,) = desk.again()
+    desk.topics.started(cid, {}, desk.now)
+    desk.decode(cid, make_image(BID=50.0), 1, 1)
+    desk.after(60)
+    (cid,) = desk.again()
+    desk.take()
+    desk.decode(cid, make_image(ASK=51.0), 1, 3)
+    assert desk.take() == []
+    assert desk.entry().touch.stale
+
+
+def test_live_topic_of_a_lost_connection_is_not_live(desk):
+    desk.live()
+    desk.topics.down(desk.now)
+    assert desk.entry().stage is Stage.STARTED
+    assert desk.topics.stages()[Stage.LIVE] == 0
+
+
 def test_dropped_events_that_are_all_told_of_are_no_gap_of_the_feed(desk):
     (cid,) = desk.live()
     desk.topics.slow(desk.now)
@@ -355,7 +554,8 @@ def test_topic_that_waits_is_torn_with_the_feed(desks, make_image, make_reason):
     (cid,) = desk.again()
     desk.decode(cid, make_image(), 1)
     recovered = desk.take()[1]
-    assert (recovered["instrument_id"], recovered["last_missing"]) == (1, feed["last_missing"])
+    assert (recovered["instrument_id"], recovered["last_missing"]) == (1, recovered["ts_recv"])
+    assert recovered["first_missing"] == feed["first_missing"]
 
 
 def test_second_connection_down_is_no_second_gap(desk):

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from mdfeedd.daemon import config
+from mdfeedd.daemon.plan import revive
 from mdfeedd.feeds.bloomberg.credentials import Credentials, read_credentials
 from mdfeedd.feeds.bloomberg.ending import Ending, SessionEnd
 from mdfeedd.feeds.bloomberg.feed import BloombergFeed
 from mdfeedd.feeds.bloomberg.options import FIELDS, MAX_TOPICS, BloombergOptions, Topic
 from mdfeedd.feeds.bloomberg.session import subscription_options
+from mdfeedd.options import OptionsError
+from mdfeedd.sim.bloomberg import path
 
 IBM = Topic("IBM US Equity", "IBM")
 TLS = {"tls_client_credential": "client.pk12", "tls_password_credential": "password", "tls_trust_credential": "trust.pk7"}  # fmt: skip
@@ -37,11 +40,20 @@ def made(**options: Any) -> BloombergOptions:
         ({"servers": ("host:0",)}, "servers"),
         ({"servers": ("host:70000",)}, "servers"),
         ({"socks5": ":1"}, "socks5"),
-        ({"auth": "app"}, "app_name"),
-        ({"auth": "user_app"}, "app_name"),
-        ({"auth": "directory"}, "directory_property"),
-        ({"auth": "manual", "user_id": "1"}, "ip_address"),
-        ({"auth": "token"}, "token"),
+        ({"topics": (IBM, Topic("ibm us equity", "OTHER"))}, "topics"),
+        ({"fields": ("BID", "ASK", "BID")}, "fields"),
+        ({"servers": ("a", "b", "a:8194")}, "servers"),
+        ({"socks5": "proxy"}, "socks5"),
+        ({"auth": "app"}, "auth"),
+        ({"auth": "user_app"}, "auth"),
+        ({"auth": "directory"}, "auth"),
+        ({"auth": "manual", "user_id": "1"}, "auth"),
+        ({"auth": "token"}, "auth"),
+        ({"auth": "manual", "user_id": "1", "ip_address": "notip"}, "ip_address"),
+        ({"app_name": "firm:app"}, "app_name"),
+        ({"token_env": "TOKEN"}, "token_env"),
+        ({"auth": "app", "app_name": "firm:app", "user_id": "1"}, "user_id"),
+        ({"service": "//blp/refdata"}, "service"),
         ({"auth": "token", "token_credential": "a/b"}, "token_credential"),
         ({"tls_client_credential": "a"}, "tls_password"),
         ({"tls_trust_credential": "a", "tls_client_file": "/b"}, "tls_password"),
@@ -65,6 +77,17 @@ def test_option_that_makes_no_sense_is_refused_by_name(options, key):
 def test_topic_that_makes_no_sense_is_refused(fields):
     with pytest.raises(ValueError, match=": "):
         Topic(**fields)
+
+
+def test_every_mistake_within_a_list_is_told():
+    topics = (IBM, Topic("A Equity", "A"), Topic("a equity"), Topic("B Equity", "A"), IBM)
+    with pytest.raises(OptionsError) as caught:
+        BloombergOptions(topics, fields=("a", "b", "BID", "BID"), servers=("x y", "h:0", "h"), auth="manual")  # fmt: skip
+    told = caught.value.mistakes
+    assert sum(one.startswith("topics: ") for one in told) == 3, told
+    assert sum(one.startswith("fields: ") for one in told) == 3, told
+    assert sum(one.startswith("servers: ") for one in told) == 2, told
+    assert told[-2:] == ("auth: manual needs user_id", "auth: manual needs ip_address")
 
 
 def test_too_many_topics():
@@ -103,6 +126,11 @@ consumers:
     assert feed.plugin == "bloomberg"
 
 
+def test_simulated_is_the_folder_of_the_stand_in():
+    assert made(blpapi_path="simulated").package_folder == path()
+    assert (made().package_folder, made(blpapi_path="/x").package_folder) == ("", "/x")
+
+
 def test_subscription_options_always_ask_for_gmt():
     assert subscription_options(made()) == {"useGMT": None}
     assert subscription_options(made(interval_s=2.0, conflate=True, delayed="force")) == {
@@ -138,6 +166,30 @@ def test_credentials_are_read_and_do_not_print_themselves(folder):
     assert repr(read) == "<Credentials>"
     with pytest.raises(TypeError):
         pickle.dumps(read)
+
+
+def test_files_and_variables_in_place_of_credentials(tmp_path, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setenv("BLP_TOKEN", "tok3n")
+    (tmp_path / "client").write_bytes(b"\x30\x82client")
+    (tmp_path / "trust").write_bytes(b"\x30\x82trust")
+    (tmp_path / "password").write_text("s3cret\n")
+    text = f"""
+feeds:
+  - name: b
+    vendor: bloomberg
+    options:
+      topics: [{{topic: IBM US Equity}}]
+      auth: token
+      token: {{env: BLP_TOKEN}}
+      tls_client: {{file: {tmp_path}/client}}
+      tls_password: {{file: {tmp_path}/password}}
+      tls_trust: {{file: {tmp_path}/trust}}
+"""
+    (feed,) = config.parse(text, "test.yaml").feeds
+    read = read_credentials(revive(BloombergOptions, feed.options))
+    assert (read.client, read.password) == (b"\x30\x82client", "s3cret")
+    assert (read.trust, read.token) == (b"\x30\x82trust", "tok3n")
 
 
 def test_credential_that_is_not_there(folder):

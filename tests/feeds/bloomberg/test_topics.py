@@ -9,6 +9,7 @@ from mdfeedd.feeds.bloomberg.options import Topic
 from mdfeedd.feeds.bloomberg.topics import (
     ANSWER_S,
     BATCH,
+    UNANSWERED,
     Stage,
 )
 from mdfeedd.tick import GapReason, Kind
@@ -167,6 +168,30 @@ def test_pauses_have_jitter():
         assert long.pause_ns(answer, 1, 0) > short.pause_ns(answer, 1, 0)
 
 
+def test_topic_that_is_never_answered_after_a_loss_has_failed(desk, make_image):
+    (cid,) = desk.live()
+    desk.topics.data_loss(cid, {"numMessagesDropped": 3}, desk.now)
+    asked = desk.again()
+    for _ in range(UNANSWERED - 1):
+        desk.after(ANSWER_S)
+        asked += desk.again()
+    assert len(asked) == UNANSWERED
+    assert desk.topics.state().failed == 0
+    desk.take()
+    for _ in range(3):  # told once
+        desk.after(ANSWER_S)
+        desk.drain()
+        assert desk.entry().stage is Stage.WAITING
+        desk.after(300)
+        asked += desk.again()
+    assert desk.topics.state().failed == 1
+    assert desk.said("failed TIMEOUT") == [f"ESZ6 Index: TIMEOUT: no answer within {ANSWER_S} s: asked for again soon"]  # fmt: skip
+    assert [(row["kind"], row["reason"]) for row in desk.take()] == [(Kind.STATUS, Flow.TRANSIENT)]
+    desk.decode(asked[-1], make_image(), 1)
+    assert desk.kinds() == [Kind.QUOTE, Kind.RECOVERED, Kind.STATUS]
+    assert desk.topics.state() == (0, 0, 0)
+
+
 def test_success_begins_the_pauses_anew(desk, make_reason, make_image):
     cid = desk.open()[0]
     for _ in range(5):
@@ -213,6 +238,33 @@ def test_limit_stops_adding_until_tomorrow_but_not_what_is_live(desks, make_reas
     assert desk.again() == []
     desk.after(2)
     assert len(desk.again()) == 101
+
+
+def test_topic_that_is_given_up_makes_room_for_one_that_the_limit_held(
+    desks, make_reason, make_image
+):
+    desk = desks([f"T{n} Equity" for n in range(4)])
+    cids = desk.open()
+    for cid in cids[:2]:
+        desk.decode(cid, make_image(), 1)
+    for cid in cids[2:]:
+        desk.topics.failed(cid, make_reason("LIMIT", -4001), desk.now)
+    desk.follow((*desk.listings[1:], Topic("NEW Equity")))
+    asked = [ask.topic for one in desk.drain() for ask in one.subscribe]
+    assert sorted(asked) == ["NEW Equity", "T2 Equity"]
+    desk.after(3600)
+    assert desk.again() == []  # one was given up: one tries
+
+
+def test_topic_that_is_given_up_and_was_not_on_makes_no_room(desks, make_reason, make_image):
+    desk = desks(["A Equity", "B Equity", "C Equity"])
+    a, *held = desk.open()
+    desk.decode(a, make_image(), 1)
+    for cid in held:
+        desk.topics.failed(cid, make_reason("LIMIT", -4001), desk.now)
+    desk.follow(desk.listings[:2])
+    desk.after(3600)
+    assert desk.again() == []
 
 
 def test_failure_of_a_live_topic_is_a_gap(desk, make_reason):

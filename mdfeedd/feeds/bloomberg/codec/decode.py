@@ -8,6 +8,11 @@
     SUMMARY/DATALOSS               GAP of the instrument, and STALE until an image
     SUMMARY/*                      as QUOTE/*; STATISTIC, if wanted
     anything else                  counted
+
+Bounds of GAP and RECOVERED are UNIX ns. What is missing was sent after the first of them, the last stamp before
+the hole in the instrument's own stream (Bloomberg's clock; before any stamp, when it was asked for, by ours), and
+before the last: in a GAP when the loss was noticed, in its RECOVERED when the image came (our clock). A GAP tells
+what is known by then, RECOVERED the whole; of the feed (instrument 0), the whole of all its instruments.
 """
 
 from __future__ import annotations
@@ -29,12 +34,12 @@ from mdfeedd.feeds.bloomberg.codec.times import unix_ns
 from mdfeedd.tick import PRICE_UNDEF, Flag, GapReason, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from mdfeedd.feeds.bloomberg.codec.staging import Staging
     from mdfeedd.feeds.bloomberg.codec.touch import Touch
 
-__all__ = ["FRAGMENT_END", "FRAGMENT_NONE", "FRAGMENT_START", "Decoder", "Delayed", "Event", "Image", "Lost"]  # fmt: skip
+__all__ = ["FRAGMENT_END", "FRAGMENT_NONE", "FRAGMENT_START", "Decoder", "Delayed", "Event", "Image", "Lost", "stamp_of"]  # fmt: skip
 
 RECAP_NONE: Final = 0
 FRAGMENT_NONE: Final = 0
@@ -103,9 +108,10 @@ class Decoder:
         self._feed_hole = (0, 0, 0)
         self._healing = False
 
-    def open(self, cid: int, touch: Touch) -> None:
-        """Messages of `cid` tell about `touch` from now on."""
+    def open(self, cid: int, touch: Touch, now_ns: int = 0) -> None:
+        """Messages of `cid`, asked for at `now_ns`, tell about `touch` from now on."""
         self.touches[cid] = touch
+        touch.stamp_ns = now_ns
 
     def close(self, cid: int) -> Touch | None:
         """No message of `cid` means anything any more."""
@@ -188,6 +194,8 @@ class Decoder:
         at_ns = _quote_ns(message, recv_ns)
         if at_ns is None:
             at_ns, flags = recv_ns, flags | _BAD_TS
+        else:
+            touch.stamp_ns = at_ns
         self.staging.quote(at_ns, recv_ns, touch.instrument_id, flags, touch.shown)
 
     def _trade(self, touch: Touch, subtype: Any, message: dict[str, Any], recv_ns: int) -> None:
@@ -206,6 +214,8 @@ class Decoder:
         flags = touch.flags
         if at_ns is None:
             at_ns, flags = recv_ns, flags | _BAD_TS
+        elif told or changed:
+            touch.stamp_ns = at_ns
         if told:
             last = flags if changed else flags | _END
             self.staging.trade(
@@ -235,6 +245,7 @@ class Decoder:
         touch.imaging = False
         touch.flags &= ~_STALE
         touch.shown = touch.show()
+        touch.stamp_ns = max(touch.stamp_ns, touch.image_ns)  # it holds all from before the asking
         flags = touch.flags | (_SNAPSHOT if touch.image_ns else _SNAPSHOT | _BAD_TS)
         at_ns = touch.image_ns or recv_ns
         self.staging.quote(at_ns, recv_ns, touch.instrument_id, flags, touch.shown)
@@ -262,19 +273,23 @@ class Decoder:
     # what is lost, and found again
 
     def lost(self, touch: Touch, now_ns: int, reason: GapReason) -> None:
-        """Tell that data of the instrument are missing up to now."""
-        first_ns = min(touch.last_ns or now_ns, now_ns)
+        """Tell that data of the instrument are missing, up to now at least."""
+        first_ns = _not_before(touch, now_ns)
         self.staging.hole(Kind.GAP, now_ns, touch.instrument_id, first_ns, now_ns, reason)
         self._tear(touch, first_ns, now_ns, reason)
 
     def lost_all(
-        self, touches: Iterable[tuple[Touch, bool]], now_ns: int, reason: GapReason
+        self,
+        touches: Sequence[tuple[Touch, bool]],
+        now_ns: int,
+        reason: GapReason,
+        since_ns: int = 0,
     ) -> None:
-        """Tell that data of the whole feed are missing up to now.
+        """Tell that data of the whole feed are missing, from `since_ns` (0: its last stamp) up to now at least.
 
         `touches` are all instruments, each with whether the feed's recovery waits for it.
         """
-        first_ns = min(self.last_ns or now_ns, now_ns)
+        first_ns = min(since_ns or stamp_of(touches) or now_ns, now_ns)
         self.staging.hole(Kind.GAP, now_ns, 0, first_ns, now_ns, reason)
         self.tear_all(touches, first_ns, now_ns, reason)
 
@@ -290,7 +305,7 @@ class Decoder:
         self._feed_hole = (before_ns or first_ns, last_ns, reason)
         self._healing = False
         for touch, awaited in touches:
-            self._tear(touch, first_ns, last_ns, reason)
+            self._tear(touch, _not_before(touch, first_ns), last_ns, reason)
             if awaited:
                 self._awaited.add(touch)
 
@@ -307,24 +322,24 @@ class Decoder:
             self.staging.bare(Kind.CLEAR, now_ns, touch.instrument_id)
 
     def _tear(self, touch: Touch, first_ns: int, last_ns: int, reason: GapReason) -> None:
-        self.torn += not touch.stale
+        before_ns = touch.hole_first_ns
+        self.torn += not before_ns
         touch.flags |= _STALE
         touch.imaging = False
-        before_ns = touch.hole_first_ns
         touch.hole_first_ns = min(before_ns, first_ns) if before_ns else first_ns
         touch.hole_last_ns = max(touch.hole_last_ns, last_ns)
         touch.hole_reason = reason
 
     def _recover(self, touch: Touch, now_ns: int) -> None:
+        """The image tells all up to its coming: only now it is known how far the hole reaches."""
         if touch.hole_first_ns:
+            first_ns, last_ns = touch.hole_first_ns, max(touch.hole_last_ns, touch.image_ns, now_ns)
+            if touch in self._awaited:
+                feed_ns, end_ns, why = self._feed_hole
+                self._feed_hole = (min(feed_ns, first_ns), max(end_ns, last_ns), why)
             self.recovered += 1
             self.staging.hole(
-                Kind.RECOVERED,
-                now_ns,
-                touch.instrument_id,
-                touch.hole_first_ns,
-                touch.hole_last_ns,
-                touch.hole_reason,
+                Kind.RECOVERED, now_ns, touch.instrument_id, first_ns, last_ns, touch.hole_reason
             )
             touch.hole_first_ns = touch.hole_last_ns = touch.hole_reason = 0
         self._healing = True
@@ -335,6 +350,16 @@ class Decoder:
         if not self._awaited and first_ns:
             self.staging.hole(Kind.RECOVERED, now_ns, 0, first_ns, last_ns, reason)
             self._feed_hole = (0, 0, 0)
+
+
+def stamp_of(touches: Iterable[tuple[Touch, bool]]) -> int:
+    """The latest stamp of any of them; 0 without one."""
+    return max((touch.stamp_ns for touch, _ in touches), default=0)
+
+
+def _not_before(touch: Touch, now_ns: int) -> int:
+    """What is missing of the instrument at `now_ns` was sent at this time or later."""
+    return min(touch.stamp_ns or now_ns, now_ns)
 
 
 def _first_ns(message: dict[str, Any], names: tuple[str, ...], recv_ns: int) -> int | None:

@@ -17,18 +17,19 @@ class Touch:
 
     `flags` go on every tick: STALE until an image has come, DELAYED. `hole_first_ns` is 0 without a GAP that
     waits for its RECOVERED. `imaging`: pieces of an image have come, its end has not; the latest of their stamps
-    is `image_ns`.
+    is `image_ns`. `stamp_ns`: what is missing was sent later. It is the last stamp of Bloomberg's in the
+    instrument's own stream, before the first one the time of the asking (ours).
     """
 
     __slots__ = (
         "ask", "ask_size", "bid", "bid_size", "flags", "hole_first_ns", "hole_last_ns",
-        "hole_reason", "image_ns", "imaging", "instrument_id", "last_ns", "shown",
+        "hole_reason", "image_ns", "imaging", "instrument_id", "last_ns", "shown", "stamp_ns",
     )  # fmt: skip
 
     def __init__(self, instrument_id: int) -> None:
         self.instrument_id = instrument_id
         self.flags = _STALE
-        self.last_ns = 0
+        self.last_ns = self.stamp_ns = 0
         self.hole_first_ns = self.hole_last_ns = self.hole_reason = 0
         self.shown = EMPTY
         self.forget()

@@ -13,7 +13,7 @@ cdef extern from "blp_decode.h" nogil:
         uint64_t bid_size, ask_size
     ctypedef struct blp_touch:
         blp_sides told, shown
-        int64_t last_ns, hole_first_ns, hole_last_ns, image_ns
+        int64_t last_ns, hole_first_ns, hole_last_ns, image_ns, stamp_ns
         uint32_t instrument_id, hole_reason
         uint16_t flags
         uint8_t imaging

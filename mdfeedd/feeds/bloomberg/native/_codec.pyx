@@ -165,6 +165,14 @@ cdef class Touch:
         self.t.hole_reason = reason
 
     @property
+    def stamp_ns(self):
+        return self.t.stamp_ns
+
+    @stamp_ns.setter
+    def stamp_ns(self, int64_t ns):
+        self.t.stamp_ns = ns
+
+    @property
     def imaging(self):
         return self.t.imaging != 0
 

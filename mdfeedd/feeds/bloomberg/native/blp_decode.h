@@ -64,7 +64,7 @@ typedef struct { int64_t bid, ask; uint64_t bid_size, ask_size; } blp_sides;
 /* One instrument; what Touch of codec/touch.py is. */
 typedef struct {
     blp_sides told, shown;
-    int64_t last_ns, hole_first_ns, hole_last_ns, image_ns;
+    int64_t last_ns, hole_first_ns, hole_last_ns, image_ns, stamp_ns;
     uint32_t instrument_id, hole_reason;
     uint16_t flags;
     uint8_t imaging;
@@ -278,6 +278,7 @@ BLP_INLINE int blp_quote(blp_decoder *d, blp_touch *t, const blp_source *s, int6
         int timed = blp_quote_time(s, recv_ns, &at_ns);
         if (timed == BLP_STRANGE) return BLP_ODD;
         if (timed != BLP_GIVEN) at_ns = recv_ns, flags |= MDF_BAD_TS;
+        else t->stamp_ns = at_ns;
         blp_tell_quote(d->out, at_ns, recv_ns, t->instrument_id, flags, &shown);
         t->shown = shown;
     }
@@ -316,6 +317,7 @@ BLP_INLINE int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_sourc
         int timed = blp_first_time(s, BLP_TRADE_TIMES, BLP_FIELDS - BLP_TRADE_TIMES, recv_ns, &at_ns);
         if (timed == BLP_STRANGE) return BLP_ODD;
         if (timed != BLP_GIVEN) at_ns = recv_ns, flags |= MDF_BAD_TS;
+        else t->stamp_ns = at_ns;
     } else {
         d->skipped++;
     }

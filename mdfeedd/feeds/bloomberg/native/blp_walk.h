@@ -237,7 +237,7 @@ static inline int blp_walk_agrees(blp_walk *w, size_t before) {
     if (n && memcmp(own->ticks, other->ticks + before, n * sizeof *own->ticks)) return 0;
     const blp_touch *a = w->touch, *b = &w->copy;
     return blp_same(&a->told, &b->told) && blp_same(&a->shown, &b->shown) && a->flags == b->flags &&
-           a->last_ns == b->last_ns && a->imaging == b->imaging;
+           a->last_ns == b->last_ns && a->stamp_ns == b->stamp_ns && a->imaging == b->imaging;
 }
 
 /* Go on: to the end, to a message that is not ordinary (the last begun), or to a batch of ticks. */
