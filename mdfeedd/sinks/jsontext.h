@@ -7,10 +7,10 @@
 #ifndef MDF_JSONTEXT_H
 #define MDF_JSONTEXT_H
 
+#include "mdfeedd.h"
+
 #include <stdint.h>
 #include <string.h>
-
-#include "mdfeedd.h"
 
 enum {
     MDF_JSON_LINE_MAX = 1024, /* the longest object has about 680 bytes without its symbol */

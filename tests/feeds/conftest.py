@@ -4,7 +4,7 @@ Nothing in here comes from the codec under test: records are Databento's own obj
 pair of dictionaries, names come from the oracle's metadata.
 """
 
-# ruff: noqa: N802, PLR0917, TC002 - methods are named after the classes whose records they take
+# ruff: noqa: N802, TC002 - methods are named after the classes whose records they take
 from __future__ import annotations
 
 import datetime as dt

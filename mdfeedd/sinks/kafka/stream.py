@@ -43,6 +43,7 @@ from mdfeedd.sinks.kafka.client import (
     make_client,
     require_client,
 )
+from mdfeedd.sinks.kafka.forgotten import find_forgotten, named
 from mdfeedd.sinks.kafka.messages import encoder_of
 from mdfeedd.sinks.kafka.topics import COMPACTED, Topics
 from mdfeedd.sinks.protocol import SinkBatch, SinkError
@@ -71,6 +72,7 @@ LEAST_PER_MESSAGE: Final = 64  # records; brokers that refuse so small a message
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 TOMBSTONES: Final = 10_000  # definitions of writers long gone that one start removes, at most
+VOID_KEY: Final = b"void"  # compacted topics take no message without a key
 _POLL_S: Final = 0.05
 
 
@@ -218,6 +220,8 @@ class Stream:
             self._producer = self._make_producer()
             # without a callback for each message: a transaction tells whether all are there
             self._direct = direct_of(self._producer) if self._transactional else None
+            if self._transactional:
+                self._void_forgotten(topics)
             stored = self._stored(topics)
             self._pending = None
             self._position = None if stored is None else stored.position
@@ -262,6 +266,25 @@ class Stream:
             text = self._trouble.sentence("beginning to write", error.args[0])
             raise SinkError(text, retriable=True) from None
         return producer
+
+    def _void_forgotten(self, topics: Topics) -> None:
+        """Void what a broker has forgotten to end: its records are written again."""
+        records = [self._topic(kind) for kind in wire.KINDS]
+        names = [self._topic(wire.POSITION), self._topic(wire.INSTRUMENTS), *records]
+        stored = self._stored(topics)
+        found = find_forgotten(topics, names, records, stored.position if stored else None)
+        if not found:
+            return
+        self._begin()
+        for topic, partition in found:
+            self._produce(topic, VOID_KEY, b"", partition)
+        left = self._producer.flush(self._options.timeout_s)
+        self._abort()
+        text = f"what a broker had forgotten to end in {named(found)}"
+        if left or self._delivery_error is not None:
+            doing = f"voiding {text}"
+            raise SinkError(self._trouble.sentence(doing, self._delivery_error), retriable=True)
+        log.warning("ring '%s': %s is void, and is written again", self._ring, text)
 
     def _serve(self, producer: Any, timeout_s: float = 0.0) -> None:
         """Let the library call back: acknowledgements, and why something does not work."""
@@ -321,8 +344,7 @@ class Stream:
     def _drop(self) -> None:
         """Let go of the producer, at once."""
         producer, self._producer, self._direct = self._producer, None, None
-        self._state = _State.DOWN
-        self._pending = None
+        self._state, self._pending = _State.DOWN, None
         if producer is not None:
             with contextlib.suppress(self._kafka.KafkaException):
                 producer.purge(in_queue=True, in_flight=True)
@@ -525,7 +547,7 @@ class Stream:
         """Wait for the acknowledgements of a batch, then tell the position."""
         left = self._producer.flush(self._options.timeout_s)
         error = self._delivery_error
-        if error is not None and self._code(error) == self._kinds.MSG_SIZE_TOO_LARGE and not left:
+        if error is not None and error.code() == self._kinds.MSG_SIZE_TOO_LARGE and not left:
             self._state = _State.READY
             raise _TooLarge(error.str())
         if error is not None or self._trouble.fatal is not None:
@@ -554,9 +576,6 @@ class Stream:
         if self._trouble.seen:
             self._trouble.clear()
 
-    def _code(self, error: Any) -> int:
-        return int(error.code())
-
     def _failed(self, error: Any, doing: str) -> None:
         """What an error within a transaction means. Always raises."""
         self._serve(self._producer)
@@ -570,8 +589,10 @@ class Stream:
             text = self._trouble.sentence(f"{doing}: not known yet whether it was stored", error)
             raise SinkError(text, retriable=True)
         cause = self._delivery_error or error
+        if doing.startswith("committing") and self._delivery_error is None:
+            self._lost(error)  # whether it was stored only a new producer can find out
         self._abort()
-        if self._code(cause) == self._kinds.MSG_SIZE_TOO_LARGE:
+        if cause.code() == self._kinds.MSG_SIZE_TOO_LARGE:
             raise _TooLarge(cause.str())
         raise SinkError(self._trouble.sentence(doing, cause), retriable=True)
 

@@ -114,11 +114,48 @@ class Topics:
         except TimeoutError:
             raise SinkError(self._trouble.sentence(doing), retriable=True) from None
 
-    def last(self, topic: str) -> Any:
-        """The last committed message of a topic's only partition, or None."""
+    def undecided(self, topics: list[str]) -> list[tuple[str, int]]:
+        """Partitions with a transaction of which they have not been told how it ended.
+
+        Asked when no transaction of ours is open any more, this names what a broker forgot: one that
+        was killed and comes back may take a transaction for ended whose marks it never wrote.
+        """
+        from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - see client.py
+        from confluent_kafka.admin._listoffsets import OffsetSpec  # noqa: PLC0415
+
+        isolation = self._kafka.IsolationLevel
+        places = [
+            self._kafka.TopicPartition(topic, partition)
+            for topic in topics
+            for partition in range(self.partitions(topic))
+        ]
+        admin = AdminClient(self._settings)
+        end: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        ends = []
+        try:
+            for level in (isolation.READ_COMMITTED, isolation.READ_UNCOMMITTED):
+                asked = admin.list_offsets(
+                    dict.fromkeys(places, end),
+                    isolation_level=level,
+                    request_timeout=self._options.timeout_s,
+                )
+                ends.append([asked[p].result(self._options.timeout_s + 1).offset for p in places])
+        except self._kafka.KafkaException as error:
+            raise self._failed("looking for undecided transactions", error) from None
+        except TimeoutError:
+            doing = "looking for undecided transactions"
+            raise SinkError(self._trouble.sentence(doing), retriable=True) from None
+        return [
+            (place.topic, place.partition)
+            for place, committed, written in zip(places, *ends, strict=True)
+            if committed != written
+        ]
+
+    def last(self, topic: str, partition: int = 0) -> Any:
+        """The last committed message of a partition, or None."""
         for start in (*(_TAIL - step for step in STEPS), self._kafka.OFFSET_BEGINNING):
             found = None
-            for message in self._read(topic, start):
+            for message in self._read(topic, start, partition):
                 found = message
             if found is not None:
                 return found
@@ -128,11 +165,11 @@ class Topics:
         """All committed messages of a topic's only partition, the oldest first."""
         return self._read(topic, self._kafka.OFFSET_BEGINNING)
 
-    def _read(self, topic: str, start: int) -> Iterator[Any]:
+    def _read(self, topic: str, start: int, partition: int = 0) -> Iterator[Any]:
         """Messages from `start`, an offset or one of the library's logical ones, to the end."""
         kinds = self._kafka.KafkaError
         doing = f"reading topic {topic}"
-        self._reader.assign([self._kafka.TopicPartition(topic, 0, start)])
+        self._reader.assign([self._kafka.TopicPartition(topic, partition, start)])
         deadline = time.monotonic() + self._options.timeout_s
         try:
             while time.monotonic() < deadline:

@@ -1,6 +1,5 @@
 """Frames and capture files built byte by byte, by code that shares nothing with the reader."""
 
-# ruff: noqa: PLR0917
 from __future__ import annotations
 
 import itertools

@@ -1,6 +1,6 @@
 """Captures through the codec into real rings: the same ticks whatever the container, the pace or the files."""
 
-# ruff: noqa: PLR0917, RUF043 - fixtures and parameters come by name
+# ruff: noqa: RUF043 - fixtures and parameters come by name
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """Recordings through a real ring: what comes out is what the files hold, or one sentence says why not."""
 
-# ruff: noqa: PLR0917 - fixtures and parameters come by name
 from __future__ import annotations
 
 import io

@@ -182,3 +182,21 @@ def read():
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def batches(source, make, rng):
+    """Makes a ring and cuts what is published into batches."""
+
+    def build(count=4, size=500, symbols=4):
+        ring = source()
+        ids = [ring.writer.instruments.add(f"S{i}") for i in range(symbols)]
+        ticks = make.ticks(rng, count * size)
+        ticks["instrument_id"] = rng.choice(ids, len(ticks))
+        whole = ring.publish(ticks)
+        return ring, [
+            SinkBatch(ring.name, ring.ring_id, "feed", 1, part, whole.instruments)
+            for part in np.split(whole.records, count)
+        ]
+
+    return build

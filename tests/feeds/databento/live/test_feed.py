@@ -279,7 +279,7 @@ def test_stopped_reader_never_slows_the_session(life, shm_dir):
         ("heartbeat", {"keys": ["x" * 32]}, 77, "refused: Authentication failed."),
     ],
 )
-def test_what_no_retry_can_mend_ends_the_process(life, feed_log, script, given, status, words):  # noqa: PLR0917 - fixtures
+def test_what_no_retry_can_mend_ends_the_process(life, feed_log, script, given, status, words):
     one = life(
         script=faults(script.replace("text=Unknown dataset: ", "text=Unknown dataset ")), **given
     )
@@ -375,7 +375,7 @@ def test_no_more_than_a_session_a_second(life):
 # the key
 
 
-def test_key_is_nowhere(life, shm_dir, tmp_path, feed_log, key_file, fast):  # noqa: PLR0917 - fixtures
+def test_key_is_nowhere(life, shm_dir, tmp_path, feed_log, key_file, fast):
     one = life(
         script=faults("rst:after_records=50", "bad_key:session=2"), record=str(tmp_path / "r"),
         recovery="replay", habits=Habits(heartbeat_s=0.3, max_connects_per_s=1000),

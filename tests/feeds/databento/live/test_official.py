@@ -64,7 +64,7 @@ def official(one, schemas, start_ns, **options):
     ],
 )
 @pytest.mark.parametrize(("schemas", "rate"), [(("mbp-1",), 60.0), (("trades", "status"), 600.0)])
-def test_both_receive_the_same(life, truth, schemas, rate, faults, options):  # noqa: PLR0917 - fixtures
+def test_both_receive_the_same(life, truth, schemas, rate, faults, options):
     start_ns = time.time_ns() - 30 * SECOND
     lives = []
     for _ in range(2):

@@ -144,7 +144,7 @@ def past(schemas, recovery, *, seconds, rate, start=None):
         (("trades", "bbo-1s"), {"compression": "zstd"}, None),
     ],
 )
-def test_killed_in_the_middle_of_a_replay_again_and_again(  # noqa: PLR0917 - fixtures
+def test_killed_in_the_middle_of_a_replay_again_and_again(
     life, truth, worker, schemas, form, start
 ):
     market, asked = past(schemas, "replay", seconds=20, rate=300.0, start=start)
