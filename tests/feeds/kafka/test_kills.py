@@ -19,7 +19,7 @@ from mdfeedd.tick import TICK, Kind
 
 FOLLOWER = Path(__file__).with_name("follower.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
-ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "24"))
+ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "8"))
 LIMIT_S = 240
 RECORDS = 120_000
 

@@ -271,7 +271,7 @@ def test_commits_are_on_the_disk_whatever_the_role_is_set_to(database, give):
 def test_writer_and_server_are_killed_at_random_points(postgres_server, connections):
     """MDFEEDD_KILL_ROUNDS for more; the seed is in the output and repeats what can be repeated."""
     root = Path(__file__).resolve().parents[3]
-    rounds = os.environ.get("MDFEEDD_KILL_ROUNDS", "24")
+    rounds = os.environ.get("MDFEEDD_KILL_ROUNDS", "8")
     done = subprocess.run(
         [
             sys.executable, Path(__file__).with_name("killing.py"),

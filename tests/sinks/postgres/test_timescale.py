@@ -185,7 +185,7 @@ def test_plain_partitions_where_that_was_asked_for(store, give):
 @pytest.mark.slow
 def test_writer_is_killed_at_random_points(timescale_server):
     root = Path(__file__).resolve().parents[3]
-    rounds = os.environ.get("MDFEEDD_KILL_ROUNDS", "10")
+    rounds = os.environ.get("MDFEEDD_KILL_ROUNDS", "5")
     done = subprocess.run(
         [
             sys.executable, Path(__file__).with_name("killing.py"),
