@@ -250,7 +250,8 @@ class JournalReader:
             if self._offset >= self._limit and not self._look(file):
                 if not self._is_over(file):
                     return False
-                self._leave(file)
+                if not self._look(file):  # the writer may have gone on here between the looks
+                    self._leave(file)
                 continue
             found = self._take(file, space)
             if isinstance(found, Fault):

@@ -105,10 +105,11 @@ def test_thousands_of_readers_come_and_go(shm_dir):
     with Writer("f", 256, directory=shm_dir):
         for i in range(100):
             Reader("f", "now", f"reader-{i}", directory=shm_dir).close()
+        gc.collect()  # what tests before this one have left
         fds, before = len(os.listdir("/proc/self/fd")), resident_bytes()
         for i in range(READERS):
             Reader("f", "now", f"reader-{i}", directory=shm_dir).close()
-        assert len(os.listdir("/proc/self/fd")) == fds
+        assert len(os.listdir("/proc/self/fd")) <= fds
         assert resident_bytes() - before < GROWTH_BYTES
         assert not [c for c in inspect("f", shm_dir).consumers if c.alive]
         with Reader("f", "now", "last", directory=shm_dir) as reader:

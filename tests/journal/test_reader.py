@@ -413,3 +413,30 @@ def test_marks_of_before_a_power_cut_are_not_believed(tmp_path):
                 assert lost == 0
                 writer.close()
     marks.close()
+
+
+def test_what_was_written_between_the_looks_is_read_before_the_segment_is_left(
+    tmp_path, monkeypatch
+):
+    """The writer goes on in a segment and changes to the next while a reader finds it at its end."""
+    writer = write(tmp_path, 100, each=10, close=False)
+    with JournalReader(tmp_path) as reader:
+        assert len(reader.read(1000)) == 100
+        is_over, turned = JournalReader._is_over, []
+
+        def turn(self, file):
+            if not turned:
+                turned.append(True)
+                at = 101
+                while len(list_segments(tmp_path)) == 1:
+                    writer.append(records(at, 10), 1)
+                    writer.commit()
+                    at += 10
+                turned.append(at - 1)
+            return is_over(self, file)
+
+        monkeypatch.setattr(JournalReader, "_is_over", turn)
+        got, lost = read_all(reader)
+        assert lost == 0
+        assert same(got, records(101, turned[1] - 100))
+    writer.close()
