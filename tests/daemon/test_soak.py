@@ -19,7 +19,7 @@ from mdfeedd.ring.inspect import inspect
 
 P = "daemon_test_plugins"
 PATIENCE_S = 240.0
-RESTARTS = int(os.environ.get("MDFEEDD_SOAK_RESTARTS", "30"))
+RESTARTS = int(os.environ.get("MDFEEDD_SOAK_RESTARTS", "12"))
 """Each costs a third of a second of a CPU; with more of them it is a soak of minutes."""
 WARM = 20
 READERS = 3000
