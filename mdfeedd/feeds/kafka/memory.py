@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
-import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mdfeedd.feeds.kafka.codec import SLOT_BYTES, Notes
-from mdfeedd.ring.segment import resume_path
+from mdfeedd.feeds.resume_file import open_resume_file
 
 if TYPE_CHECKING:
     from mdfeedd.feeds.protocol import RingPlan
 
 __all__ = ["open_notes"]
-
-_MODE: Final = 0o640
 
 
 def open_notes(plan: RingPlan, identity: str) -> Notes:
@@ -22,21 +18,5 @@ def open_notes(plan: RingPlan, identity: str) -> Notes:
 
     Raises `OSError` where there is no room for them.
     """
-    size = 2 * SLOT_BYTES
-    path = resume_path(plan.name, plan.directory)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
-    try:
-        if os.fstat(file).st_size != size:
-            os.ftruncate(file, 0)
-        try:
-            os.posix_fallocate(file, 0, size)  # or a full file system would kill us later
-        except OSError as error:
-            os.unlink(path)
-            raise OSError(
-                error.errno, f"no room for {size} bytes of {path}: {error.strerror}"
-            ) from None
-        memory = mmap.mmap(file, size)
-    finally:
-        os.close(file)
-    of_what = identity if plan.shard is None else f"{identity} {plan.shard}"
-    return Notes(memoryview(memory), of_what)
+    memory, of_what = open_resume_file(plan, 2 * SLOT_BYTES, identity)
+    return Notes(memory, of_what)
