@@ -140,7 +140,7 @@ class BatchConsumer:
                 consumer=self._name,
                 batch_size=options.batch_size,
                 catch_up_size=min(options.catch_up_size, options.max_pending),
-                read_limit=options.limit,
+                read_limit=options.read_limit,
                 stored=stored,
                 by_store=sink.keeps_positions,
             )

@@ -72,11 +72,6 @@ class BatchOptions:
         """Where the records come from."""
         return bool(self.journal) if self.durable is None else self.durable
 
-    @property
-    def limit(self) -> ReadLimit:
-        """`read_limit`, checked."""
-        return self.read_limit
-
     def __post_init__(self) -> None:
         refuse(
             self._check_sizes(),

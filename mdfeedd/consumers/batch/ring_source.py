@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mdfeedd.consumers.batch.source import Source
-from mdfeedd.ring import Reader, RingMismatch
-from mdfeedd.ring.inspect import inspect
-from mdfeedd.tick import BAR, TICK, layout_of
+from mdfeedd.consumers.layout import layout_in
+from mdfeedd.ring import Reader
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mdfeedd.consumers.batch.source import Records
     from mdfeedd.ring import Position
     from mdfeedd.ring.counters import Counters
     from mdfeedd.ring.reader import Start
 
-__all__ = ["RingSource", "layout_in"]
+__all__ = ["RingSource"]
 
 log = logging.getLogger("mdfeedd.consumers.batch")
 
 LINGER_CAPACITY: Final = 1 << 14  # rings with fewer slots could be lapped while one lingers
-_LAYOUTS: Final = {layout_of(dtype): dtype for dtype in (TICK, BAR)}
-
-
-def layout_in(name: str, directory: str) -> tuple[np.dtype[Any], bytes]:
-    """The dtype of a ring's records, and its ring_id. Raises `RingError`."""
-    info = inspect(name, directory)
-    dtype = _LAYOUTS.get(info.layout)
-    if dtype is None:
-        raise RingMismatch(
-            f"ring '{name}' holds neither ticks nor bars of this version ({info.layout})"
-        )
-    return dtype, info.ring_id
 
 
 class RingSource(Source):

@@ -13,11 +13,10 @@ from mdfeedd.consumers.event_loop import loop_factory
 from mdfeedd.consumers.fanout.options import FanoutOptions
 from mdfeedd.consumers.fanout.parts import RingNow
 from mdfeedd.consumers.fanout.server import Hub, serve
-from mdfeedd.ring import Reader, RingMismatch, RingMissing
-from mdfeedd.ring.inspect import inspect
+from mdfeedd.consumers.layout import layout_in
+from mdfeedd.ring import Reader, RingMissing
 from mdfeedd.secret import Reference, SecretError, read
 from mdfeedd.sinks import SinkError
-from mdfeedd.tick import BAR, TICK, layout_of
 
 if TYPE_CHECKING:
     import threading
@@ -33,7 +32,6 @@ ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looke
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
 SETTLE_S: Final = 0.25  # how often counters are published
 WARM_UP_S: Final = 5.0  # for what the rings hold, before the first client may come
-_LAYOUTS: Final = {layout_of(dtype): dtype for dtype in (TICK, BAR)}
 
 
 def _require_websockets() -> None:
@@ -187,16 +185,12 @@ class FanoutConsumer:
         give_up = time.monotonic() + self._options.wait_s
         while not (stop.is_set() or self._halted):
             try:
-                layout = inspect(name, self._directory).layout
-                if layout not in _LAYOUTS:
-                    raise RingMismatch(
-                        f"ring '{name}' holds neither ticks nor bars of this version ({layout})"
-                    )
+                dtype, _ = layout_in(name, self._directory)
                 return Reader(
                     name,
                     start="oldest",  # for the snapshot; nobody is connected yet
                     consumer=self._name,
-                    dtype=_LAYOUTS[layout],
+                    dtype=dtype,
                     follow=self._options.follow,
                     directory=self._directory,
                 )
