@@ -10,7 +10,7 @@ import time
 import weakref
 import zlib
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,20 @@ class Instrument:
     feed: str
     symbol: str
     vendor_symbol: str
+
+    def attributes(self) -> dict[str, Any]:
+        """What `WriterInstruments.add` takes beside the symbol, to enter it into another table."""
+        return {
+            "vendor_symbol": self.vendor_symbol,
+            "vendor_id": self.vendor_id,
+            "publisher_id": self.publisher_id,
+            "venue": self.venue,
+            "currency": self.currency,
+            "tick_size": self.tick_size,
+            "expiration": self.expiration,
+            "multiplier": self.multiplier,
+            "feed": self.feed,
+        }
 
 
 class _Table(Protocol):

@@ -136,19 +136,7 @@ class BarRing:
         if entry is None:
             add(f"#{instrument_id}", feed=source.feed, instrument_id=instrument_id)
         else:
-            add(
-                entry.symbol,
-                vendor_symbol=entry.vendor_symbol,
-                vendor_id=entry.vendor_id,
-                publisher_id=entry.publisher_id,
-                venue=entry.venue,
-                currency=entry.currency,
-                tick_size=entry.tick_size,
-                expiration=entry.expiration,
-                multiplier=entry.multiplier,
-                feed=entry.feed,
-                instrument_id=instrument_id,
-            )
+            add(entry.symbol, **entry.attributes(), instrument_id=instrument_id)
         self._entries[instrument_id] = entry
 
     def beat(self) -> None:

@@ -461,14 +461,5 @@ class _Line:
         """Enter an instrument of the other host into this ring's table."""
         origin = instrument.feed if self._options.kind == "bars" else None
         return self._writer.instruments.add(
-            instrument.symbol,
-            vendor_symbol=instrument.vendor_symbol,
-            vendor_id=instrument.vendor_id,
-            publisher_id=instrument.publisher_id,
-            venue=instrument.venue,
-            currency=instrument.currency,
-            tick_size=instrument.tick_size,
-            expiration=instrument.expiration,
-            multiplier=instrument.multiplier,
-            feed=origin or None,
+            instrument.symbol, **instrument.attributes() | {"feed": origin or None}
         )

@@ -142,15 +142,4 @@ class JournalRecording:
             return _NOT_OURS
         if entry is None:
             return rings.add(symbol)
-        return rings.add(
-            entry.symbol,
-            vendor_symbol=entry.vendor_symbol,
-            vendor_id=entry.vendor_id,
-            publisher_id=entry.publisher_id,
-            venue=entry.venue,
-            currency=entry.currency,
-            tick_size=entry.tick_size,
-            expiration=entry.expiration,
-            multiplier=entry.multiplier,
-            feed=entry.feed,
-        )
+        return rings.add(entry.symbol, **entry.attributes())
