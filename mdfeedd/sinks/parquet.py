@@ -43,8 +43,8 @@ import numpy as np
 
 from mdfeedd.options import refuse, values
 from mdfeedd.ring import arrow
-from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress
-from mdfeedd.tick import BAR, QUOTE, TICK, TIME_UNDEF, TRADE, Flag, Kind
+from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress, refuse_other_records
+from mdfeedd.tick import BAR, QUOTE, TIME_UNDEF, TRADE, Flag, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -472,12 +472,7 @@ class ParquetSink:
 
     def write(self, batch: SinkBatch) -> None:
         """Take a batch. What is due comes first, so a `SinkError` means that it was not taken."""
-        if batch.records.dtype not in (TICK, BAR):
-            raise SinkError(
-                f"ring '{batch.ring}' holds records of {batch.records.dtype.itemsize} bytes "
-                f"that are neither ticks nor bars: they have no table",
-                retriable=False,
-            )
+        refuse_other_records(batch, "they have no table")
         if self._closed:
             raise SinkError("the sink is closed", retriable=False)
         self.housekeep()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from mdfeedd.tick import BAR, TICK
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -34,6 +36,16 @@ class SinkBatch:
     epoch: int
     records: npt.NDArray[np.void]
     instruments: Instruments
+
+
+def refuse_other_records(batch: SinkBatch, why: str) -> None:
+    """Raise `SinkError`, not retriable, for records that are neither ticks nor bars."""
+    if batch.records.dtype not in (TICK, BAR):
+        raise SinkError(
+            f"ring '{batch.ring}' holds records of {batch.records.dtype.itemsize} bytes "
+            f"that are neither ticks nor bars: {why}",
+            retriable=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)

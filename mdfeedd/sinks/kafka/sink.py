@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mdfeedd.sinks.kafka import wire
 from mdfeedd.sinks.kafka.client import require_client
 from mdfeedd.sinks.kafka.messages import encoder_of
 from mdfeedd.sinks.kafka.options import KafkaSinkOptions
 from mdfeedd.sinks.kafka.stream import Stream
-from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress
+from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress, refuse_other_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,12 +52,7 @@ class KafkaSink:
 
     def write(self, batch: SinkBatch) -> None:
         """Store a batch; it is there, whole, when this returns."""
-        if wire.kind_of(batch.records.dtype) is None:
-            raise SinkError(
-                f"ring '{batch.ring}' holds records of {batch.records.dtype.itemsize} bytes that "
-                f"are neither ticks nor bars: they have no topic",
-                retriable=False,
-            )
+        refuse_other_records(batch, "they have no topic")
         self._rings[batch.ring_id] = batch.ring
         if len(batch.records):
             self._stream(batch.ring).write(batch)

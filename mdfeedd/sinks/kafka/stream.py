@@ -579,17 +579,18 @@ class Stream:
     def _failed(self, error: Any, doing: str) -> None:
         """What an error within a transaction means. Always raises."""
         self._serve(self._producer)
+        committing = doing == "committing"
         doing = f"{doing} ring '{self._ring}'"
         if error.fatal() or self._trouble.fatal is not None:
             self._lost(self._trouble.fatal or error)
         if not self._transactional:
             text = self._trouble.sentence(doing, self._delivery_error or error)
             raise SinkError(text, retriable=True)
-        if self._state is _State.ENDING and doing.startswith("committing") and error.retriable():
+        if committing and error.retriable():
             text = self._trouble.sentence(f"{doing}: not known yet whether it was stored", error)
             raise SinkError(text, retriable=True)
         cause = self._delivery_error or error
-        if doing.startswith("committing") and self._delivery_error is None:
+        if committing and self._delivery_error is None:
             self._lost(error)  # whether it was stored only a new producer can find out
         self._abort()
         if cause.code() == self._kinds.MSG_SIZE_TOO_LARGE:

@@ -15,8 +15,8 @@ from mdfeedd.sinks.postgres.names import Names
 from mdfeedd.sinks.postgres.options import PostgresOptions
 from mdfeedd.sinks.postgres.partitions import Hypertables, Layout, Partitions
 from mdfeedd.sinks.postgres.rows import BARS, TABLES, TICKS, Encoder, Table, opaque, times_us
-from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress
-from mdfeedd.tick import BAR, TICK
+from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress, refuse_other_records
+from mdfeedd.tick import BAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,12 +126,7 @@ class PostgresSink:
 
     def write(self, batch: SinkBatch) -> None:
         """Store what is new of a batch; safe when this returns."""
-        if batch.records.dtype not in (TICK, BAR):
-            raise SinkError(
-                f"ring '{batch.ring}' holds records of {batch.records.dtype.itemsize} bytes "
-                f"that are neither ticks nor bars: they have no table",
-                retriable=False,
-            )
+        refuse_other_records(batch, "they have no table")
         if self._closed:
             raise SinkError("the sink is closed", retriable=False)
         if not len(batch.records):

@@ -19,7 +19,7 @@ from mdfeedd.ring import Position
 from mdfeedd.ring.arrow import distinct_ids
 from mdfeedd.sinks.jsontext import JsonText
 from mdfeedd.sinks.packed import pack_header
-from mdfeedd.sinks.protocol import Sink, SinkBatch, SinkError, SinkProgress
+from mdfeedd.sinks.protocol import Sink, SinkBatch, SinkError, SinkProgress, refuse_other_records
 from mdfeedd.sinks.redis.audience import Audience
 from mdfeedd.sinks.redis.last import last_values
 from mdfeedd.sinks.redis.names import INSTRUMENTS_KEEP_S, RingNames, channel
@@ -130,12 +130,7 @@ class RedisSink:
 
     def write(self, batch: SinkBatch) -> None:
         """Store a batch and tell it, in parts; a retry goes on behind the part that was stored."""
-        if batch.records.dtype not in (TICK, BAR):
-            raise SinkError(
-                f"ring '{batch.ring}' holds records of {batch.records.dtype.itemsize} bytes "
-                f"that are neither ticks nor bars: this sink does not know them",
-                retriable=False,
-            )
+        refuse_other_records(batch, "this sink does not know them")
         if self._closed:
             raise SinkError("the sink is closed", retriable=False)
         if not len(batch.records):
