@@ -16,8 +16,6 @@ from mdfeedd.cli.trouble import Trouble
 from mdfeedd.daemon.plan import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mdfeedd.daemon.plan import Plan
 
 TABLES: Final = ("trades", "quotes", "corrections", "bars")
@@ -154,12 +152,15 @@ def _make_views(connection: Any, folder: Path, schema: str) -> None:
 
 def _unfold(journal: Path, out: Path) -> None:
     """The journal as Parquet files in a temporary folder, by the sink itself: DuckDB reads those."""
-    from mdfeedd.journal import JournalError, JournalReader
+    from mdfeedd.journal import JournalError, JournalReader, list_journals
     from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
 
+    rings = list_journals(journal)
+    if not rings:
+        raise Trouble(f"{journal} holds no journal")
     sink = ParquetSink(ParquetOptions(str(out), roll_s=1e9))
     try:
-        for ring in _rings(journal):
+        for ring in rings:
             reader = JournalReader(ring)
             try:
                 _copy(reader, ring.name, sink)
@@ -168,17 +169,6 @@ def _unfold(journal: Path, out: Path) -> None:
         sink.close()
     except JournalError as error:
         raise Trouble(str(error)) from None
-
-
-def _rings(journal: Path) -> Iterator[Path]:
-    """The folders of the rings; `journal` may be one itself."""
-    if next(journal.glob("*.mdj"), None) is not None:
-        yield journal
-        return
-    found = sorted({path.parent for path in journal.glob("*/*.mdj")})
-    if not found:
-        raise Trouble(f"{journal} holds no journal")
-    yield from found
 
 
 def _copy(reader: Any, ring: str, sink: Any) -> None:

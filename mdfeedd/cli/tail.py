@@ -12,31 +12,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble
 from mdfeedd.feeds.bloomberg.failure import Flow
+from mdfeedd.sinks.jsontext import PAYLOADS, SIDES, TRADES, flags_of, json_value, name_of
 from mdfeedd.tick import (
     BAR,
-    DEFINITION,
     DEPTH,
-    GAP,
-    IMBALANCE,
     ORDER,
     PRICE_UNDEF,
-    QUOTE,
-    STATISTIC,
-    STATUS,
     TICK,
-    TIME_UNDEF,
-    TRADE,
     BarFlag,
     Flag,
     GapReason,
     Kind,
     OrderAction,
-    Side,
     dtype_of,
 )
 
 if TYPE_CHECKING:
-    import enum
     from collections.abc import Iterator
 
     import numpy as np
@@ -47,27 +38,8 @@ if TYPE_CHECKING:
 
 _FLOWS: Final = {int(flow): flow.words for flow in Flow}
 BATCH: Final = 1024  # records read, and lines written, at a time
-_TIMES: Final = {"ts_event", "ts_recv", "ts_open", "ts_first", "ts_last", "expiration"}
-_PRICES: Final = {
-    *("bid_price", "ask_price", "price", "ref_price", "match_price", "tick_size"),
-    *("open", "high", "low", "close", "vwap"),
-}
-_OPTIONAL: Final = {"quantity": PRICE_UNDEF, "ts_ref_s": 0}  # and what says: not given
-_TRADES: Final = (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION)
-_PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
-    Kind.QUOTE: QUOTE,
-    **dict.fromkeys(_TRADES, TRADE),
-    Kind.STATUS: STATUS,
-    Kind.STATISTIC: STATISTIC,
-    Kind.GAP: GAP,
-    Kind.RECOVERED: GAP,
-    Kind.DEFINITION: DEFINITION,
-    Kind.IMBALANCE: IMBALANCE,
-}
 _NAMES: Final[dict[np.dtype[Any], str]] = {BAR: "BAR", DEPTH: "DEPTH", ORDER: "ORDER"}
 LEVELS: Final = 3  # of a book, a side, in text
-_WORDS: Final = {0: None, 1: True, 2: False}  # of the is_* fields
-_SIDES: Final = {Side.NONE: "none", Side.BUY: "buy", Side.SELL: "sell"}
 
 _EPILOG: Final = """\
 Times are the venue's, in UTC. A quote is bid size x bid price | ask price x ask size. What was overwritten
@@ -241,7 +213,7 @@ def _levels(depth: dict[str, Any], side: str) -> list[dict[str, int]]:
 
 def _fields(record: npt.NDArray[np.void]) -> dict[str, Any]:
     if record.dtype == TICK:
-        record = record.view(_PAYLOADS.get(int(record["kind"][0]), TICK))
+        record = record.view(PAYLOADS.get(int(record["kind"][0]), TICK))
     names = record.dtype.names
     assert names is not None
     return {
@@ -261,31 +233,23 @@ class _JsonLines:
     def of(self, batch: _Shown, wanted: set[str]) -> Iterator[str]:
         dtype = batch.records.dtype
         for fields, symbol in _rows(batch, wanted):
-            head = {"kind": _NAMES.get(dtype) or _name(Kind, fields.pop("kind")), "symbol": symbol}
-            flags = _flags(BarFlag if dtype == BAR else Flag, fields.pop("flags"))
+            head = {
+                "kind": _NAMES.get(dtype) or name_of(Kind, fields.pop("kind")),
+                "symbol": symbol,
+            }
+            flags = flags_of(BarFlag if dtype == BAR else Flag, fields.pop("flags"))
             body = {name: self._value(name, value) for name, value in fields.items()}
             if head["kind"] in {"GAP", "RECOVERED"}:
-                body["reason"] = _name(GapReason, fields["reason"])
+                body["reason"] = name_of(GapReason, fields["reason"])
             if dtype == ORDER:
-                body["action"] = _name(OrderAction, fields["action"])
+                body["action"] = name_of(OrderAction, fields["action"])
             yield json.dumps({**head, **body, "flags": flags})
 
     @classmethod
     def _value(cls, name: str, value: Any) -> Any:
         if isinstance(value, list):
             return [{key: cls._value(key, one) for key, one in level.items()} for level in value]
-        if name in _TIMES:
-            return None if value in {TIME_UNDEF, 0} else units.iso_time(value)
-        if name in _PRICES:
-            text = units.price(value)
-            return None if text == "-" else text
-        if name in _OPTIONAL and value == _OPTIONAL[name]:
-            return None
-        if name == "side":
-            return _SIDES.get(value, value)
-        if name.startswith("is_"):
-            return _WORDS.get(value)
-        return value
+        return json_value(name, value)
 
 
 class _TextLines:
@@ -312,9 +276,9 @@ class _TextLines:
             self._width = max(self._width, len(symbol))
             decimals = _decimals(batch.instruments, fields["instrument_id"])
             text = _TEXTS.get(dtype, _tick_text)(fields, decimals)
-            flags = _flags(BarFlag if bars else Flag, fields["flags"])
+            flags = flags_of(BarFlag if bars else Flag, fields["flags"])
             shown = [flag.lower() for flag in flags if flag != "EVENT_END"]
-            name = _NAMES.get(dtype) or _name(Kind, fields["kind"])
+            name = _NAMES.get(dtype) or name_of(Kind, fields["kind"])
             name = f"{name} {fields['interval_s']}s" if bars else name
             line = f"{units.clock(when)}  {name:7} {symbol:{self._width}}  {text}"
             yield change + " ".join([line.rstrip(), *(f"[{flag}]" for flag in shown)])
@@ -343,15 +307,15 @@ def _tick_text(tick: dict[str, Any], decimals: int) -> str:
     if kind == Kind.QUOTE:
         bid = f"{tick['bid_size']} x {price('bid_price')}"
         return f"{bid:>20} | {price('ask_price')} x {tick['ask_size']}"
-    if kind in _TRADES:
-        side = _SIDES.get(tick["side"], "")
+    if kind in TRADES:
+        side = _side(tick["side"])
         return f"{tick['size']} at {price('price')} {'' if side == 'none' else side} #{tick['trade_id']}"
     if kind in {Kind.GAP, Kind.RECOVERED}:
         if (
             kind == Kind.RECOVERED and not tick["last_missing"]
         ):  # no gap: it was in doubt from the start
             return "right for the first time since it was joined"
-        reason = _name(GapReason, tick["reason"]).lower().replace("_", " ")
+        reason = name_of(GapReason, tick["reason"]).lower().replace("_", " ")
         return f"{reason}: {_bounds(tick)}"
     if kind == Kind.STATUS and tick["reason"] in _FLOWS:
         return _FLOWS[tick["reason"]]
@@ -381,8 +345,8 @@ def _depth_text(depth: dict[str, Any], decimals: int) -> str:
 
 
 def _order_text(order: dict[str, Any], decimals: int) -> str:
-    action = _name(OrderAction, order["action"]).lower()
-    side = _SIDES.get(order["side"], "") if order["side"] else ""  # a fill has none
+    action = name_of(OrderAction, order["action"]).lower()
+    side = _side(order["side"]) if order["side"] else ""  # a fill has none
     price = units.price(order["price"], decimals)
     return f"{action:6} {side:4} {order['size']} at {price} #{order['order_id']}"
 
@@ -390,19 +354,12 @@ def _order_text(order: dict[str, Any], decimals: int) -> str:
 _TEXTS: Final = {BAR: _bar_text, DEPTH: _depth_text, ORDER: _order_text}
 
 
+def _side(code: int) -> str:
+    return SIDES[code] if code < len(SIDES) else ""
+
+
 def _bounds(gap: dict[str, Any]) -> str:
     first, last = gap["first_missing"], gap["last_missing"]
     if gap["reason"] in {GapReason.PACKET_LOSS, GapReason.RING_LAPPED}:
         return f"{first} to {last}"
     return f"{units.clock(first)} to {units.clock(last)}"
-
-
-def _name(codes: type[enum.IntEnum], code: int) -> str:
-    try:
-        return codes(code).name
-    except ValueError:
-        return f"#{code}"
-
-
-def _flags(flags: type[enum.IntFlag], value: int) -> list[str]:
-    return [str(flag.name) for flag in flags if value & flag]

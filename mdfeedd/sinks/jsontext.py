@@ -47,12 +47,22 @@ if TYPE_CHECKING:
     Records = npt.NDArray[np.void]
     Lengths = npt.NDArray[np.int64]
 
-__all__ = ["SIDES", "TRADES", "JsonText", "json_object", "price_text"]
+__all__ = [
+    "PAYLOADS",
+    "SIDES",
+    "TRADES",
+    "JsonText",
+    "flags_of",
+    "json_object",
+    "json_value",
+    "name_of",
+    "price_text",
+]
 
 TRADES: Final = (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION)
 SIDES: Final = ("none", "buy", "sell")
 _IN_C: Final = frozenset({Kind.QUOTE, *TRADES})  # the kinds that jsontext.h knows
-_PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
+PAYLOADS: Final[dict[int, np.dtype[Any]]] = {
     Kind.QUOTE: QUOTE,
     **dict.fromkeys(TRADES, TRADE),
     Kind.STATUS: STATUS,
@@ -174,22 +184,23 @@ def json_object(record: Records, symbol: str) -> dict[str, Any]:
     """One record, given as an array of shape (1,), as the object that JSON is made from."""
     bar = record.dtype == BAR
     if not bar:
-        record = record.view(_PAYLOADS.get(int(record["kind"][0]), TICK))
+        record = record.view(PAYLOADS.get(int(record["kind"][0]), TICK))
     assert record.dtype.names is not None
     fields = dict(zip(record.dtype.names, record.item(), strict=True))
-    kind = "BAR" if bar else _name(Kind, fields["kind"])
-    flags = _flags(BarFlag if bar else Flag, fields["flags"])
+    kind = "BAR" if bar else name_of(Kind, fields["kind"])
+    flags = flags_of(BarFlag if bar else Flag, fields["flags"])
     body = {
-        name: _value(name, value)
+        name: json_value(name, value)
         for name, value in fields.items()
         if name not in {"kind", "flags", "reserved", "payload"}
     }
     if kind in {"GAP", "RECOVERED"}:
-        body["reason"] = _name(GapReason, fields["reason"])
+        body["reason"] = name_of(GapReason, fields["reason"])
     return {"kind": kind, "symbol": symbol, **body, "flags": flags}
 
 
-def _value(name: str, value: Any) -> Any:
+def json_value(name: str, value: Any) -> Any:
+    """A field as JSON has it; None where it says that it is not given."""
     if name in _TIMES:
         return None if value in {TIME_UNDEF, 0} else _time(value)
     if name in _PRICES:
@@ -221,12 +232,14 @@ def _side(code: int) -> str | int:
     return SIDES[code] if code < len(SIDES) else code
 
 
-def _name(codes: type[enum.IntEnum], value: int) -> str:
+def name_of(codes: type[enum.IntEnum], value: int) -> str:
+    """The name of a code; "#" and its number where there is none."""
     try:
         return codes(value).name
     except ValueError:
         return f"#{value}"
 
 
-def _flags(flags: type[enum.IntFlag], value: int) -> list[str]:
+def flags_of(flags: type[enum.IntFlag], value: int) -> list[str]:
+    """The names of the bits that are set."""
     return [str(flag.name) for flag in flags if flag & value]
