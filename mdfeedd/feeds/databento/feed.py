@@ -307,7 +307,8 @@ class _Line:
                 )
                 stack.callback(recording.close)
                 session.tap = recording.write
-            pump = _pump.Pump(session.decoder, self._writer, self._rings.bars)
+            spin_ns = self.options.spin_us * 1000
+            pump = _pump.Pump(session.decoder, self._writer, self._rings.bars, spin_ns=spin_ns)
             by_pump = session.plain and session.tap is None
             received = 0
             while not stop.is_set():

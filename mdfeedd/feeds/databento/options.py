@@ -49,6 +49,7 @@ _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 _RANGES: Final[dict[str, tuple[int, int]]] = {
     "heartbeat_s": (5, 1800),
     "receive_buffer_bytes": (65_536, 1 << 30),
+    "spin_us": (0, 1_000_000),
     "replay_reach_s": (0, 3600),
     "replay_limit_s": (0, 7 * 86_400),
     "max_orders": (16, 1 << 26),
@@ -185,6 +186,9 @@ class DatabentoOptions:
         "auto",
     )
     receive_buffer_bytes: int = _key("of the socket", 8 << 20)
+    spin_us: int = _key(
+        "ask the socket again and again for so long before sleeping; costs a processor", 0
+    )
     max_orders: int = _key("in all mbo books, 40 bytes each", 1 << 22)
     accept_newer_dbn: bool = _key("read records of a DBN version above 3 as those of 3", False)
 
@@ -236,6 +240,14 @@ class DatabentoOptions:
     def _check_encoding(self) -> Iterator[str]:
         if self.encoding == "json" and self.record:
             yield "record: holds DBN, so it cannot be had with encoding json"
+        slow = {
+            "encoding json": self.encoding == "json",
+            "compression zstd": self.compression == "zstd",
+            "record": bool(self.record),
+        }
+        if self.spin_us and any(slow.values()):
+            named = " and ".join(name for name, is_so in slow.items() if is_so)
+            yield f"spin_us: is for plain DBN, and does nothing with {named}"
 
     def _check_subscriptions(self) -> Iterator[str]:
         if not 1 <= len(self.subscriptions) <= MAX_SUBSCRIPTIONS:

@@ -145,7 +145,8 @@ def test_bars_are_held_too(ring):
     assert ring.decoder.counts["skipped"] == 1  # there is no ring for it
 
 
-def test_pump_stops_before_it(ring):
+@pytest.mark.parametrize("spin_ns", [0, 10**8])
+def test_pump_stops_before_it(ring, spin_ns):
     """What was told in between stands in the ring before the first record of the type, and after all others."""
     types, records = stream()
     ours, theirs = socket.socketpair()
@@ -156,7 +157,7 @@ def test_pump_stops_before_it(ring):
         )
         theirs.sendall(metadata() + b"".join(records))
         theirs.shutdown(socket.SHUT_WR)
-        pump = _pump.Pump(ring.decoder, ring.writer)
+        pump = _pump.Pump(ring.decoder, ring.writer, spin_ns=spin_ns)
         assert pump.run(ours.fileno(), 10**9) == _pump.EVENT
         ring.decoder.hold(MBP_1)
         assert pump.run(ours.fileno(), 10**9) == _pump.EVENT

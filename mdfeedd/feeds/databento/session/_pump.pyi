@@ -18,7 +18,8 @@ class Pump:
         writer: WriterCore,
         bars: Callable[[], WriterCore] | None = None,
         *,
-        buffer_bytes: int = 262_144,
+        buffer_bytes: int = 131_072,
+        spin_ns: int = 0,
     ) -> None: ...
     @property
     def last_byte_ns(self) -> int: ...

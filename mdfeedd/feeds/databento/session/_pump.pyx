@@ -10,6 +10,8 @@ from mdfeedd.feeds.databento.codec._dbn cimport (
 from mdfeedd.ring._ring cimport WriterCore, mdf_clock_ns, mdf_flush
 
 cdef extern from "sys/socket.h" nogil:
+    enum:
+        MSG_DONTWAIT
     ssize_t recv(int fd, void *buffer, size_t n, int flags)
 
 cdef extern from "time.h" nogil:
@@ -37,7 +39,8 @@ FAILED = PUMP_FAILED
 cdef class Pump:
     """Receives into a buffer of its own, decodes with `decoder`, publishes into `writer`.
 
-    `bars` is called for the writer of the bar ring at the first bar. One thread.
+    `bars` is called for the writer of the bar ring at the first bar. For `spin_ns` after the last bytes it
+    asks the socket again and again, and only then sleeps until some come. One thread.
     """
 
     cdef DbnDecoder _decoder
@@ -47,16 +50,17 @@ cdef class Pump:
     cdef size_t _size, _at, _have
     cdef readonly int error
     cdef readonly uint64_t received_bytes
-    cdef int64_t _last_ns
+    cdef int64_t _last_ns, _spin_ns
 
     def __cinit__(self, DbnDecoder decoder not None, WriterCore writer not None, bars=None, *,
-                  size_t buffer_bytes=1 << 18):
+                  size_t buffer_bytes=1 << 17, int64_t spin_ns=0):
         if buffer_bytes < MIN_BUFFER_BYTES:
             raise ValueError(f"the buffer must have at least {MIN_BUFFER_BYTES} bytes")
         self._decoder = decoder
         self._writer = writer
         self._bars = bars
         self._size = buffer_bytes
+        self._spin_ns = spin_ns
         self._buffer = <uint8_t *>PyMem_RawMalloc(buffer_bytes)
         if self._buffer == NULL:
             raise MemoryError()
@@ -114,7 +118,7 @@ cdef class Pump:
 
     cdef int _decode_and_receive(self, int fd, int64_t until_ns, int *why) noexcept nogil:
         """Go on until the decoder needs Python (its status), or there is nothing more (DBN_NEED_INPUT)."""
-        cdef int status
+        cdef int status, failed = 0
         cdef ssize_t n
         cdef int64_t now_ns = 0
         cdef uint64_t left = <uint64_t>-1
@@ -128,17 +132,33 @@ cdef class Pump:
             if now_ns >= until_ns:
                 why[0] = PUMP_TIME_OVER
                 return DBN_NEED_INPUT
-            n = recv(fd, self._buffer, self._size, 0)
+            n = self._receive(fd, until_ns, &failed)
             now_ns = mdf_clock_ns(CLOCK_MONOTONIC)
             if n <= 0:
                 why[0] = PUMP_ENDED if n == 0 else PUMP_FAILED
-                if n < 0 and (errno == EAGAIN or errno == EINTR):
+                if n < 0 and (failed == EAGAIN or failed == EINTR):
                     why[0] = PUMP_TIME_OVER
                 elif n < 0:
-                    self.error = errno
+                    self.error = failed
                 return DBN_NEED_INPUT
             self._at = 0
             self._have = <size_t>n
             self.received_bytes += <uint64_t>n
             self._last_ns = now_ns
             self._decoder.s.arrival_ns = mdf_clock_ns(CLOCK_REALTIME)
+
+    cdef ssize_t _receive(self, int fd, int64_t until_ns, int *failed) noexcept nogil:
+        """As recv(2), with its errno in `failed`."""
+        cdef ssize_t n
+        cdef int64_t awake_ns = min(until_ns, self._last_ns + self._spin_ns) if self._spin_ns else 0
+        while awake_ns and mdf_clock_ns(CLOCK_MONOTONIC) < awake_ns:
+            n = recv(fd, self._buffer, self._size, MSG_DONTWAIT)
+            failed[0] = errno
+            if n >= 0 or failed[0] != EAGAIN:
+                return n
+        if awake_ns == until_ns:
+            failed[0] = EAGAIN
+            return -1
+        n = recv(fd, self._buffer, self._size, 0)
+        failed[0] = errno
+        return n
