@@ -211,6 +211,22 @@ class Python:
             "data plane alone": lambda: self.measure(BUSY, self.plane_events),
         }
 
+    def bare_latency(self) -> dict[str, float]:
+        """As `latency`, but of the messages nothing is made but what ``toPy()`` makes."""
+        world = World(SEED, NAMES, rate=SINGLE, keep=False)
+        took: list[int] = []
+        with playing(world), Writer("bench", directory=str(self.folder)) as writer:
+            next_event = Feed(world, writer, self.blpapi).link._session.nextEvent
+            while len(took) < self.messages:
+                event = next_event(WAIT_MS)
+                begin_ns, had = time.perf_counter_ns(), 0
+                for message in event:
+                    message.toPy()
+                    had += 1
+                if had:
+                    took.append(time.perf_counter_ns() - begin_ns)
+        return quantiles_us(took[len(took) // 10 :])
+
     def latency(self) -> dict[str, float]:
         """In real time: the session sleeps until the next event is due."""
         world = World(SEED, NAMES, rate=SINGLE, keep=False)
@@ -443,11 +459,18 @@ def native(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], l
 
 def latency(folder: Path, options: argparse.Namespace) -> tuple[dict[str, Any], list[Goal]]:
     bench = Python(folder, options.singles)
-    rounds = [bench.latency() for _ in range(options.latency_rounds)]
-    p50, p99 = (statistics.median(r[key] for r in rounds) for key in ("p50_us", "p99_us"))
-    print(f"\nfrom nextEvent to the ring, us: p50 {p50:.1f}, p99 {p99:.1f}")
-    line = Goal("us from nextEvent to the tick in the ring, p50", p50, 20)
-    return {"p50_us": p50, "p99_us": p99, "rounds": rounds}, [line]
+    contenders = {"feed": bench.latency, "toPy alone": bench.bare_latency}
+    found = interleaved(contenders, options.latency_rounds)
+    print(f"\n{'from nextEvent to the ring':32}{'p50 us':>12}{'p99 us':>9}")
+    for name, row in medians(found).items():
+        print(f"{name:32}{row['p50_us']:12.1f}{row['p99_us']:9.1f}")
+    line = Goal(
+        "us from nextEvent to the tick in the ring, p50",
+        statistics.median(column(found, "feed", "p50_us")),
+        20,
+    )
+    of_bare = ratio(column(found, "feed", "p50_us"), column(found, "toPy alone", "p50_us"))
+    return medians(found) | {"rounds": found}, [line, Goal("the same, of toPy alone", of_bare)]
 
 
 def parse() -> argparse.Namespace:

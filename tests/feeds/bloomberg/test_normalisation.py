@@ -92,6 +92,8 @@ CASES = [
     Case("the stamp of a bid", [quote(BID=99.0, BID_UPDATE_STAMP_RT=STAMP)], [(*touched(99 * UNIT, ASK, 5, 7, END), STAMP_NS)]),
     Case("the stamp of the event before that of the state", [quote(BID=99.0, EVT_QUOTE_BID_TIME_RT=STAMP, BID_UPDATE_STAMP_RT=START)], [(*touched(99 * UNIT, ASK, 5, 7, END), STAMP_NS)]),
     Case("the later of two stamps", [quote("PAIRED", BID=99.0, ASK=98.0, BID_UPDATE_STAMP_RT=STAMP, ASK_UPDATE_STAMP_RT=START)], [(*touched(99 * UNIT, 98 * UNIT, 5, 7, END), START_NS)]),
+    Case("the stamp of the other side", [quote(BID=99.0, BID_UPDATE_STAMP_RT=STAMP, ASK_UPDATE_STAMP_RT=START)], [(*touched(99 * UNIT, ASK, 5, 7, END), STAMP_NS)]),
+    Case("the stamp of a size", [quote(ASK_SIZE=9, BID_UPDATE_STAMP_RT=START, ASK_UPDATE_STAMP_RT=STAMP)], [(*touched(BID, ASK, 5, 9, END), STAMP_NS)]),
     Case("a null stamp", [quote(BID=99.0, BID_UPDATE_STAMP_RT=None)], [(*touched(99 * UNIT, ASK, 5, 7), START_NS)]),
     Case("a trade of the event", [trade(EVT_TRADE_PRICE_RT=100.5, EVT_TRADE_SIZE_RT=3, LAST_PRICE=1.0, SIZE_LAST_TRADE=1)], [traded(100_500_000_000, 3)]),
     Case("a trade of the state", [trade(LAST_PRICE=100.5, SIZE_LAST_TRADE=3)], [traded(100_500_000_000, 3)]),

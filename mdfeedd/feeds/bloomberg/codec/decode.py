@@ -237,7 +237,7 @@ class Decoder:
             self.skipped += 1  # its beginning was lost, and the image with it
             return
         self._take(touch, message)
-        touch.image_ns = max(touch.image_ns, _quote_ns(message, recv_ns) or 0)
+        touch.image_ns = max(touch.image_ns, _later_ns(message, recv_ns) or 0)
         if self._statistics:
             self._tell_statistics(touch, message, recv_ns, _SNAPSHOT)
         if fragment not in (FRAGMENT_NONE, FRAGMENT_END):
@@ -373,10 +373,18 @@ def _first_ns(message: dict[str, Any], names: tuple[str, ...], recv_ns: int) -> 
     return None
 
 
-def _quote_ns(message: dict[str, Any], recv_ns: int) -> int | None:
-    """When the later of the sides that the message tells of was updated."""
+def _later_ns(message: dict[str, Any], recv_ns: int) -> int | None:
+    """When the later of both sides was updated."""
     bid_ns = _first_ns(message, BID_TIMES, recv_ns)
     ask_ns = _first_ns(message, ASK_TIMES, recv_ns)
     if bid_ns is None or ask_ns is None:
         return ask_ns if bid_ns is None else bid_ns
     return max(bid_ns, ask_ns)
+
+
+def _quote_ns(message: dict[str, Any], recv_ns: int) -> int | None:
+    """When the side that the message tells of was updated; the later of both, if it is not one of them."""
+    tells_bid = "BID" in message or "BID_SIZE" in message
+    if tells_bid == ("ASK" in message or "ASK_SIZE" in message):
+        return _later_ns(message, recv_ns)
+    return _first_ns(message, BID_TIMES if tells_bid else ASK_TIMES, recv_ns)

@@ -6,12 +6,13 @@ from mdfeedd.feeds.bloomberg.plane import PythonPlane
 from mdfeedd.ring._ring import WriterCore
 
 PROOFS: Final[int]
+DOUBTS: Final[int]
 
 class Unusable(Exception): ...
 
 class Library:
     path: str
-    def __init__(self, path: str) -> None: ...
+    def __init__(self, path: str, *, doubts: int = 1000) -> None: ...
     def count(self, event: Any) -> int: ...
 
 class Walker:

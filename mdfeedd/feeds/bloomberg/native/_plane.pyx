@@ -10,6 +10,7 @@ import ctypes
 
 cdef extern from "blp_walk.h" nogil:
     enum:
+        BLP_FIELDS
         BLP_WALK_END
         BLP_WALK_ODD
         BLP_WALK_FULL
@@ -18,6 +19,7 @@ cdef extern from "blp_walk.h" nogil:
         pass
     ctypedef struct blp_walk:
         const blp_abi *abi
+        uint32_t *doubts
         const blp_table *table
         blp_decoder *decoder
         int64_t recv_ns
@@ -41,6 +43,8 @@ cdef enum:
 
 #: Quotes, and trades, that are done both ways, and must come to the same, before the library is relied on.
 PROOFS = 1000
+#: How often each field is asked whether it is an array, which it is always or never.
+DOUBTS = 1000
 
 
 class Unusable(Exception):
@@ -70,16 +74,22 @@ cdef uintptr_t _address(object event) except? 0:
 
 
 cdef class Library:
-    """The SDK's library at `path`, which the process has loaded. Raises `Unusable`."""
+    """The SDK's library at `path`, which the process has loaded. Raises `Unusable`.
+
+    `doubts`: how often it is asked, for each field, whether that is an array.
+    """
 
     cdef blp_abi abi
+    cdef uint32_t doubts[BLP_FIELDS]
     cdef readonly str path
 
-    def __cinit__(self, str path not None):
+    def __cinit__(self, str path not None, *, uint32_t doubts=DOUBTS):
         cdef const char *why
         cdef bytes name = path.encode()
         memset(&self.abi, 0, sizeof(self.abi))
         self.path = path
+        for field in range(BLP_FIELDS):
+            self.doubts[field] = doubts
         why = blp_abi_open(&self.abi, name)
         if why != NULL:
             raise Unusable(f"{path}: {why.decode()}")
@@ -140,6 +150,7 @@ cdef class Walker:
         self._writer.check()
         memset(&w, 0, sizeof(w))
         w.abi = &self._library.abi
+        w.doubts = self._library.doubts
         w.table = &self._kernel.touches.table
         w.decoder = &self._kernel.d
         w.recv_ns = now.wall_ns

@@ -54,6 +54,7 @@ typedef struct {
     int (*size)(const void *of, int field, uint64_t *value);
     int (*number)(const void *of, int field, uint64_t *value);
     int (*time)(const void *of, int field, int64_t recv_ns, int64_t *value);
+    int (*flag)(const void *of, int field, int *value);
 } blp_source;
 
 /* One copy for each source, in which the calls of its functions are direct. */
@@ -205,11 +206,10 @@ static inline int64_t blp_days(int year, int month, int day) {
     return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/* A date and a time, so many minutes east of UTC: 0 if it cannot be true, seen at `recv_ns`. */
-static inline int blp_stamp(int year, int month, int day, int64_t of_day_ns, int offset, int64_t recv_ns,
-                            int64_t *at_ns) {
+/* A day of a year and a time, so many minutes east of UTC: 0 if it cannot be true, seen at `recv_ns`. */
+static inline int blp_stamp(int year, int64_t days, int64_t of_day_ns, int offset, int64_t recv_ns, int64_t *at_ns) {
     if (year < BLP_FIRST_YEAR || year > BLP_LAST_YEAR) return 0;
-    int64_t t = blp_days(year, month, day) * BLP_DAY_NS + of_day_ns - offset * INT64_C(60000000000);
+    int64_t t = days * BLP_DAY_NS + of_day_ns - offset * INT64_C(60000000000);
     if (t <= 0 || t > recv_ns + BLP_DAY_NS / 2) return 0;
     *at_ns = t;
     return 1;
@@ -234,30 +234,35 @@ BLP_INLINE int blp_first_time(const blp_source *s, int field, int n, int64_t rec
     return BLP_NULL;
 }
 
-/* When the later of the sides that the message tells of was updated. */
-BLP_INLINE int blp_quote_time(const blp_source *s, int64_t recv_ns, int64_t *at_ns) {
+enum { BLP_BID_TOLD = 1, BLP_ASK_TOLD = 2, BLP_BOTH = 3 };
+
+/* When the later of the sides was updated. */
+BLP_INLINE int blp_quote_time(const blp_source *s, int sides, int64_t recv_ns, int64_t *at_ns) {
     int64_t bid_ns = 0, ask_ns = 0;
-    int bid = blp_first_time(s, BLP_BID_TIMES, 2, recv_ns, &bid_ns);
-    int ask = blp_first_time(s, BLP_ASK_TIMES, 2, recv_ns, &ask_ns);
+    int bid = sides & BLP_BID_TOLD ? blp_first_time(s, BLP_BID_TIMES, 2, recv_ns, &bid_ns) : BLP_NULL;
+    int ask = sides & BLP_ASK_TOLD ? blp_first_time(s, BLP_ASK_TIMES, 2, recv_ns, &ask_ns) : BLP_NULL;
     if (bid == BLP_STRANGE || ask == BLP_STRANGE) return BLP_STRANGE;
     *at_ns = bid_ns > ask_ns ? bid_ns : ask_ns; /* none is 0, and no time is before 1970 */
     return bid == BLP_GIVEN || ask == BLP_GIVEN ? BLP_GIVEN : BLP_NULL;
 }
 
-/* Take over what the message says of both sides, into `to`: 0, or -1 if it is not ordinary. */
+/* Take over what the message says of both sides, into `to`: the sides that it tells of, or -1 if it is not ordinary. */
 BLP_INLINE int blp_merge(const blp_source *s, blp_sides *to) {
     static const int prices[] = {BLP_BID, BLP_ASK}, sizes[] = {BLP_BID_SIZE, BLP_ASK_SIZE};
     int64_t *price[] = {&to->bid, &to->ask};
     uint64_t *size[] = {&to->bid_size, &to->ask_size};
+    int sides = 0;
     for (int i = 0; i < 2; i++) {
         int found = s->price(s->of, prices[i], price[i]);
         if (found == BLP_STRANGE) return -1;
         if (found == BLP_NULL) *price[i] = MDF_PRICE_UNDEF;
+        if (found != BLP_ABSENT) sides |= BLP_BID_TOLD << i;
         found = s->size(s->of, sizes[i], size[i]);
         if (found == BLP_STRANGE) return -1;
         if (found == BLP_NULL) *size[i] = 0;
+        if (found != BLP_ABSENT) sides |= BLP_BID_TOLD << i;
     }
-    return 0;
+    return sides;
 }
 
 static inline void blp_done(blp_decoder *d, blp_touch *t, int64_t recv_ns) {
@@ -266,16 +271,25 @@ static inline void blp_done(blp_decoder *d, blp_touch *t, int64_t recv_ns) {
     t->last_ns = d->last_ns = recv_ns;
 }
 
+/* Whether the stream is delayed, or not, as before, and may be. It is asked late: where the field stands among others
+ * depends on what the message tells, and a processor predicts best what it has just seen. */
+BLP_INLINE int blp_as_before(const blp_decoder *d, const blp_touch *t, const blp_source *s) {
+    int was_delayed = !!(t->flags & MDF_DELAYED), is_delayed = 0, found = s->flag(s->of, BLP_DELAYED, &is_delayed);
+    if (found == BLP_STRANGE || (found == BLP_GIVEN && is_delayed != was_delayed)) return 0;
+    return !(was_delayed && d->refuse_delayed);
+}
+
 BLP_INLINE int blp_quote(blp_decoder *d, blp_touch *t, const blp_source *s, int64_t recv_ns) {
     blp_sides told = t->told;
-    if (blp_merge(s, &told)) return BLP_ODD;
+    int sides = blp_merge(s, &told);
+    if (sides < 0 || !blp_as_before(d, t, s)) return BLP_ODD;
     blp_sides shown = blp_show(told);
     if (blp_same(&shown, &t->shown)) {
         d->skipped++;
     } else {
         int64_t at_ns = recv_ns;
         uint16_t flags = t->flags | MDF_EVENT_END;
-        int timed = blp_quote_time(s, recv_ns, &at_ns);
+        int timed = blp_quote_time(s, sides ? sides : BLP_BOTH, recv_ns, &at_ns);
         if (timed == BLP_STRANGE) return BLP_ODD;
         if (timed != BLP_GIVEN) at_ns = recv_ns, flags |= MDF_BAD_TS;
         else t->stamp_ns = at_ns;
@@ -307,7 +321,8 @@ BLP_INLINE int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_sourc
     int64_t price, at_ns = recv_ns;
     uint64_t size, number;
     blp_sides told = t->told;
-    if (blp_trade_values(s, &price, &size, &number) || blp_merge(s, &told)) return BLP_ODD;
+    if (blp_trade_values(s, &price, &size, &number) || blp_merge(s, &told) < 0) return BLP_ODD;
+    if (!blp_as_before(d, t, s)) return BLP_ODD;
     blp_sides shown = blp_show(told);
     int changed = !blp_same(&shown, &t->shown);
     /* a cancel says by its number what is void; all else is nothing without a price */
@@ -333,13 +348,10 @@ BLP_INLINE int blp_trade(blp_decoder *d, blp_touch *t, int kind, const blp_sourc
     return BLP_TAKEN;
 }
 
-/* One message of `kind` (BLP_QUOTE, or that of a trade's tick; 0: not ordinary), `delayed` as `blp_source` says it
- * of a flag: BLP_TAKEN, or BLP_ODD, and then nothing was changed. */
-BLP_INLINE int blp_decode(blp_decoder *d, blp_touch *t, int kind, int delayed, int is_delayed,
-                             const blp_source *s, int64_t recv_ns) {
-    int was_delayed = !!(t->flags & MDF_DELAYED);
-    if (!kind || delayed == BLP_STRANGE || (delayed == BLP_GIVEN && is_delayed != was_delayed)) return BLP_ODD;
-    if ((was_delayed && d->refuse_delayed) || blp_reserve(d->out, BLP_TICKS_PER_MESSAGE)) return BLP_ODD;
+/* One message of `kind` (BLP_QUOTE, or that of a trade's tick; 0: not ordinary): BLP_TAKEN, or BLP_ODD, and then
+ * nothing was changed. */
+BLP_INLINE int blp_decode(blp_decoder *d, blp_touch *t, int kind, const blp_source *s, int64_t recv_ns) {
+    if (!kind || blp_reserve(d->out, BLP_TICKS_PER_MESSAGE)) return BLP_ODD;
     return kind == BLP_QUOTE ? blp_quote(d, t, s, recv_ns) : blp_trade(d, t, kind, s, recv_ns);
 }
 

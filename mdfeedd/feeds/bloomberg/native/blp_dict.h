@@ -118,8 +118,8 @@ static int blp_dict_time(const void *of, int field, int64_t recv_ns, int64_t *at
         if (blp_minutes(PyDateTime_DATE_GET_TZINFO(v), &east)) return BLP_STRANGE;
         int64_t of_day = blp_of_day(PyDateTime_DATE_GET_HOUR(v), PyDateTime_DATE_GET_MINUTE(v),
                                     PyDateTime_DATE_GET_SECOND(v), PyDateTime_DATE_GET_MICROSECOND(v));
-        int year = PyDateTime_GET_YEAR(v), month = PyDateTime_GET_MONTH(v), day = PyDateTime_GET_DAY(v);
-        return blp_stamp(year, month, day, of_day, east, recv_ns, at_ns) ? BLP_GIVEN : BLP_NULL;
+        int64_t days = blp_days(PyDateTime_GET_YEAR(v), PyDateTime_GET_MONTH(v), PyDateTime_GET_DAY(v));
+        return blp_stamp(PyDateTime_GET_YEAR(v), days, of_day, east, recv_ns, at_ns) ? BLP_GIVEN : BLP_NULL;
     }
     if (PyTime_CheckExact(v)) {
         if (blp_minutes(PyDateTime_TIME_GET_TZINFO(v), &east)) return BLP_STRANGE;
@@ -150,13 +150,17 @@ static inline int blp_dict_kind(PyObject *message) {
     return trade < 0 ? 0 : MDF_TRADE + trade;
 }
 
+static int blp_dict_flag(const void *of, int field, int *flag) {
+    PyObject *value = blp_get(of, field);
+    if (!value) return BLP_ABSENT;
+    if (value == Py_None) return BLP_NULL;
+    *flag = value == Py_True;
+    return value == Py_True || value == Py_False ? BLP_GIVEN : BLP_STRANGE;
+}
+
 static int blp_decode_dict(blp_decoder *d, blp_touch *t, PyObject *message, int64_t recv_ns) {
-    blp_source source = {message, blp_dict_price, blp_dict_size, blp_dict_number, blp_dict_time};
-    PyObject *late = blp_get(message, BLP_DELAYED);
-    int delayed = BLP_STRANGE;
-    if (!late || late == Py_None) delayed = BLP_NULL;
-    if (late == Py_True || late == Py_False) delayed = BLP_GIVEN;
-    return blp_decode(d, t, blp_dict_kind(message), delayed, late == Py_True, &source, recv_ns);
+    blp_source source = {message, blp_dict_price, blp_dict_size, blp_dict_number, blp_dict_time, blp_dict_flag};
+    return blp_decode(d, t, blp_dict_kind(message), &source, recv_ns);
 }
 
 #endif

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("double.c")
 NO_MESSAGE, NO_ELEMENTS = 1, 2
+FOR_EVER = 2**32 - 1
 NO_ELEMENT, IS_ARRAY, IS_NULL, FAILS, NO_TEXT = 1, 2, 4, 8, 16
 BOOL, INT32, INT64, FLOAT64, STRING, DATE, TIME, DECIMAL, DATETIME, ENUMERATION, SEQUENCE = (
     1, 4, 5, 7, 8, 10, 11, 12, 13, 14, 15,
@@ -162,7 +163,7 @@ class Way:
     """One of the three, into a ring of its own."""
 
     def __init__(self, name: str, directory: str, path: str, cids: int = 4, **options: Any) -> None:
-        proofs = options.pop("proofs", 0)
+        proofs, doubts = options.pop("proofs", 0), options.pop("doubts", FOR_EVER)
         self.name = name
         self.tell = Listening()
         parts: Any = codec if name == "model" else quick
@@ -177,7 +178,7 @@ class Way:
         self.python = make(self.decoder, self.tell)
         self.planes: list[Any] = [self.python]
         if name == "native":
-            library = Library(path)
+            library = Library(path, doubts=doubts)
             walker = Walker(self.decoder.kernel, self.writer, library, self.python, proofs=proofs)
             self.walker = walker
             self.planes.insert(0, NativePlane(walker, self.tell))

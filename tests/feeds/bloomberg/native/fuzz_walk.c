@@ -34,8 +34,9 @@ static void walk(const blp_abi *abi, const blp_table *table, blp_decoder *d, con
     static mdf_tick ticks[BLP_TICKS_PER_MESSAGE];
     blp_staging tried = {.ticks = ticks, .capacity = BLP_TICKS_PER_MESSAGE};
     blp_decoder trial = {.out = &tried};
-    uint32_t proofs[2] = {next_random() % 3, next_random() % 2};
-    blp_walk w = {.trial = &trial, .proofs = proofs, .abi = abi, .table = table, .decoder = d, .recv_ns = INT64_C(1772463600000000000)};
+    uint32_t proofs[2] = {next_random() % 3, next_random() % 2}, doubts[BLP_FIELDS];
+    for (int i = 0; i < BLP_FIELDS; i++) doubts[i] = next_random() % 3;
+    blp_walk w = {.trial = &trial, .proofs = proofs, .doubts = doubts, .abi = abi, .table = table, .decoder = d, .recv_ns = INT64_C(1772463600000000000)};
     int status;
     if (blp_walk_begin(&w, e)) abort();
     do {

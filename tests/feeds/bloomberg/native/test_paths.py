@@ -183,6 +183,26 @@ def test_library_returns_what_it_should_not(ways, make_item, trouble):
         assert ways.agree() > len(content) // 2
 
 
+def test_field_is_asked_so_often_whether_it_is_an_array(make_ways, make_item):
+    """Its schema says that for all messages; one that says otherwise meanwhile is not believed."""
+    ways = make_ways(doubts=2)
+    content = {"MKTDATA_EVENT_TYPE": "QUOTE", "MKTDATA_EVENT_SUBTYPE": "BID", "BID_SIZE": 1}
+
+    take, taken = ways.native.python.take, []
+    ways.native.python.take = lambda *what: (taken.append(what), take(*what))
+
+    def goes_to_python(number: int, trouble: int) -> bool:
+        taken.clear()
+        ways.use([make_item(content | {"BID": float(number)})], troubles={(0, "BID"): trouble})
+        return bool(taken)
+
+    array, usual = 2, 0
+    assert all(goes_to_python(i, array) for i in range(1, 4))
+    assert not any(goes_to_python(i, usual) for i in range(4, 6))
+    assert not goes_to_python(6, array)
+    assert ways.agree() == 6
+
+
 @pytest.mark.parametrize("trouble", [1, 2], ids=["no message", "no elements"])
 def test_library_returns_null_for_a_message(ways, make_item, trouble):
     content = {"MKTDATA_EVENT_TYPE": "QUOTE", "MKTDATA_EVENT_SUBTYPE": "BID", "BID_SIZE": 1}
