@@ -1,6 +1,6 @@
 """A sink that stands still for minutes, and what the rest of the daemon notices of it.
 
-    python bench/stalled_sink.py [--stall 600] [--rate 200000] [--save]
+    python bench/stalled_sink.py [--stall 600] [--rate 200000] [--connections 2] [--save]
 
 A synthetic feed at --rate ticks a second, a journal of it, and two stores that read the journal: Parquet, and a
 PostgreSQL server that is stopped (SIGSTOP) for --stall seconds and then goes on. Meanwhile the resident memory of
@@ -43,7 +43,9 @@ AT_REST_S = 10.0  # before the stall, and after all is caught up
 CAUGHT_UP_S = 1.0  # behind by as much of the feed's ticks
 
 
-def _plan(shm_dir: str, folder: Path, server: servers.PostgresServer, rate: int) -> Any:
+def _plan(
+    shm_dir: str, folder: Path, server: servers.PostgresServer, rate: int, connections: int
+) -> Any:
     journal = str(folder / "journal")
 
     def store(name: str, sink: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +71,10 @@ def _plan(shm_dir: str, folder: Path, server: servers.PostgresServer, rate: int)
                     "options": {"path": journal, "keep_bytes": 0, "hard_cap_bytes": 0},
                 },
                 store("parquet", {"type": "parquet", "path": str(folder / "parquet")}),
-                store("postgres", {"type": "postgres", "dsn": server.dsn()}),
+                store(
+                    "postgres",
+                    {"type": "postgres", "dsn": server.dsn(), "connections": connections},
+                ),
             ],
         }
     )
@@ -146,11 +151,13 @@ async def _caught_up(watch: Watch, rate: int) -> tuple[float, int]:
         await asyncio.sleep(0.1)
 
 
-async def _measure(folder: Path, shm_dir: str, stall_s: float, rate: int) -> dict[str, Any]:
+async def _measure(
+    folder: Path, shm_dir: str, stall_s: float, rate: int, connections: int
+) -> dict[str, Any]:
     server = servers.PostgresServer("fsync = on\nfull_page_writes = on\nmax_wal_size = 8GB\n")
     server.start()
     try:
-        async with Supervisor(_plan(shm_dir, folder, server, rate)) as supervisor:
+        async with Supervisor(_plan(shm_dir, folder, server, rate, connections)) as supervisor:
             watch = Watch(supervisor, shm_dir)
             await asyncio.sleep(AT_REST_S)
             before = await watch.during(AT_REST_S)
@@ -166,6 +173,7 @@ async def _measure(folder: Path, shm_dir: str, stall_s: float, rate: int) -> dic
     return {
         "stall_s": stall_s,
         "rate": rate,
+        "connections": connections,
         "rate_before": round(_rate(before)),
         "rate_stalled": round(_rate(stalled)),
         "lost": watch.lost,
@@ -185,13 +193,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stall", type=float, default=600.0, help="seconds (600)")
     parser.add_argument("--rate", type=int, default=200_000, help="ticks a second (200000)")
+    parser.add_argument("--connections", type=int, default=2, help="to PostgreSQL (2)")
     parser.add_argument("--folder", type=Path, help="for journal and files (the system's /tmp)")
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.name}")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mdfeedd-stalled-", dir=arguments.folder))
     shm_dir = tempfile.mkdtemp(prefix="mdfeedd-stalled-", dir="/dev/shm")
     try:
-        found = asyncio.run(_measure(folder, shm_dir, arguments.stall, arguments.rate))
+        found = asyncio.run(
+            _measure(folder, shm_dir, arguments.stall, arguments.rate, arguments.connections)
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(shm_dir, ignore_errors=True)

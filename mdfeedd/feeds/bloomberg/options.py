@@ -36,6 +36,7 @@ _FIELD: Final = re.compile(r"[A-Z0-9][A-Z0-9_]{0,63}")
 _MAX_PORT: Final = 65_535
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "queue_events": (1000, 10_000_000),
+    "spin_us": (0, 1_000_000),
     "start_attempts": (1, 1000),
     "connect_timeout_s": (0.1, 120),
     "image_wait_s": (0.1, 3600),
@@ -167,6 +168,9 @@ class BloombergOptions:
     statistics: bool = _key("also tell open, high, low, volume and VWAP", False)
 
     queue_events: int = _key("that the SDK keeps for us, before it drops what comes", 100_000)
+    spin_us: int = _key(
+        "ask for events again and again for so long before sleeping; costs a processor", 0
+    )
     start_attempts: int = _key("to connect, before a session is given up", 3)
     connect_timeout_s: float = _key("of each attempt", 5.0)
     image_wait_s: float = _key("without an image for so long, it is asked for again", 30.0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "Refused", "session_options", "subscription_options"]
 
+_MS: Final = 1_000_000  # ns
 STOP_S: Final = 0.4
 """How long to wait for the SDK to end a session in good order."""
 HIGH_WATER: Final = 0.75
@@ -145,6 +146,8 @@ class Link:
         self._blpapi = blpapi
         self._options = subscription_options(options)
         self._service = options.service
+        self._spin_ns = options.spin_us * 1000
+        self._came_ns = 0
         self._started = False
         self._session = blpapi.Session(session_options(blpapi, options, credentials))
 
@@ -158,11 +161,30 @@ class Link:
             raise SessionEnd(Ending.STARTUP, "the session could not be started")
 
     def next(self, wait_ms: int) -> Any:
-        """The next event; after `wait_ms` one that says so. Raises `SessionEnd`."""
+        """The next event; after `wait_ms` one that says so. Raises `SessionEnd`.
+
+        It sleeps for it, but not before it has asked for `spin_us` after the last one.
+        """
         try:
-            return self._session.nextEvent(wait_ms)
+            return self._spun(wait_ms) if self._spin_ns else self._session.nextEvent(wait_ms)
         except self._blpapi.Exception as error:
             raise SessionEnd(Ending.BROKEN, f"no event can be fetched: {error}") from None
+
+    def _spun(self, wait_ms: int) -> Any:
+        """As nextEvent. A time-out is not what keeps us awake."""
+        ask, clock = self._session.tryNextEvent, time.monotonic_ns
+        now_ns = clock()
+        until_ns = min(self._came_ns + self._spin_ns, now_ns + wait_ms * _MS)
+        while now_ns < until_ns:
+            event = ask()
+            now_ns = clock()
+            if event is not None:
+                self._came_ns = now_ns
+                return event
+        event = self._session.nextEvent(wait_ms)
+        if event.eventType() != self._blpapi.Event.TIMEOUT:
+            self._came_ns = clock()
+        return event
 
     def open_service(self) -> None:
         """Ask for the service. Raises `SessionEnd`."""

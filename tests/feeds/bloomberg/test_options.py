@@ -61,6 +61,7 @@ def made(**options: Any) -> BloombergOptions:
         ({"service": "mktdata"}, "service"),
         ({"interval_s": 0.01}, "interval_s"),
         ({"queue_events": 10}, "queue_events"),
+        ({"spin_us": -1}, "spin_us"),
         ({"start_attempts": 0}, "start_attempts"),
         ({"connect_timeout_s": 200.0}, "connect_timeout_s"),
         ({"image_wait_s": 0.0}, "image_wait_s"),

@@ -190,6 +190,56 @@ def test_correlation_id_that_is_taken_is_no_bad_topic(link):
     assert (refused.cid, refused.invalid) == (1, False)
 
 
+class Asked:
+    """A session whose events are a list; None: there is none yet."""
+
+    def __init__(self, blpapi: Any, *events: Any) -> None:
+        self.events = list(events)
+        self.how: list[str] = []
+        self.timeout = blpapi.Event.TIMEOUT
+
+    def _next(self, how: str) -> Any:
+        self.how.append(how)
+        return self.events.pop(0) if self.events else None
+
+    def tryNextEvent(self) -> Any:  # noqa: N802 - the SDK's name
+        return self._next("asked")
+
+    def nextEvent(self, _: int) -> Any:  # noqa: N802 - the SDK's name
+        return self._next("slept") or Typed(self.timeout)
+
+
+class Typed:
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+
+    def eventType(self) -> Any:  # noqa: N802 - the SDK's name
+        return self.kind
+
+
+@pytest.mark.parametrize("spin_us", [0, 1_000_000])
+def test_link_sleeps_until_something_came_and_then_asks_for_so_long(blpapi, spin_us):
+    data = Typed(blpapi.Event.SUBSCRIPTION_DATA)
+    with playing(World(3, ("ESZ6 Index",), clock=VirtualClock())):
+        one = Link(blpapi, made(spin_us=spin_us), Credentials())
+    one._session = session = Asked(blpapi)
+    assert one.next(1).eventType() == blpapi.Event.TIMEOUT
+    assert session.how == ["slept"]  # a time-out keeps nobody awake
+    session.events, session.how = [data], []
+    assert one.next(1) is data
+    assert session.how == ["slept"]
+    session.events, session.how = [None, None, data], []
+    if spin_us:
+        assert one.next(1000) is data
+        assert session.how == ["asked"] * 3
+        assert one.next(1).eventType() == blpapi.Event.TIMEOUT  # after it has asked for 1 ms
+        assert session.how[-1] == "slept"
+    else:
+        assert one.next(1000).eventType() == blpapi.Event.TIMEOUT
+        assert session.how == ["slept"]
+    one._session = None
+
+
 def test_session_that_is_not_up_refuses_every_topic_of_the_batch(blpapi):
     with playing(World(3, ("ESZ6 Index",), clock=VirtualClock())):
         one = Link(blpapi, made(), Credentials())
