@@ -2,26 +2,25 @@
 
 ::
 
-    instruments of the feed ──crc32(symbol) mod n──► 1/n ─► daemon 1      each instrument is in one of them,
-                                                 ├─► 2/n ─► daemon 2      what is told of the whole feed in all
-                                                 └─► n/n ─► daemon n
+    instruments of the feed ──crc32(symbol) * n >> 32──► 1/n ─► daemon 1      each instrument is in one of them,
+                                                     ├─► 2/n ─► daemon 2      what is told of the whole feed in all
+                                                     └─► n/n ─► daemon n
 
 A symbol is the name under which an instrument is in the ring's table, at the time at which it is looked at. So an
 instrument that gets another name may go to another daemon with it: a continuous contract that rolls, a number that
 turns out to be ESZ6. The daemon that has it no longer says nothing more of it; the one that has it now begins its
 book anew, STALE until it is known to be right. Known names (a cache, secdef.dat, a vendor that names first) avoid that.
 
-The Kafka sink deals instruments to partitions by the same number. Of P partitions the ring of a shard fills those
-whose number leaves the same remainder as its index, divided by what n and P have in common: take a P without any.
+The n parts are ranges of the number, and the Kafka sink deals instruments to P partitions by its remainder: so a
+shard's instruments fill all partitions alike, whatever n and P have in common.
 """
 
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Final, Self
-
-from mdfeedd.ring.instruments import partition_of
 
 __all__ = ["MAX_SHARDS", "Shard"]
 
@@ -55,4 +54,4 @@ class Shard:
 
     def has(self, symbol: str) -> bool:
         """Whether the instrument of this name is in this part; the same on all hosts and in all versions."""
-        return partition_of(symbol, self.of) == self.index - 1
+        return zlib.crc32(symbol.encode()) * self.of >> 32 == self.index - 1

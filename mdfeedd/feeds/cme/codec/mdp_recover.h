@@ -78,7 +78,7 @@ static inline void mdp_forget_instrument(mdp_handler *h, mdp_channel *ch, mdp_in
     b->flags &= MDP_DEFINED;
     b->trading_status = MDP_NULL_U8;
     mdp_begin_instrument(ch, b);
-    b->since = b->mbo_since = ch->started ? ch->next - 1 : 0;
+    b->since = b->mbo_since = ch->started ? ch->next : 0; /* a snapshot may be cut inside the packet it names */
     if (!ch->unproven) mdp_heal_gaps(h, ch);
 }
 
@@ -128,7 +128,7 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
         if (passed_over && ch->started) {
             b->state = b->mbo_state = MDP_UNKNOWN;
             b->quick = 0;
-            b->since = b->mbo_since = ch->next - 1;
+            b->since = b->mbo_since = ch->next; /* inside the packet before, a snapshot may have been cut */
         }
         mdp_doubt_one(ch, b);
     }

@@ -100,10 +100,14 @@ def test_shards_recover_what_is_theirs_after_losses(play):
             assert game.check_quotes() > 0
 
 
-def test_an_instrument_goes_over_to_the_shard_that_has_its_name(play):
-    """Until it is defined its number is its name: who has that gives it up with a CLEAR, the other begins anew."""
+@pytest.mark.parametrize("seed", [2, 9])
+def test_an_instrument_goes_over_to_the_shard_that_has_its_name(play, seed):
+    """Until it is defined its number is its name: who has that gives it up with a CLEAR, the other begins anew.
+
+    In both weeks a snapshot is cut inside the last packet that was passed over.
+    """
     of = 2
-    venue = venue_of(9)
+    venue = venue_of(seed)
     channel, names = venue.channel_id, names_of(venue)
     live = [d for d in Network(7).deliver(venue.run(100)) if d[1] == Feed.INCREMENTAL]
     games = {i: play(venue, orders=True, depth=True, shard=Shard(i, of)) for i in range(1, of + 1)}
