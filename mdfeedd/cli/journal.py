@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime as dt
+import functools
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -32,6 +33,10 @@ _EPILOG: Final = """\
 PATH is the folder of a journal consumer, or that of one ring in it. Nothing here changes a journal, and
 none of it needs the journal's process: what is being written may be looked at as well.
 
+exit status:
+  0 done, and all is whole   1 there is no journal, or it cannot be written where it was asked for
+  65 damage or retention has taken records   130 Ctrl-C
+
 examples:
   mdfeedd journal ls /var/lib/mdfeedd/journal
   mdfeedd journal verify /var/lib/mdfeedd/journal
@@ -40,10 +45,12 @@ examples:
   mdfeedd journal export /var/lib/mdfeedd/journal/cme --out day.parquet
   mdfeedd replay /var/lib/mdfeedd/journal/cme --speed 1
 """
+_PART_EPILOG: Final = "'mdfeedd journal --help' has the exit status and examples."
 _CAT_EPILOG: Final = """\
 --from and --to, both included, are sequence numbers, or times in UTC such as 2026-11-25 or
-2026-11-25T14:30:00.5: of arrival (ts_recv), of bars the begin (ts_open). Exit status 65 where damage or
-retention has taken records: that is told where they are missing.
+2026-11-25T14:30:00.5: of arrival (ts_recv), of bars the begin (ts_open). What damage or retention has taken is
+told where it is missing, and makes the exit status 65.
+
 """
 
 
@@ -59,7 +66,7 @@ def add(commands: Any) -> None:
     parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
     ls = _part(parts, "ls", "rings, segments, ranges, and how far each sink is", _ls)
     ls.add_argument("-l", dest="long", action="store_true", help="a line for every segment")
-    _part(parts, "verify", "every checksum and the whole chain; exit status 65 if not", _verify)
+    _part(parts, "verify", "every checksum and the whole chain", _verify)
     cat = _part(parts, "cat", "records, as text or JSON lines", _cat, _CAT_EPILOG)
     cat.add_argument("--json", action="store_true", help="one JSON object a line")
     cat.add_argument("-n", type=units.whole(1, 2**62), metavar="N", help="stop after N records")
@@ -78,12 +85,20 @@ def _part(parts: Any, name: str, text: str, run: Any, epilog: str = "") -> argpa
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        epilog=epilog,
+        epilog=epilog + _PART_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", metavar="PATH", help="folder of a journal, or of one ring in it")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=functools.partial(_plainly, run))
     return parser
+
+
+def _plainly(run: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a part; a file that cannot be read is one sentence."""
+    try:
+        return run(arguments)
+    except PermissionError as error:
+        raise Trouble(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 class _Place(NamedTuple):

@@ -30,6 +30,9 @@ also has the columns feed and date of its folder. With --journal there are journ
 as well, of what the journal holds, stored or not. Prices are DECIMAL(19,9), times TIMESTAMP WITH TIME ZONE
 (microseconds; ts_event_ns, ts_recv_ns and ts_open_ns are UNIX nanoseconds, exact).
 
+exit status:
+  0 done   1 the statement or the files are wrong, with the reason   78 DuckDB is missing, or configuration
+
 examples:
   mdfeedd query "SELECT symbol, count(*), min(price), max(price) FROM trades GROUP BY symbol"
   mdfeedd query -c mdfeedd.yaml "FROM bars ORDER BY ts_open DESC LIMIT 10"
@@ -68,19 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise Trouble("--format parquet needs --output FILE", 2)
     duckdb = _require_duckdb()
     data, journal = _folders(arguments)
-    with contextlib.ExitStack() as stack:
-        connection = stack.enter_context(duckdb.connect())
-        connection.execute("SET TimeZone = 'UTC'")
-        _make_views(connection, data, "main")
-        if journal is not None:
-            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mdfeedd-query-")))
-            _unfold(journal, copy)
-            connection.execute("CREATE SCHEMA journal")
-            _make_views(connection, copy, "journal")
-        try:
+    try:
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(duckdb.connect())
+            connection.execute("SET TimeZone = 'UTC'")
+            _make_views(connection, data, "main")
+            if journal is not None:
+                made = tempfile.TemporaryDirectory(prefix="mdfeedd-query-")
+                copy = Path(stack.enter_context(made))
+                _unfold(journal, copy)
+                connection.execute("CREATE SCHEMA journal")
+                _make_views(connection, copy, "journal")
             _show(connection.sql(arguments.sql), arguments)
-        except duckdb.Error as error:
-            raise Trouble(str(error)) from None
+    except duckdb.Error as error:
+        raise Trouble(str(error)) from None
     return 0
 
 
@@ -128,7 +132,9 @@ def _configured(plan: Plan, plugin: str, key: str) -> Path | None:
 
 
 def _make_views(connection: Any, folder: Path, schema: str) -> None:
-    """A view for each table; one without files is empty, with the right columns."""
+    """A view for each table; one without files is empty, with the right columns. One that cannot be read is told."""
+    import duckdb
+
     from mdfeedd.ring import arrow
 
     for table in TABLES:
@@ -147,12 +153,17 @@ def _make_views(connection: Any, folder: Path, schema: str) -> None:
         exact = "".join(f", epoch_ns({time}) AS {time}_ns" for time in times)
         shown = ", ".join(f"{time}::TIMESTAMPTZ AS {time}" for time in times)
         what = f"SELECT * REPLACE ({shown}){exact} FROM {source}"  # noqa: S608 - names of ours
-        connection.execute(f"CREATE VIEW {name} AS {what}")
+        try:
+            connection.execute(f"CREATE VIEW {name} AS {what}")
+        except duckdb.Error as error:  # the other tables are no worse for it
+            sentence = str(error).partition("\n")[0]
+            print(f"mdfeedd query: {name} cannot be read: {sentence}", file=sys.stderr)
 
 
 def _unfold(journal: Path, out: Path) -> None:
     """The journal as Parquet files in a temporary folder, by the sink itself: DuckDB reads those."""
     from mdfeedd.journal import JournalError, JournalReader, list_journals
+    from mdfeedd.sinks import SinkError
     from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
 
     rings = list_journals(journal)
@@ -169,6 +180,8 @@ def _unfold(journal: Path, out: Path) -> None:
         sink.close()
     except JournalError as error:
         raise Trouble(str(error)) from None
+    except SinkError as error:  # it is as large as the journal's Parquet files would be
+        raise Trouble(f"{error} (TMPDIR names another place for what --journal needs)") from None
 
 
 def _copy(reader: Any, ring: str, sink: Any) -> None:
@@ -204,11 +217,18 @@ def _show(relation: Any, arguments: argparse.Namespace) -> None:
             width = shutil.get_terminal_size((WIDE, 0)).columns
             relation.show(max_width=width, max_rows=SHOWN_ROWS)
         else:
-            Path(arguments.output).write_text(str(relation.limit(SHOWN_ROWS)), encoding="utf-8")
+            _write_table(relation, arguments.output)
     elif arguments.output is not None:
         _write(relation, arguments.format, arguments.output)
     else:
         _stream(relation, arguments.format)
+
+
+def _write_table(relation: Any, path: str) -> None:
+    try:
+        Path(path).write_text(str(relation.limit(SHOWN_ROWS)), encoding="utf-8")
+    except OSError as error:
+        raise Trouble(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _write(relation: Any, form: str, path: str) -> None:

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     Returned = Awaitable[object] | object
 
-__all__ = ["CallbackConsumer", "CallbackOptions", "bars_of"]
+__all__ = ["CallbackConsumer", "CallbackErrors", "CallbackOptions", "bars_of"]
 
-log = logging.getLogger("mdfeedd.consumers.callbacks")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.callbacks")
 
 ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looked for
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
@@ -122,7 +122,7 @@ def bars_of(batch: RecordBatch) -> Iterator[Bar]:
         )
 
 
-class _Errors:
+class CallbackErrors:
     """Exceptions of user code: each distinct one is logged once, its repetitions are counted."""
 
     def __init__(self) -> None:
@@ -193,7 +193,7 @@ class CallbackConsumer:
         }
         if not any(given or getattr(options, key) for key, given in self._functions.items()):
             raise ValueError("on_batch: one of on_batch, on_tick and on_bar is needed")
-        self._errors = _Errors()
+        self._errors = CallbackErrors()
         self._readers: set[Reader] = set()
         self._halted = False
 

@@ -8,8 +8,9 @@ The first consumer of a ring from which nothing may be lost: it only copies memo
 slower (see `mdfeedd.journal`) reads the files. One thread per ring; rings do not wait for each other.
 
 After a restart each ring goes on behind the journal's own end. What the ring has lapped meanwhile is a
-LAPPED block with a GAP record in it. While the disk is full the buffer is kept and tried again, told
-once; the ring laps what comes then, and it goes on by itself when there is room. Acknowledged is what
+LAPPED block with a GAP record in it. While the disk is full the oldest files that all sinks have read
+are removed before their time; without such the buffer is kept and tried again, told once; the ring laps
+what comes then, and it goes on by itself when there is room. Acknowledged is what
 is durable (with fsync none: what the kernel has taken).
 
 Ways to fail: another journal of the same folder, a segment of a newer version, a failed sync
@@ -20,6 +21,7 @@ Ways to fail: another journal of the same folder, a segment of a newer version, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JournalConsumer", "JournalOptions"]
 
-log = logging.getLogger("mdfeedd.consumers.journal")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.journal")
 
 ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looked for
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
@@ -233,6 +235,11 @@ class _Copy:
             log,
             f"ring '{ring}': %d segments removed that a sink had not read: it is too far behind",
         )
+        self._early = Episode(
+            log,
+            f"ring '{ring}': the disk is full: %d segments removed before their time, which all "
+            f"sinks have read",
+        )
 
     def run(self) -> None:
         """Until `stopping`, or with follow off until the ring has ended."""
@@ -257,6 +264,7 @@ class _Copy:
         finally:
             self._lost.settle(time.monotonic(), over=True)
             self._cut.settle(time.monotonic(), over=True)
+            self._early.settle(time.monotonic(), over=True)
         writer.close(ended=ended)
 
     def _open_writer(self) -> JournalWriter | None:
@@ -410,7 +418,8 @@ class _Copy:
                 self._blocks += 1
             self._writer.commit()
         except OSError as error:
-            self._refused(error)
+            if not self._made_room(error, now):
+                self._refused(error)
             return
         self._accepted()
         self._fill = 0
@@ -450,6 +459,14 @@ class _Copy:
         """The epoch of a record; of one before the living writer's first, that of the writer before."""
         return self._epoch if seq >= self._epoch_first else max(0, self._epoch - 1)
 
+    def _made_room(self, error: OSError, now: float) -> bool:
+        """On a full disk, by what all sinks have read; whether there was something."""
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            return False
+        removed = self._writer.retain(full=True).remove
+        self._early.add(removed, now)
+        return removed > 0
+
     def _refused(self, error: OSError) -> None:
         """The disk is full (told once), or the error is another and raised."""
         if error.errno not in RETRIABLE:
@@ -487,6 +504,7 @@ class _Copy:
             self._next_retain = now + RETAIN_S
             self._cut.add(writer.retain().cut, now)
             self._cut.settle(now)
+            self._early.settle(now)
             self._lost.settle(now)
         if not self._begun:
             return

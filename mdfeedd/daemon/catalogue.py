@@ -3,7 +3,8 @@
 Names are ``mdfeedd_<subsystem>_<noun>_<verb>_<unit>[_total]``: singular noun, verb as past participle, seconds
 and bytes. The counters that feeds and consumers keep are derived from the two lists of `mdfeedd.h`
 (``received_bytes`` -> ``mdfeedd_feed_received_bytes_total``), so a counter added there is exported, described
-and labelled without a change here; the few whose derived name would read badly are in `_SPECIAL`.
+and labelled without a change here; the few whose derived name would read badly are in `_SPECIAL`. So are those of
+each line of a feed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS
+from mdfeedd.ring._ring import clock_ns
 from mdfeedd.ring.latency import BOUNDS_S, LATENCY_EVERY
+from mdfeedd.ring.lines import LINE_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,6 +177,19 @@ CHILD_UPTIME: Final = Metric(
     "since the process was started; 0 while none runs",
     _CHILD,
 )
+_DISK: Final = ("child", "kind", "path")
+DISK_SIZE: Final = Metric(
+    "mdfeedd_disk_size_bytes",
+    "gauge",
+    "of the file system with the folder of a journal, of Parquet files or of recorded sessions",
+    _DISK,
+)
+DISK_FREE: Final = Metric(
+    "mdfeedd_disk_free_bytes",
+    "gauge",
+    "what is left of it for whoever is not root; a journal has taken the room of its last file already",
+    _DISK,
+)
 BUILD_INFO: Final = Metric(
     "mdfeedd_build_info", "gauge", "always 1; what is running", ("version", "python")
 )
@@ -268,6 +284,28 @@ def _derived(subsystem: str, counter: str, text: str, labels: tuple[str, ...]) -
 
 
 FEED_SAMPLES: Final = tuple(_derived("feed", name, text, ("feed",)) for name, text in FEED_COUNTERS)
+LINE_LABELS: Final = ("feed", "channel", "kind", "line")
+"""`kind`: incremental, definition, snapshot or orders; `line`: its side, A or B."""
+
+
+def _silent_s(values: dict[str, int]) -> float | None:
+    """Since the latest packet of a line; None of one that has brought none, or comes from a recording."""
+    latest_ns = values["last_packet_ns"]
+    return (clock_ns() - latest_ns) * _NS if latest_ns else None
+
+
+LINE_SAMPLES: Final = (
+    *(_derived("line", name, text, LINE_LABELS) for name, text in LINE_VALUES if name != "last_packet_ns"),
+    Sample(
+        Metric(
+            "mdfeedd_line_silent_seconds",
+            "gauge",
+            "since the line brought its latest packet; not told before the first, nor of recordings",
+            LINE_LABELS,
+        ),
+        _silent_s,
+    ),
+)  # fmt: skip
 CONSUMER_SAMPLES: Final = tuple(
     _derived("consumer", name, text, ("ring", "reader")) for name, text in CONSUMER_COUNTERS
 )
@@ -275,12 +313,14 @@ CONSUMER_SAMPLES: Final = tuple(
 
 def metrics() -> Iterator[Metric]:
     """The whole catalogue, each family once."""
-    samples = (*RING_SAMPLES, *READER_SAMPLES, *FEED_SAMPLES, *CONSUMER_SAMPLES)
+    samples = (*RING_SAMPLES, *READER_SAMPLES, *FEED_SAMPLES, *LINE_SAMPLES, *CONSUMER_SAMPLES)
     others = (
         CHILD_RESTART,
         CHILD_HANG,
         CHILD_STATE,
         CHILD_UPTIME,
+        DISK_SIZE,
+        DISK_FREE,
         BUILD_INFO,
         BEAT_AGE,
         CONFIG_OK,

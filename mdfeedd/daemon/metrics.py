@@ -1,7 +1,7 @@
 """`/metrics`, `/status`, `/healthz`, `/readyz`: shared memory read at each request, on a registry and thread of their own.
 
 Nothing is counted here. Rings, feeds and readers (those of other programs too) say what they did in shared
-memory; the supervisor knows only its children's states and restarts.
+memory; the supervisor knows only its children's states and restarts, and file systems say what room they have.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from typing import TYPE_CHECKING, Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample as Point
 
-from mdfeedd.daemon import catalogue, exposition, page
+from mdfeedd.daemon import catalogue, disks, exposition, page
 from mdfeedd.daemon.catalogue import STATES, Metric, Sample
-from mdfeedd.daemon.exposition import LatencyFamily
+from mdfeedd.daemon.exposition import Table
 from mdfeedd.daemon.status import BEAT_LIMIT_S, look, shown_consumers, snapshot
-from mdfeedd.ring.latency import Latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from prometheus_client.metrics_core import Metric as Family
+
     from mdfeedd.daemon.plan import MetricsPlan, Plan
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import RingInfo
+    from mdfeedd.ring.latency import Latency
+
+    Tables = dict[str, Table]
+    """By the name of the metric."""
 
 MAX_REQUESTS: Final = 8
 """HTTP requests answered at once; more are turned away."""
@@ -52,82 +55,82 @@ class RingCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """All families, each with its samples: for a registry of prometheus_client."""
-        for family in self.families():
-            yield family.expanded() if isinstance(family, LatencyFamily) else family
+        for table in self.tables():
+            yield table.expanded()
 
-    def families(self) -> list[Family]:
-        """The same with the histograms not yet spread out."""
+    def tables(self) -> list[Table]:
+        """The same as `exposition.render` takes it."""
         start = time.perf_counter()
-        families: dict[str, Family] = {}
+        tables: Tables = {}
         infos, unreadable = look(self._supervisor.plan.shm_dir)
         ours = {child.name for child in self._supervisor.plan.consumers}
         for info in infos.values():
-            self._ring(families, info, ours)
-        self._children(families)
-        _add(families, catalogue.RING_UNREADABLE, (), len(unreadable))
-        _add(families, catalogue.BEAT_AGE, (), self._supervisor.beat_age_s)
-        self._configuration(families)
-        _add(families, catalogue.BUILD_INFO, (_version(), platform.python_version()), 1)
-        _add(families, catalogue.SCRAPE_DURATION, (), time.perf_counter() - start)
-        return list(families.values())
+            self._ring(tables, info, ours)
+        self._children(tables)
+        self._disks(tables)
+        _add(tables, catalogue.RING_UNREADABLE, (), len(unreadable))
+        _add(tables, catalogue.BEAT_AGE, (), self._supervisor.beat_age_s)
+        self._configuration(tables)
+        _add(tables, catalogue.BUILD_INFO, (_version(), platform.python_version()), 1)
+        _add(tables, catalogue.SCRAPE_DURATION, (), time.perf_counter() - start)
+        return list(tables.values())
 
     @staticmethod
-    def _ring(families: dict[str, Family], info: RingInfo, ours: set[str]) -> None:
-        _add_all(families, catalogue.RING_SAMPLES, (info.name,), info)
+    def _ring(tables: Tables, info: RingInfo, ours: set[str]) -> None:
+        _add_all(tables, catalogue.RING_SAMPLES, (info.name,), info)
         if info.name == info.feed:  # a feed's counters lie in its first ring
-            _add_all(families, catalogue.FEED_SAMPLES, (info.feed,), info.counters)
+            _add_all(tables, catalogue.FEED_SAMPLES, (info.feed,), info.counters)
+            for line in info.lines:
+                key = line.key
+                named = (info.feed, str(key.channel), key.kind, key.side)
+                _add_all(tables, catalogue.LINE_SAMPLES, named, line.values)
         for consumer in shown_consumers(info, ours):
             labels = (info.name, consumer.name)
-            _add_all(families, catalogue.READER_SAMPLES, labels, consumer)
+            _add_all(tables, catalogue.READER_SAMPLES, labels, consumer)
             if consumer.name in ours or any(consumer.counters.values()):
-                _add_all(families, catalogue.CONSUMER_SAMPLES, labels, consumer.counters)
+                _add_all(tables, catalogue.CONSUMER_SAMPLES, labels, consumer.counters)
 
-    def _configuration(self, families: dict[str, Family]) -> None:
+    def _configuration(self, tables: Tables) -> None:
         plan = self._supervisor.plan
         if plan is not self._seen:  # it is long where there are many topics
             self._seen, self._fingerprint = plan, plan.fingerprint()
-        _add(families, catalogue.CONFIG_OK, (), self._supervisor.config_ok)
-        _add(families, catalogue.CONFIG_TIME, (), self._supervisor.config_time_s)
-        _add(families, catalogue.CONFIG_INFO, (self._fingerprint,), 1)
+        _add(tables, catalogue.CONFIG_OK, (), self._supervisor.config_ok)
+        _add(tables, catalogue.CONFIG_TIME, (), self._supervisor.config_time_s)
+        _add(tables, catalogue.CONFIG_INFO, (self._fingerprint,), 1)
 
-    def _children(self, families: dict[str, Family]) -> None:
+    def _disks(self, tables: Tables) -> None:
+        for child, path in disks.folders(self._supervisor.plan):
+            found = disks.room(path)
+            if found is not None:
+                labels = (child.name, child.kind, path)
+                _add(tables, catalogue.DISK_SIZE, labels, found.size_bytes)
+                _add(tables, catalogue.DISK_FREE, labels, found.free_bytes)
+
+    def _children(self, tables: Tables) -> None:
         now = time.monotonic()
         for child in self._supervisor.children:
             labels = (child.name, child.kind)
-            _add(families, catalogue.CHILD_RESTART, labels, child.restarts)
-            _add(families, catalogue.CHILD_HANG, labels, child.hangs)
-            _add(families, catalogue.CHILD_STATE, labels, STATES.index(child.state.value))
+            _add(tables, catalogue.CHILD_RESTART, labels, child.restarts)
+            _add(tables, catalogue.CHILD_HANG, labels, child.hangs)
+            _add(tables, catalogue.CHILD_STATE, labels, STATES.index(child.state.value))
             uptime = now - child.started if child.pid else 0.0
-            _add(families, catalogue.CHILD_UPTIME, labels, uptime)
+            _add(tables, catalogue.CHILD_UPTIME, labels, uptime)
 
 
 def _add_all(
-    families: dict[str, Family], samples: Iterable[Sample], labels: tuple[str, ...], source: Any
+    tables: Tables, samples: Iterable[Sample], labels: tuple[str, ...], source: Any
 ) -> None:
     for sample in samples:
         value = sample.value(source)
         if value is not None:
-            _add(families, sample.metric, (*labels, *sample.extra), value)
+            _add(tables, sample.metric, (*labels, *sample.extra), value)
 
 
-def _add(
-    families: dict[str, Family], metric: Metric, labels: tuple[str, ...], value: float | Latency
-) -> None:
-    family = families.get(metric.name)
-    if family is None:
-        family = families[metric.name] = _family(metric)
-    named = dict(zip(metric.labels, labels, strict=True))
-    if isinstance(value, Latency):
-        assert isinstance(family, LatencyFamily)
-        family.latencies.append((named, value))
-    else:
-        family.samples.append(Point(metric.name, named, value))
-
-
-def _family(metric: Metric) -> Family:
-    if metric.kind == "histogram":
-        return LatencyFamily(metric.name, metric.help)
-    return Family(metric.name.removesuffix("_total"), metric.help, metric.kind)
+def _add(tables: Tables, metric: Metric, labels: tuple[str, ...], value: float | Latency) -> None:
+    table = tables.get(metric.name)
+    if table is None:
+        table = tables[metric.name] = Table(metric)
+    table.samples.append((labels, value))
 
 
 def _version() -> str:
@@ -141,7 +144,7 @@ class Exporter:
 
     def __init__(self, supervisor: Supervisor, plan: MetricsPlan) -> None:
         self._supervisor = supervisor
-        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry: CollectorRegistry = CollectorRegistry(auto_describe=False)
         self._collector = RingCollector(supervisor)
         self.registry.register(self._collector)
         self._page = page.Page(lambda: supervisor.plan)
@@ -152,6 +155,8 @@ class Exporter:
             what = f"cannot serve /metrics on {plan.host} port {plan.port}: {error.strerror}{hint}"
             raise OSError(what) from error
         self._server.set_app(self._answer)
+        self.port: int
+        self.host: str | bytes | bytearray
         self.host, self.port = self._server.server_address[:2]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True
@@ -181,7 +186,7 @@ class Exporter:
 
     def _metrics(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         kind = exposition.content_type(environ.get("HTTP_ACCEPT", ""))
-        body = exposition.render(self._collector.families(), kind)
+        body = exposition.render(self._collector.tables(), kind)
         start("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
         return [body]
 

@@ -16,13 +16,14 @@ _HEAD: Final = """# Metrics
 Written from `mdfeedd/daemon/catalogue.py` by `python -m mdfeedd.daemon.metrics_page`; a test compares the two.
 
 `/metrics` of the daemon gives them in Prometheus' text format, or as OpenMetrics to who asks for it. Everything is
-read from shared memory when it is asked for; nothing is kept in between. Names are
+read from shared memory (of disks, from the system) when it is asked for; nothing is kept in between. Names are
 `mdfeedd_<subsystem>_<noun>_<verb>_<unit>[_total]`, units are seconds and bytes, and no label has a value for each
 symbol. Counters and histograms of a ring and its feed go on when its writer is restarted; those of a reader begin
 anew when it attaches again.
 
-- `feed`: name of the feed; `ring`: name of the ring, which is the feed's, with a suffix for its other rings;
-  `reader`: name of the consumer, of this daemon or of another program; `child`: name of the process.
+- `feed`: name of the feed; `channel`, `kind` and `line`: one of its lines, as channel 310, incremental, A; `ring`: name of the ring, which is the feed's, with a suffix for its other rings;
+  `reader`: name of the consumer, of this daemon or of another program; `child`: name of the process;
+  `path`: a folder that the configuration names.
 - A latency's buckets end at powers of two of nanoseconds from {low} to {high} s. One burst of a writer and one read
   of a reader in {every} are timed, by their oldest record, so that the hot path does not pay for it.
 """
@@ -30,8 +31,10 @@ _TITLES: Final = {
     "ring": "Rings",
     "reader": "Readers of rings",
     "feed": "Feeds",
+    "line": "Lines of feeds",
     "consumer": "Consumers",
     "child": "Processes",
+    "disk": "Disks",
 }
 
 

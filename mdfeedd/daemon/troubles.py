@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 BEHIND_SHARE: Final = 0.5
 """A reader with so much of its ring before it is about to lose some."""
+LINE_MUTE_S: Final = 30.0
+"""A line that brought nothing for so long while another of its channel did."""
+LINE_EXPECTED: Final = 1000
+"""Packets of another line after which one should have brought its first."""
 SILENT_S: Final = 30.0
 """A living writer that no supervisor watches, and that gave no sign of life for so long."""
 _ENDED: Final = ("finished", "stopped")
@@ -25,6 +29,7 @@ _ENDED: Final = ("finished", "stopped")
 def troubles_of(shown: Shown, before: Shown | None = None) -> list[Trouble]:
     """Each trouble with the `name` of whom it is, its kind (`trouble`) and a sentence (`text`)."""
     return [
+        *([_trouble("", "file", shown["mistakes"])] if shown.get("mistakes") else []),
         *_of_daemon(shown),
         *({"name": f["name"], "trouble": f["fault"], "text": f["text"]} for f in shown["faults"]),
         *_of_feeds(shown),
@@ -63,6 +68,21 @@ def _of_feeds(shown: Shown) -> Iterator[Trouble]:
             yield _trouble(name, "gap open", text)
         if topics := counters.get("failed_topics", 0):
             yield _trouble(name, "topics", f"feed {name}: {topics:,} topics bring nothing")
+        yield from (_trouble(name, "line mute", text) for text in _mute_lines(feed))
+
+
+def _mute_lines(feed: Shown) -> Iterator[str]:
+    """Of incremental lines: what the one that is left loses is lost. A channel that is mute as a whole is another matter."""
+    lines = [line for line in feed.get("lines", ()) if line["kind"] == "incremental"]
+    for line in lines:
+        others = [o for o in lines if o["channel"] == line["channel"] and o is not line]
+        named = f"feed {feed['name']}: line {line['channel']} {line['kind']} {line['side']}"
+        heard = any(o["silent_s"] is not None and o["silent_s"] < LINE_MUTE_S for o in others)
+        if line["silent_s"] is not None:
+            if heard and line["silent_s"] >= LINE_MUTE_S:
+                yield f"{named} has been mute for {line['silent_s']:.0f} s, and the other has not"
+        elif heard and any(o["received_packets"] > LINE_EXPECTED for o in others):
+            yield f"{named} has brought nothing yet, and the other has"
 
 
 def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
@@ -80,9 +100,7 @@ def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
         was = then.get((name, ring))
         if was is not None and (lost := consumer["lost"] - was["lost"]) > 0:
             yield _trouble(name, "loses", f"{who} has just lost {lost:,} records: it is too slow")
-        refused = counters.get("failed_flushes", 0)
-        refused -= was["counters"].get("failed_flushes", 0) if was is not None else refused
-        if refused > 0:
+        if was is not None and _refuses(counters, was["counters"]):
             pending = counters.get("pending_records", 0)
             text = f"{who}: its sink refuses what it is given, {pending:,} records wait"
             yield _trouble(name, "refused", text)
@@ -94,6 +112,18 @@ def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
         elif behind > room > 0:
             text = f"{who} has {behind:,} records of the journal before it"
             yield _trouble(name, "behind", text)
+
+
+def _refuses(now: dict[str, int], then: dict[str, int]) -> bool:
+    """Whether a sink refuses: it has just done so, or rests after it, takes nothing and has ever more before it."""
+
+    def grown(*names: str) -> int:
+        return sum(now.get(name, 0) - then.get(name, 0) for name in names)
+
+    if grown("failed_flushes") > 0:
+        return True
+    takes_nothing = now.get("failed_flushes", 0) > 0 and not grown("flushes")
+    return takes_nothing and grown("pending_records", "behind_records") > 0
 
 
 def _of_processes(shown: Shown) -> Iterator[Trouble]:

@@ -11,8 +11,8 @@ __all__ = [
 ]
 
 
-class JournalError(Exception):
-    """A journal cannot be used (on), or one of the cases below."""
+class JournalError(OSError):
+    """A journal cannot be used (on), or one of the cases below. It has no errno: none is retriable."""
 
 
 class JournalMissing(JournalError):

@@ -43,6 +43,8 @@ import xxhash
 from mdfeedd.tick import GAP, TICK, GapReason, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 __all__ = [
@@ -89,7 +91,7 @@ assert _BLOCK.size == BLOCK_BYTES - 8
 assert _ENTRY.size == ENTRY_BYTES
 
 #: A digest of any contiguous buffer; the second argument is the seed.
-checksum = xxhash.xxh3_64_intdigest
+checksum: Callable[..., int] = xxhash.xxh3_64_intdigest
 
 
 class BlockFlag(enum.IntFlag):

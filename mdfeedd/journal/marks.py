@@ -50,6 +50,7 @@ class _Twice:
                 raise FileNotFoundError(path)
             access = mmap.ACCESS_WRITE if write else mmap.ACCESS_READ
             self._map = mmap.mmap(fd, _FILE_BYTES, access=access)
+            self._inode = _inode(os.fstat(fd))  # not used again for another file while it is mapped
         finally:
             os.close(fd)
         self._counter = self._newest()[0]
@@ -66,6 +67,13 @@ class _Twice:
                 best = (counter, copy[8:_SUM_AT])
         return best
 
+    def there(self, path: Path) -> bool | None:
+        """Whether the file of that name is this one; None: there is no such file any more."""
+        try:
+            return _inode(os.stat(path)) == self._inode
+        except FileNotFoundError:
+            return None
+
     def load(self) -> bytes:
         for _ in range(_ATTEMPTS):  # its writer may come by both copies while we look
             counter, content = self._newest()
@@ -81,6 +89,10 @@ class _Twice:
 
     def close(self) -> None:
         self._map.close()
+
+
+def _inode(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,13 @@ class MarksFile:
     """The marks of one journal, written by its writer only. Raises `FileNotFoundError` for readers."""
 
     def __init__(self, path: Path, *, write: bool = False) -> None:
+        self._path = path
         self._file = _Twice(path, write=write)
+
+    @property
+    def replaced(self) -> bool:
+        """Another file has this one's name now: the journal was removed and made anew."""
+        return self._file.there(self._path) is False
 
     def load(self) -> Marks | None:
         """The newest marks; None if there are none that are whole."""
@@ -168,7 +186,8 @@ class SinkPositions:
     """How far the consumers of one ring's journal are: the files FOLDER/sinks/CONSUMER.
 
     Retention keeps what the slowest of them has not read. Each file is written by its consumer only;
-    whoever gives a consumer up removes its file. After a power cut a position may be an older one.
+    whoever gives a consumer up removes its file, and one that goes on makes it again. After a power
+    cut a position may be an older one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -178,6 +197,9 @@ class SinkPositions:
     def save(self, consumer: str, position: Position | None) -> None:
         """Everything up to `position` may go; None: nothing is read yet, all must stay."""
         file = self._open.get(consumer)
+        if file is not None and not file.there(self._path(consumer)):
+            file.close()  # removed under us, maybe with all of the journal: retention must know us
+            file = None
         if file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = self._open[consumer] = _Twice(self._path(consumer), write=True)

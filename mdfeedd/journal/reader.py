@@ -46,6 +46,7 @@ ReadLimit = Literal["written", "durable"]
 MAX_BLOCKS: Final = 1 << 15  # looked at by one `read`; more small ones wait for the next
 LOOK_MIN_S: Final = 0.0005
 LOOK_MAX_S: Final = 0.02  # between looks at the marks while nothing comes
+REMADE_S: Final = 0.5  # between looks, while nothing comes, for a journal made anew under its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ class _Space:
 class JournalReader:
     """Follow the journal in `folder`, behind `start` (None: from the oldest).
 
-    A start in a sequence space of which the journal holds nothing begins at the oldest. Raises
+    A start in a sequence space of which the journal holds nothing begins at the oldest. A journal
+    that is removed and made anew while it is read is gone on with, behind what was read. Raises
     `JournalMissing`, `JournalCorrupt` (nothing can be read), `JournalMismatch` (also in `read`: a
     segment of a newer version follows), `OSError`. Used by one thread.
     """
@@ -126,6 +128,7 @@ class JournalReader:
         self._searched = (-1, 0)  # segment and offset behind which nothing good follows
         self._out: npt.NDArray[np.void] | None = None
         self._look_s = LOOK_MIN_S
+        self._next_remade_s = 0.0
         self._begin(start)
 
     # -------------------------------------------------------------------------------------- beginning
@@ -143,11 +146,7 @@ class JournalReader:
                 f"none of the {len(names)} segments in {self.folder} has a header that is right: "
                 f"'mdfeedd journal verify' tells more"
             )
-        at = 0
-        if start is not None:
-            for i, header in enumerate(headers):
-                if header and header.ring_id == start.ring_id and header.first_seq <= start.seq + 1:
-                    at = i
+        at = _place_of(start, headers)
         self._left = names[at].number - 1
         if not self._open_next():
             raise JournalMissing(f"the journal in {self.folder} has just been removed")
@@ -163,6 +162,9 @@ class JournalReader:
         if start is not None and start.ring_id == space.ring_id:
             lost = self._expected - start.seq - 1
             self._lose(lost, f"segments before number {name.number} of {self.folder} are missing")
+        elif start is not None and header is not None and header.before_ring_id == start.ring_id:
+            lost = _lost_between(start.ring_id, start.seq + 1, header)
+            self._lose(lost, f"segments before number {name.number} of {self.folder} are missing")
         elif header is None:  # the name says where it began, if it was of the same space
             lost = self._expected - name.first_seq if name.first_seq >= self._space_first else 0
             self._lose(lost, "")
@@ -170,13 +172,17 @@ class JournalReader:
     def _header_of(self, name: SegmentName) -> SegmentHeader | None:
         """The header of a segment, kept; None if it is damaged or the file is gone."""
         if self._headers.get(name.number) is None:
-            header = None
-            with contextlib.suppress(FileNotFoundError):
-                file = SegmentFile(name, Window(HEADER_BYTES))
-                header = file.header
-                file.close()
-            self._headers[name.number] = header
+            self._headers[name.number] = self._fresh_header_of(name)
         return self._headers[name.number]
+
+    @staticmethod
+    def _fresh_header_of(name: SegmentName) -> SegmentHeader | None:
+        """The same, from the file as it is now."""
+        with contextlib.suppress(FileNotFoundError):
+            file = SegmentFile(name, Window(HEADER_BYTES))
+            file.close()
+            return file.header
+        return None
 
     # -------------------------------------------------------------------------------------- reading
 
@@ -204,7 +210,8 @@ class JournalReader:
             out = self._out = np.empty(max_records, space.dtype)
         n = 0
         while n < max_records:
-            if self._ready is None and not self._advance(MAX_BLOCKS):
+            # not in a journal made anew: what is here has not moved our position yet
+            if self._ready is None and not self._advance_here(MAX_BLOCKS):
                 break
             if n and (self._lost or self._space is not space or self._ready_epoch != epoch):
                 break  # what is ready now begins the next batch
@@ -241,6 +248,25 @@ class JournalReader:
 
     def _advance(self, budget: int) -> bool:
         """Have the next block of records ready; False if there is none now."""
+        return self._advance_here(budget) or (self._begun_again() and self._advance_here(budget))
+
+    def _begun_again(self) -> bool:
+        """Where the journal was removed and made anew: begin in that one, behind what was read."""
+        now = time.monotonic()
+        if now < self._next_remade_s:
+            return False
+        self._next_remade_s = now + REMADE_S
+        if self._marks_file is None or not self._marks_file.replaced:
+            return False
+        if not any(map(self._fresh_header_of, list_segments(self.folder))):
+            return False  # there is nothing in it yet
+        self.close()
+        self._headers.clear()
+        self._expected, self._searched, self._pending_fault = None, (-1, 0), ""
+        self._begin(self.position)
+        return True
+
+    def _advance_here(self, budget: int) -> bool:
         for _ in range(budget):
             if self._file is None and not self._open_next():
                 return False
@@ -496,6 +522,22 @@ class JournalReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _place_of(start: Position | None, headers: list[SegmentHeader | None]) -> int:
+    """Which segment to begin with: what comes before it in the journal was had before `start`."""
+    if start is None:
+        return 0
+    at: int | None = None
+    for i, header in enumerate(headers):
+        if header is None:
+            continue
+        if header.ring_id == start.ring_id:
+            if at is None or header.first_seq <= start.seq + 1:
+                at = i
+        elif at is None and header.before_ring_id == start.ring_id:
+            at = i  # the space is gone, and this is the one that followed it
+    return 0 if at is None else at
 
 
 def _lost_between(ring_id: str, expected: int, header: SegmentHeader) -> int:

@@ -52,13 +52,16 @@ def decide(
     keep_s: float,
     hard_cap_bytes: int,
     now_ns: int,
+    full: bool = False,
 ) -> Verdict:
     """What to remove of `segments` (in order; the last is being written and always stays).
 
-    0 for keep_bytes, keep_s or hard_cap_bytes: no such limit.
+    0 for keep_bytes, keep_s or hard_cap_bytes: no such limit. full: the disk is; then the oldest goes
+    before its time if there are sinks and all have read it: what comes is worth more.
     """
-    needed, slowest = len(segments), ""
+    needed, slowest, read = len(segments), "", False
     for name, position in sinks:
+        read = True
         at = _needed_from(segments, position)
         if at < needed:
             needed, slowest = at, name
@@ -68,7 +71,8 @@ def decide(
         over = bool(keep_bytes) and total > keep_bytes
         old = bool(keep_s) and now_ns - segment.closed_ns > keep_s * 1e9
         forced = bool(hard_cap_bytes) and total > hard_cap_bytes
-        if not (forced or (i < needed and (over or old))):
+        early = full and read and not i
+        if not (forced or (i < needed and (over or old or early))):
             break
         total -= segment.size_bytes
         remove += 1

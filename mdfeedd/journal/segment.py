@@ -107,9 +107,10 @@ class Window:
 
     def __init__(self, size: int = WINDOW_BYTES) -> None:
         self._map = mmap.mmap(-1, size)
-        self.view = memoryview(self._map)
-        self.fd = -1
-        self.start = self.end = 0  # the part of the file that it holds
+        self.view: memoryview[int] = memoryview(self._map)
+        self.fd: int = -1
+        self.start: int = 0  # the part of the file that it holds
+        self.end: int = 0
 
     def hold(self, fd: int, offset: int, size: int, limit: int) -> None:
         """Have the bytes offset..offset+size (as far as the file and `limit` go)."""

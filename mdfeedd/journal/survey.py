@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -82,11 +83,15 @@ def load_marks(folder: Path) -> Marks | None:
 
 def survey(folder: Path) -> Survey:
     """Look at one ring's folder: file names, headers and marks. Raises `JournalMismatch`, `OSError`."""
-    names = list_segments(folder)
-    headers = []
-    sizes = []
-    for name in names:
-        with SegmentFile(name, Window(HEADER_BYTES)) as file:
+    names: list[SegmentName] = []
+    headers: list[SegmentHeader | None] = []
+    sizes: list[int] = []
+    for name in list_segments(folder):
+        with (
+            contextlib.suppress(FileNotFoundError),  # retention
+            SegmentFile(name, Window(HEADER_BYTES)) as file,
+        ):
+            names.append(name)
             headers.append(file.header)
             sizes.append(file.size)
     marks = load_marks(folder)

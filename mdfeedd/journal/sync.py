@@ -43,6 +43,8 @@ class Syncer:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._told: Callable[[], None] = lambda: None
+        self.durable_space: str
+        self.durable: Mark
         self.durable, self.durable_space = self._noted
 
     def start(self, told: Callable[[], None]) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from mdfeedd.journal import recovery, retention
 from mdfeedd.journal.disk import Disk
+from mdfeedd.journal.errors import JournalError
 from mdfeedd.journal.format import (
     BLOCK_BYTES,
     HEADER_BYTES,
@@ -108,6 +109,7 @@ class JournalWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = WriterLock(folder)
         self._fd = -1
+        self._path = ""  # of the segment that is being written
         self._size = self._offset = 0
         self._number = 0
         self._header: SegmentHeader | None = None
@@ -122,9 +124,10 @@ class JournalWriter:
         self._publishing = threading.Lock()
         self._written = Mark()
         self._ended = False
-        self.stored_records = self.stored_bytes = 0  # by this object
+        self.stored_records: int = 0  # by this object
+        self.stored_bytes: int = 0
         #: segments removed although a sink had not read them
-        self.cut_segments = 0
+        self.cut_segments: int = 0
         self._sinks = SinkPositions(folder)
         self._window = Window(HEADER_BYTES)
         self._syncer = Syncer(self._disk, self._options.fsync, self._options.fsync_interval_s)
@@ -134,7 +137,7 @@ class JournalWriter:
             self._lock.close()
             raise
         try:
-            self.recovered = self._recover()
+            self.recovered: Recovered = self._recover()
         except BaseException:
             self._let_go()
             raise
@@ -194,7 +197,7 @@ class JournalWriter:
         if tail.damage:
             os.close(fd)
         else:
-            self._fd, self._size = fd, tail.end
+            self._fd, self._size, self._path = fd, tail.end, str(tail.name.path)
             self._syncer.use(fd)
         self._offset = tail.end
         end = Position(header.ring_id, self._next_seq - 1, self._epoch)
@@ -407,6 +410,7 @@ class JournalWriter:
             self._disk.sync_folder(str(self.folder))
         self._number, self._header, self._table = number, header, table
         self._fd, self._size, self._offset, self._sealed = fd, size, used, False
+        self._path = path
         self._next_seq, self._epoch = first_seq, epoch
         self._unwritten.clear()
         self._syncer.use(fd)
@@ -451,30 +455,59 @@ class JournalWriter:
 
     # -------------------------------------------------------------------------------------- retention
 
-    def retain(self) -> retention.Verdict:
-        """Remove what may go; tells how many segments, and how many a sink had not read."""
+    def retain(self, *, full: bool = False) -> retention.Verdict:
+        """Remove what may go; tells how many segments, and how many a sink had not read.
+
+        full: the disk is, so that the oldest may go before its time, if all sinks have read it.
+        Raises `JournalError` where the segment that is being written is not in the folder any more.
+        """
+        self._check_place()
         options = self._options
-        names = list_segments(self.folder)
+        names, segments = self._retained(list_segments(self.folder))
         verdict = retention.decide(
-            self._retained(names),
+            segments,
             self._sinks.all().items(),
             keep_bytes=options.keep_bytes,
             keep_s=options.keep_s,
             hard_cap_bytes=options.hard_cap_bytes,
             now_ns=time.time_ns(),
+            full=full,
         )
         for name in names[: verdict.remove]:
-            self._disk.remove(str(name.path))
+            with contextlib.suppress(FileNotFoundError):  # somebody else made room
+                self._disk.remove(str(name.path))
             self._headers.pop(name.number, None)
         self.cut_segments += verdict.cut
         return verdict
 
-    def _retained(self, names: list[SegmentName]) -> list[retention.Retained]:
+    def _check_place(self) -> None:
+        """What goes into a file without a name is seen by nobody, and gone with this process."""
+        if self._fd < 0:
+            return
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self._fd)):
+            raise JournalError(
+                f"{self._path} was removed while it was being written: the journal begins anew "
+                f"with the next start, and with what the ring still holds then"
+            )
+
+    def _retained(
+        self, found: list[SegmentName]
+    ) -> tuple[list[SegmentName], list[retention.Retained]]:
+        """Those of the segments that are still there, and what retention sees of them."""
+        names, stats = [], []
+        for name in found:
+            with contextlib.suppress(FileNotFoundError):
+                self._header_of(name)
+                stats.append(os.stat(name.path))
+                names.append(name)
         headers = [self._header_of(name) for name in names]
         out = []
-        for i, (name, header) in enumerate(zip(names, headers, strict=True)):
+        for i, (name, header, stat) in enumerate(zip(names, headers, stats, strict=True)):
             after = headers[i + 1] if i + 1 < len(headers) else None
-            stat = os.stat(name.path)
             out.append(
                 retention.Retained(
                     name.number,
@@ -484,7 +517,7 @@ class JournalWriter:
                     stat.st_mtime_ns if after is None else after.created_ns,
                 )
             )
-        return out
+        return names, out
 
     def _header_of(self, name: SegmentName) -> SegmentHeader | None:
         if name.number not in self._headers:

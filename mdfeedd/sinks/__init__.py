@@ -9,8 +9,9 @@
 
 `protocol` says what a sink must do; a store is one file that does it, registered under the
 entry-point group ``mdfeedd.sinks``, and `load_sink` finds it by its name. A sink knows nothing of
-rings but what a `SinkBatch` says, so positions stay with the consumer: it acknowledges `safe_seq`
-to the ring's registry and, after a crash, reads on from there.
+rings but what a `SinkBatch` says. One whose store can keeps how far each ring is beside the records
+(`position`); for the others (Parquet) the consumer notes `safe_seq` and, after a crash, reads on from
+there.
 
 Ways to fail: `SinkError`, retriable (a full disk) or not (no permission, a failed fsync); the first
 leaves the sink as it was, the second ends its process, which the supervisor restarts.
@@ -41,13 +42,14 @@ BUILT_IN: Final = {
 
 
 def load_sink(sink_type: str) -> type[Sink]:
-    """The class of a sink, by the name it is registered under. Raises `ValueError`."""
+    """The class of a sink, by the name it is registered under, or ``package.module:Class``. Raises `ValueError`."""
     found = metadata.entry_points(group=ENTRY_POINTS)
     if sink_type in found.names:
         return _sink_class(found[sink_type].load())
-    if sink_type in BUILT_IN:
-        module, name = BUILT_IN[sink_type].split(":")
-        return _sink_class(getattr(import_module(module), name))
+    target = BUILT_IN.get(sink_type, sink_type)
+    if ":" in target:
+        module, _, name = target.partition(":")
+        return _sink_class(getattr(import_module(module), name, None))
     known = ", ".join(sorted(found.names | BUILT_IN.keys()))
     raise ValueError(f"sink_type: no sink {sink_type!r} (there are: {known})")
 

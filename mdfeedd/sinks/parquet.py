@@ -20,8 +20,9 @@ the next call: a full disk loses nothing and damages no file.
 
 Nothing twice: the name says which records of which sequence space a file covers. After a crash the
 reader starts again after the last safe position, and what files of that sequence space hold already
-is left out. So a folder takes a ring from one sink only. Temporaries are locked by their process;
-those without a living owner are removed at start.
+is left out. So a folder takes a ring from one sink only: another waits until that is gone
+(`folder_lock`). Temporaries are locked by their process; those without a living owner are removed at
+start.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ import numpy as np
 
 from mdfeedd.options import refuse, values
 from mdfeedd.ring import arrow
+from mdfeedd.sinks.folder_lock import FolderLock
 from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress, refuse_other_records
 from mdfeedd.tick import BAR, QUOTE, TIME_UNDEF, TRADE, Flag, Kind
 
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetOptions", "ParquetSink"]
 
-log = logging.getLogger("mdfeedd.sinks.parquet")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.parquet")
 
 MAX_BUFFERED_ROWS: Final = 1 << 20  # over all files; 64 MiB of ticks
 _DAY_NS: Final = 86_400 * 1_000_000_000
@@ -443,6 +445,7 @@ class ParquetSink:
         self._out = Path(options.path).absolute()
         self._rings: dict[str, _Ring] = {}
         self._files: dict[_Key, _File] = {}  # least recently written first
+        self._lock = FolderLock(self._out)
         self._closed = False
         try:
             arrow.require_pyarrow()
@@ -531,12 +534,14 @@ class ParquetSink:
             self._closed = True
             for file in self._files.values():
                 file.discard()
+            self._lock.close()
 
     # --------------------------------------------------------------------------------------- inside
 
     def _ring(self, batch: SinkBatch) -> _Ring:
         ring = self._rings.get(batch.ring_id)
         if ring is None:
+            self._claim(batch)
             first = int(batch.records["seq"][0])
             ring = _Ring(batch.epoch, _Names(), first - 1)
             ring.ranges = _stored_ranges(self._out, batch.ring_id, first)
@@ -544,6 +549,20 @@ class ParquetSink:
         elif ring.epoch != batch.epoch:  # another writer may number its instruments otherwise
             ring.epoch, ring.names = batch.epoch, _Names()
         return ring
+
+    def _claim(self, batch: SinkBatch) -> None:
+        """Be the only one who stores this sequence space here."""
+        try:
+            alone = self._lock.take(batch.ring_id)
+        except OSError as error:
+            text = f"cannot lock {self._lock.path}: {error.strerror}"
+            raise SinkError(text, retriable=error.errno in _RETRIABLE) from error
+        if not alone:
+            raise SinkError(
+                f"another process stores ring '{batch.ring}' in {self._out}, which takes a ring "
+                f"from one consumer only",
+                retriable=True,
+            )
 
     def _take(self, batch: SinkBatch, ring: _Ring) -> None:
         stored_kinds = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from mdfeedd.consumers.batch import BatchConsumer
 from mdfeedd.consumers.batch import consumer as module
 from mdfeedd.journal import JournalWriter, SinkPositions, WriterOptions, folder_of
+from mdfeedd.journal.segment import list_segments
 from mdfeedd.ring import Position, Writer
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sinks import SinkError, SinkProgress
@@ -270,3 +272,23 @@ def test_bars_go_through_a_journal_too(journal, shm_dir):
         wait_for(lambda: len(sink.seqs()) == 10)
     writer.close()
     assert sink.batches[0][1].dtype == BAR
+
+
+def test_a_journal_made_anew_costs_nothing_that_it_still_has(journal, shm_dir):
+    folder = folder_of(journal, "cme")
+    first = JournalWriter(folder, "cme", SMALL)
+    begin(first, SPACE)
+    write(first, 1, 1000)
+    sink = MemorySink()
+    with store(sink, journal, shm_dir):
+        wait_for(lambda: len(sink.seqs()) == 1000)
+        while list_segments(folder):  # the consumer may write its position meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
+        first.close()
+        again = JournalWriter(folder, "cme", SMALL)
+        begin(again, SPACE, next_seq=501)
+        write(again, 501, 1000)
+        wait_for(lambda: len(sink.seqs()) == 1500)
+        wait_for(lambda: SinkPositions(folder).load("store") == Position(SPACE, 1500, 1))
+        again.close()
+    assert sink.seqs() == list(range(1, 1501))

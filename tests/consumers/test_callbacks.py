@@ -216,7 +216,7 @@ def test_exception_is_logged_once_counted_and_the_next_tick_comes(writer, shm_di
 
 
 def test_exceptions_of_ever_new_places_are_told_up_to_a_limit(caplog):
-    errors = module._Errors()
+    errors = module.CallbackErrors()
     for i in range(module.MAX_DISTINCT_ERRORS + 10):
         kind = type(f"Error{i}", (Exception,), {})
         errors.tell("f", kind())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -275,6 +276,41 @@ def test_disk_full_for_longer_than_the_ring_holds_is_a_gap(options, shm_dir, mon
     assert len(got) - len(gaps) + missing == 400_010
 
 
+def test_full_disk_is_no_trouble_where_all_is_stored_elsewhere(
+    options, shm_dir, monkeypatch, caplog
+):
+    """There is room for three files; the sinks have all that was written."""
+    import errno
+
+    from mdfeedd.journal import SinkPositions
+    from mdfeedd.journal.disk import Disk
+
+    folder = options_path(options) / "es"
+    allocate = Disk.allocate
+
+    def small(disk, fd, size):
+        if len(list(folder.glob("*.mdj"))) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        allocate(disk, fd, size)
+
+    monkeypatch.setattr(Disk, "allocate", small)
+    sinks = SinkPositions(folder)
+    with Writer("es", 1 << 15, directory=shm_dir) as writer:
+        with caplog.at_level(logging.WARNING), running(options, ["es"], shm_dir):
+            for n in range(20):
+                writer.publish(ticks(1000))
+                until(lambda: acked("es", shm_dir, (n + 1) * 1000))  # noqa: B023 - called at once
+                ring_id = inspect("es", shm_dir).ring_id.hex()
+                sinks.save("store", Position(ring_id, (n + 1) * 1000, 1))
+    sinks.close()
+    assert "segments removed before their time" in caplog.text
+    assert "cannot be written" not in caplog.text
+    first = stored(options, "es")[0]["seq"][0]
+    assert stored(options, "es", Position(ring_id, int(first) - 1, 1))[1] == 0
+    assert 1 < first < 20_000
+    assert len(list(folder.glob("*.mdj"))) <= 3
+
+
 def test_failed_sync_ends_the_consumer(options, shm_dir, monkeypatch):
     import errno
 
@@ -340,3 +376,22 @@ def test_large_table_is_taken_in_pieces_and_what_records_name_before_them(option
         while len(batch := reader.read(1)):
             pass
         assert len(batch.instruments) == 5000
+
+
+def test_journal_that_is_removed_ends_it_and_is_made_anew(options, shm_dir, monkeypatch):
+    """What the ring still has is in it again."""
+    from mdfeedd.consumers import journal as module
+    from mdfeedd.journal import JournalError
+
+    monkeypatch.setattr(module, "RETAIN_S", 0.01)
+    with Writer("es", directory=shm_dir) as writer:
+        writer.publish(ticks(10))
+        with pytest.raises(JournalError, match="was removed while it was being written"):
+            with running(options, ["es"], shm_dir) as thread:
+                until(lambda: acked("es", shm_dir, 10))
+                shutil.rmtree(options_path(options))
+                thread.join(PATIENCE_S)
+        writer.publish(ticks(10))
+        with running(options, ["es"], shm_dir):
+            until(lambda: acked("es", shm_dir, 20))
+    assert stored(options, "es")[0]["seq"].tolist() == list(range(1, 21))

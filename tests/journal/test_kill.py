@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import TICK
 
 PROGRAM = Path(__file__).with_name("killed.py")
-ROUNDS = 15
+ROUNDS = int(os.environ.get("MDFEEDD_KILL_ROUNDS", "34"))
 CAPACITY = 1 << 20
 PATIENCE_S = 60
 
@@ -33,12 +34,23 @@ def seed():
     return found
 
 
-def start(folder, shm_dir, fsync):
-    child = subprocess.Popen(
-        [sys.executable, PROGRAM, folder, shm_dir, fsync], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout.readline() == "ready\n"
-    return child
+class Lives:
+    """One journal's process after the other; the first of them waits for imports."""
+
+    def __init__(self, spawn, *arguments):
+        self._parent = spawn(
+            [sys.executable, PROGRAM, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        self._pid = 0
+
+    def start(self):
+        self._parent.stdin.write("\n")
+        self._pid = int(self._parent.stdout.readline())
+
+    def kill(self):
+        os.kill(self._pid, signal.SIGKILL)
+        assert self._parent.stdout.readline() == "ended\n"
 
 
 class Publisher(threading.Thread):
@@ -83,19 +95,23 @@ def faults(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fsync", ["none", "interval", "batch"])
-def test_killed_at_any_point_it_stores_each_record_once(tmp_path, shm_dir, fsync, seed):
+def test_killed_at_any_point_it_stores_each_record_once(tmp_path, shm_dir, spawn, fsync, seed):
     generator = random.Random(seed)
     folder = tmp_path / "journal"
     with Writer("es", CAPACITY, directory=shm_dir) as writer:
         publisher = Publisher(writer, generator)
         publisher.start()
         reader, read = None, []
+        journal = Lives(spawn, folder, shm_dir, fsync)
         for _ in range(ROUNDS):
-            child = start(folder, shm_dir, fsync)
+            journal.start()
+            if reader is None:  # else a busy machine may kill it each time before it writes
+                deadline = time.monotonic() + PATIENCE_S
+                while not list_segments(folder / "es"):
+                    assert time.monotonic() < deadline, "it never began"
+                    time.sleep(0.001)
             time.sleep(generator.random() * 0.08)
-            child.kill()
-            child.wait()
-            child.stdout.close()
+            journal.kill()
             if reader is None and list_segments(folder / "es"):
                 reader = JournalReader(folder / "es")  # one that lives through all of it
             while reader is not None and len(batch := reader.read(5000)):
@@ -104,14 +120,12 @@ def test_killed_at_any_point_it_stores_each_record_once(tmp_path, shm_dir, fsync
         publisher.stop.set()
         publisher.join()
         last = writer.next_seq - 1
-        child = start(folder, shm_dir, fsync)
+        journal.start()
         deadline = time.monotonic() + PATIENCE_S
         while not any(c.acked == last for c in inspect("es", shm_dir).consumers):
             assert time.monotonic() < deadline, "it never caught up"
             time.sleep(0.01)
-        child.terminate()
-        child.wait()
-        child.stdout.close()
+        journal.kill()
     JournalWriter(folder / "es", "es", WriterOptions(segment_bytes=1 << 17)).close()
     wanted = np.concatenate(publisher.published)
     wanted["seq"] = np.arange(1, last + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import threading
 
 import numpy as np
@@ -18,6 +19,7 @@ from mdfeedd.journal import (
     JournalWriter,
     WriterOptions,
 )
+from mdfeedd.journal import reader as reader_module
 from mdfeedd.journal.format import HEADER_BYTES, checksum
 from mdfeedd.journal.lock import WriterLock
 from mdfeedd.journal.marks import Mark, Marks, MarksFile
@@ -27,6 +29,7 @@ from mdfeedd.tick import BAR, DEPTH, GAP, ORDER, TICK, GapReason, Kind
 
 from .records import RING_A, RING_B, SMALL, begin, entry, read_all, records, same, write
 
+RING_C = "cc" * 16
 OWN = np.dtype([("seq", "<u8"), ("value", "<f8"), ("rest", "V48")])
 
 
@@ -440,3 +443,96 @@ def test_what_was_written_between_the_looks_is_read_before_the_segment_is_left(
         assert lost == 0
         assert same(got, records(101, turned[1] - 100))
     writer.close()
+
+
+def remade(folder, first, n):
+    """Remove a journal, as a person does, and write another one under its name; its writer."""
+    shutil.rmtree(folder)
+    return write(folder, n, first=first, close=False)
+
+
+def test_journal_that_is_made_anew_under_a_reader_is_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_module, "REMADE_S", 0.0)
+    folder = tmp_path / "ring"
+    write(folder, 3000)
+    with JournalReader(folder) as reader:
+        assert same(read_all(reader)[0], records(1, 3000))
+        names = reader.read(10).instruments
+        writer = remade(folder, 2500, 1000)  # the ring still had what the reader knows
+        got, lost = read_all(reader)
+        assert same(got, records(3001, 499))
+        assert lost == 0
+        writer.append(records(3500, 100), 1)
+        assert same(read_all(reader)[0], records(3500, 100))
+        writer.close()
+        writer = remade(folder, 4000, 100)  # and now it had it no longer
+        got, lost = read_all(reader)
+        assert same(got, records(4000, 100))
+        assert lost == 400
+        writer.close()
+        assert reader.read(10).instruments is names
+
+
+def test_journal_that_is_removed_for_good_is_only_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_module, "REMADE_S", 0.0)
+    folder = tmp_path / "ring"
+    write(folder, 300)
+    with JournalReader(folder) as reader:
+        read_all(reader)
+        shutil.rmtree(folder)
+        assert not len(reader.read(10))
+        folder.mkdir()
+        MarksFile(folder / "position", write=True).close()  # begun, and nothing in it yet
+        assert not len(reader.read(10))
+        assert reader.ended
+
+
+def test_marks_that_are_made_anew_alone_cost_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader_module, "REMADE_S", 0.0)
+    write(tmp_path, 300)
+    with JournalReader(tmp_path) as reader:
+        read_all(reader)
+        (tmp_path / "position").unlink()
+        assert not len(reader.read(10))
+        write(tmp_path, 100, first=301)
+        got, lost = read_all(reader)
+        assert same(got, records(301, 100))
+        assert lost == 0
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_start_in_a_segment_whose_header_is_damaged_gives_nothing_again(tmp_path, damaged):
+    """What another ring had before that start was had, whatever has become of the segment."""
+    write(tmp_path, 500)
+    writer = JournalWriter(tmp_path, "ring", SMALL)
+    begin(writer, RING_B)
+    at = 1
+    while len(list_segments(tmp_path)) < 5:
+        writer.append(records(at, 100), 1)
+        at += 100
+    writer.close()
+    names = list_segments(tmp_path)
+    of_b = next(i for i, name in enumerate(names) if i and name.first_seq == 1)
+    spoiled = names[of_b : of_b + damaged]
+    for name in spoiled:
+        with name.path.open("r+b") as file:
+            file.write(b"\xff" * 64)
+    after = names[of_b + damaged].first_seq
+    with JournalReader(tmp_path, Position(RING_B, 7)) as reader:
+        got, lost = read_all(reader)
+    assert got["seq"].tolist() == list(range(after, at))
+    assert lost == after - 8
+
+
+def test_start_in_a_space_that_is_gone_begins_with_the_one_that_followed_it(tmp_path):
+    writer = write(tmp_path, 500, close=False)
+    begin(writer, RING_B)
+    writer.append(records(1, 50), 1)
+    begin(writer, RING_C)
+    writer.append(records(1, 20), 1)
+    writer.close()
+    names = list_segments(tmp_path)
+    names[-2].path.unlink()  # of B alone; what A had was had before B
+    with JournalReader(tmp_path, Position(RING_B, 30)) as reader:
+        batch = reader.read(100)
+        assert (batch.ring_id, len(batch), batch.lost) == (RING_C, 20, 20)

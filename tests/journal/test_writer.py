@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -23,6 +24,7 @@ from mdfeedd.journal import (
     SinkPositions,
     WriterOptions,
 )
+from mdfeedd.journal import writer as writer_module
 from mdfeedd.journal.disk import Disk
 from mdfeedd.journal.lock import writer_alive
 from mdfeedd.journal.marks import MarksFile
@@ -409,3 +411,75 @@ def test_bytes_of_a_torn_tail_do_not_come_back(tmp_path):
         assert file.size == SMALL.segment_bytes
         assert file.last_used(writer._offset) == writer._offset
     writer.close()
+
+
+def test_full_disk_costs_what_all_sinks_have_read_the_oldest_first(tmp_path):
+    writer = write(tmp_path, 10_000, close=False)
+    before = segments(tmp_path)
+    assert writer.retain(full=True).remove == 0, "nobody has read it: it is an archive"
+    sinks = SinkPositions(tmp_path)
+    sinks.save("fast", Position(RING_A, 10_000))
+    sinks.save("slow", Position(RING_A, list_segments(tmp_path)[2].first_seq))
+    assert [writer.retain(full=True).remove for _ in range(4)] == [1, 1, 0, 0]
+    assert writer.retain().remove == 0
+    assert segments(tmp_path) == before[2:]
+    assert writer.cut_segments == 0
+    sinks.save("slow", Position(RING_A, 10_000))
+    while writer.retain(full=True).remove:
+        pass
+    assert segments(tmp_path) == before[-1:]
+    sinks.close()
+    writer.close()
+
+
+def test_segment_that_is_removed_while_it_is_written_ends_the_writer(tmp_path):
+    """Nobody would find what is written into it."""
+    folder = tmp_path / "ring"
+    writer = write(folder, 300, close=False)
+    writer.retain()
+    shutil.rmtree(folder)
+    with pytest.raises(JournalError, match="was removed while it was being written"):
+        writer.retain()
+    writer.close()
+    again = write(folder, 200, first=101)
+    assert again.recovered.end is None
+    with JournalReader(folder) as reader:
+        assert same(read_all(reader)[0], records(101, 200))
+
+
+def test_segment_that_another_took_the_name_of_ends_the_writer(tmp_path):
+    writer = write(tmp_path, 300, close=False)
+    name = list_segments(tmp_path)[-1]
+    shutil.copy(name.path, tmp_path / "copy")
+    (tmp_path / "copy").rename(name.path)
+    with pytest.raises(JournalError, match="was removed"):
+        writer.retain()
+    writer.close()
+
+
+def test_segments_that_a_person_removes_do_not_disturb_retention(tmp_path, monkeypatch):
+    writer = write(tmp_path, 10_000, options=replace(SMALL, keep_bytes=1), close=False)
+    names = list_segments(tmp_path)
+
+    def listed(folder):
+        found = list_segments(folder)
+        for name in names[1:3]:  # between our look and our deed
+            name.path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(writer_module, "list_segments", listed)
+    verdict = writer.retain()
+    assert verdict.remove == len(names) - 3
+    assert segments(tmp_path) == [names[-1].number]
+    writer.close()
+
+
+def test_position_whose_file_is_removed_is_written_anew(tmp_path):
+    """As with all of the journal: retention must know of the sink again."""
+    sinks = SinkPositions(tmp_path)
+    sinks.save("store", Position(RING_A, 10))
+    shutil.rmtree(tmp_path / "sinks")
+    assert sinks.load("store") is None
+    sinks.save("store", Position(RING_A, 11))
+    assert sinks.all() == {"store": Position(RING_A, 11)}
+    sinks.close()

@@ -65,13 +65,15 @@ class Make:
         ticks["venue_seq"] = rng.integers(0, 2**32, n)
         ticks["count"] = rng.integers(0, 2**32, n)
         quotes, trades = ticks.view(QUOTE), ticks.view(TRADE)
-        for i in np.flatnonzero(ticks["kind"] == Kind.QUOTE):
-            quotes["bid_price"][i], quotes["ask_price"][i] = _prices(rng, 2)
-            quotes["bid_size"][i], quotes["ask_size"][i] = rng.integers(0, 2**32, 2)
-        for i in np.flatnonzero(np.isin(ticks["kind"], [2, 3, 4])):
-            trades["price"][i] = _prices(rng, 1)[0]
-            trades["trade_id"][i] = rng.choice(np.array([0, 1, 2**63, 2**64 - 1], "u8"))
-            trades["size"][i] = rng.integers(0, 2**32)
+        is_quote = ticks["kind"] == Kind.QUOTE
+        for name in ("bid", "ask"):
+            quotes[f"{name}_price"][is_quote] = _prices(rng, is_quote.sum())
+            quotes[f"{name}_size"][is_quote] = rng.integers(0, 2**32, is_quote.sum())
+        is_trade = np.isin(ticks["kind"], [2, 3, 4])
+        trade_ids = np.array([0, 1, 2**63, 2**64 - 1], "u8")
+        trades["price"][is_trade] = _prices(rng, is_trade.sum())
+        trades["trade_id"][is_trade] = rng.choice(trade_ids, is_trade.sum())
+        trades["size"][is_trade] = rng.integers(0, 2**32, is_trade.sum())
         return ticks
 
     @staticmethod

@@ -278,6 +278,7 @@ def test_what_a_file_holds_already_is_not_stored_again(stored):
     sink.write(batch_of(quotes(100)))
     sink.flush()
     sink.write(batch_of(quotes(50, first_seq=101)))  # never finished: the process is killed here
+    sink._lock.close()  # as the kernel does
     again = sink_at(stored)
     again.write(batch_of(quotes(90, first_seq=61)))
     again.close()
@@ -510,3 +511,18 @@ def test_bars_have_their_dtype(stored):
     sink.write(batch_of(np.zeros(0, BAR)))
     assert sink.progress(RING_ID) == SinkProgress()
     sink.close()
+
+
+def test_second_sink_of_a_ring_waits_until_the_first_is_gone(stored):
+    """Two consumers of one name, or a daemon that was started twice: nothing is stored twice."""
+    first, second = sink_at(stored), sink_at(stored)
+    first.write(batch_of(quotes(10)))
+    with pytest.raises(SinkError, match=r"another process stores ring 'cme' in .*/out") as refused:
+        second.write(batch_of(quotes(10)))
+    assert refused.value.retriable
+    second.write(batch_of(quotes(5), ring_id="f" * 32))  # another ring may be stored beside it
+    first.close()
+    second.write(batch_of(quotes(20)))
+    assert second.progress(RING_ID).repeated_records == 10
+    second.close()
+    assert seqs(stored) == sorted([*range(1, 21), *range(1, 6)])

@@ -34,7 +34,7 @@ BatchConsumer("store", options, {rings!r}, {directory!r}).run(stop)
 class Process:
     """A batch consumer in a process of its own."""
 
-    def __init__(self, shm_dir, out, rings=("cme",), sink=None, **options):
+    def __init__(self, spawn, shm_dir, out, rings=("cme",), sink=None, **options):
         code = PROGRAM.format(
             path=sys.path,
             sink={"path": str(out)} | (sink or {}),
@@ -42,7 +42,7 @@ class Process:
             rings=list(rings),
             directory=shm_dir,
         )
-        self.process = subprocess.Popen([sys.executable, "-c", code])
+        self.process = spawn([sys.executable, "-c", code])
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def wait_for(condition):
         time.sleep(0.002)
 
 
-def test_what_the_rings_held_is_what_the_files_hold(rng, make, expect, stored, shm_dir):
+def test_what_the_rings_held_is_what_the_files_hold(rng, make, expect, stored, shm_dir, spawn):
     names = {i: f"S{i}-€" for i in range(1, 9)}
     ticks, bars = make.ticks(rng, 20_000), make.bars(rng, 2000)
     with (
@@ -76,7 +76,9 @@ def test_what_the_rings_held_is_what_the_files_hold(rng, make, expect, stored, s
         for symbol in names.values():
             assert names[w.instruments.add(symbol)] == symbol
             b.instruments.add(symbol)
-        consumer = Process(shm_dir, stored.out, ["cme", "cme.bars"], {"row_group_rows": 1000})
+        consumer = Process(
+            spawn, shm_dir, stored.out, ["cme", "cme.bars"], {"row_group_rows": 1000}
+        )
         position = 0
         while position < len(ticks):
             n = int(rng.integers(1, 3000))
@@ -101,14 +103,14 @@ def test_what_the_rings_held_is_what_the_files_hold(rng, make, expect, stored, s
 
 
 def test_killed_at_random_points_it_leaves_no_hole_no_double_and_no_half_file(
-    rng, make, stored, shm_dir
+    rng, make, stored, shm_dir, spawn
 ):
     sink = {"row_group_rows": 50, "roll_bytes": 4000, "roll_s": 0.05}
     published = []
     with Writer("cme", capacity=1 << 18, directory=shm_dir) as w:
         w.instruments.add("ESZ5")
         for _ in range(KILLS):
-            consumer = Process(shm_dir, stored.out, sink=sink, batch_size=64)
+            consumer = Process(spawn, shm_dir, stored.out, sink=sink, batch_size=64)
             before = info(shm_dir).acked if info(shm_dir) else 0
             end = time.monotonic() + float(rng.uniform(0.0, 0.25))
             started = False
@@ -123,7 +125,7 @@ def test_killed_at_random_points_it_leaves_no_hole_no_double_and_no_half_file(
                     end = time.monotonic() + float(rng.uniform(0.0, 0.25))
                     started = True
             consumer.kill()
-        consumer = Process(shm_dir, stored.out, sink=sink)
+        consumer = Process(spawn, shm_dir, stored.out, sink=sink)
         wait_for(lambda: info(shm_dir).alive)
         last = w.next_seq - 1
         wait_for(lambda: info(shm_dir).cursor == last)
@@ -232,12 +234,12 @@ def test_unwritable_folder_ends_the_process_with_one_sentence(shm_dir, tmp_path)
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_definitions_are_counted_as_skipped(stored, shm_dir, make, rng):
+def test_definitions_are_counted_as_skipped(stored, shm_dir, make, rng, spawn):
     ticks = make.ticks(rng, 100)
     ticks["kind"] = Kind.DEFINITION
     with Writer("cme", capacity=256, directory=shm_dir) as w:
         w.publish(ticks)
-        consumer = Process(shm_dir, stored.out)
+        consumer = Process(spawn, shm_dir, stored.out)
         wait_for(lambda: info(shm_dir) and info(shm_dir).acked == 100)
         consumer.stop()
         assert info(shm_dir).counters["skipped_records"] == 100

@@ -35,7 +35,7 @@ INSTRUMENTS: Final = 65_536  # of one feed
 FEED_NAME_BYTES: Final = 31
 LOOK_BACK: Final = "bars-look-back"  # reads at the start what earlier runs have published
 
-logger = logging.getLogger("mdfeedd.consumers.bars")
+logger: logging.Logger = logging.getLogger("mdfeedd.consumers.bars")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Source:
         self, ring: str, consumer: str, options: BarsOptions, out: BarRing, directory: str
     ) -> None:
         earlier = _earlier_run(ring, consumer, directory)
-        self.reader = Reader(
+        self.reader: Reader = Reader(
             ring,
             # without an acknowledgement nothing was safe yet, not even what had been read
             start="resume" if earlier is not None and earlier.acked else "oldest",

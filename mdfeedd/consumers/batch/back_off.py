@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACK_OFF_MIN_S", "BackOff"]
 
-log = logging.getLogger("mdfeedd.consumers.batch")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.batch")
 
 BACK_OFF_MIN_S: Final = 0.05
 
@@ -25,7 +25,7 @@ class BackOff:
         self._pause_s = 0.0
         self._since: float | None = None
         self._told = ""
-        self.until = 0.0
+        self.until: float = 0.0
 
     def failed(self, error: SinkError, now: float) -> None:
         """Wait longer than the last time."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchConsumer"]
 
-log = logging.getLogger("mdfeedd.consumers.batch")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.batch")
 
 ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looked for
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
@@ -196,6 +196,8 @@ class BatchConsumer:
     def _deliver(self, sink: Sink, now: float) -> None:
         """Give the sink what it takes, and settle what it made safe."""
         if now < self._back_off.until:
+            if now >= self._next_housekeep:
+                self._settle(sink, now)
             return
         worked = bool(self._queue)
         while self._queue and self._write(sink, now):
@@ -208,12 +210,16 @@ class BatchConsumer:
             else:
                 self._back_off.worked(now)
         if worked or now >= self._next_housekeep:
-            self._next_housekeep = now + min(HOUSEKEEP_S, self._options.flush_interval_s)
-            for source in self._sources:
-                source.settle(sink)
-                source.lost.settle(now)
-                source.drops.settle(now)
+            self._settle(sink, now)
             self._keep_resumable(sink, now)
+
+    def _settle(self, sink: Sink, now: float) -> None:
+        """Confirm what is safe, and publish the counters."""
+        self._next_housekeep = now + min(HOUSEKEEP_S, self._options.flush_interval_s)
+        for source in self._sources:
+            source.settle(sink)
+            source.lost.settle(now)
+            source.drops.settle(now)
 
     def _keep_resumable(self, sink: Sink, now: float) -> None:
         """Settle early what the ring will not hold much longer: a kill would lose it."""

@@ -29,7 +29,7 @@ class Heart(threading.Thread):
         super().__init__(name="mdfeedd-heart", daemon=True)
         self._sources = sources
         self._stop_beating = threading.Event()
-        self.turn_s = time.monotonic()  # when the loop last came round; the loop's to write
+        self.turn_s: float = time.monotonic()  # when the loop last came round; the loop's to write
 
     def run(self) -> None:
         """Until the context ends."""

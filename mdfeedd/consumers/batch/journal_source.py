@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from mdfeedd.consumers.batch.options import ReadLimit
     from mdfeedd.consumers.batch.source import Records
     from mdfeedd.ring.counters import Counters
+    from mdfeedd.sinks import Sink
 
 __all__ = ["JournalSource"]
 
-log = logging.getLogger("mdfeedd.consumers.batch")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.batch")
 
 SAVE_S: Final = 0.5  # how often the position is written down, at most
 LOOK_S: Final = 1.0  # how often the ring is looked for, for a slot of its registry
@@ -57,7 +58,7 @@ class JournalSource(Source):
         positions = SinkPositions(folder)
         start = stored if by_store else positions.load(consumer)
         try:
-            self.reader = JournalReader(folder, start, read_limit=read_limit)
+            self.reader: JournalReader = JournalReader(folder, start, read_limit=read_limit)
         except JournalMissing as error:
             raise RingMissing(str(error)) from error
         super().__init__(name, self.reader.dtype, batch_size, max(batch_size, catch_up_size))
@@ -68,6 +69,7 @@ class JournalSource(Source):
         self._slot: Reader | None = None
         self._next_look = 0.0
         self._next_save = 0.0
+        self._unsaved: Position | None = None
         self._next_tell = 0.0
         self._told_at = 0
         positions.save(consumer, start)  # retention must not pass it from now on
@@ -133,14 +135,24 @@ class JournalSource(Source):
 
     def confirm(self, ring_id: str, seq: int, *, final: bool) -> None:
         """Write the position down: retention keeps what is behind it."""
-        now = time.monotonic()
         slot = self._slot
         if slot is not None and not slot.closed and slot.ring_id.hex() == ring_id:
             slot.ack(seq)
-        if now >= self._next_save or final:
+        self._unsaved = Position(ring_id, seq, self._epoch)
+        self._save(final=final)
+        self._tell(time.monotonic())
+
+    def settle(self, sink: Sink, *, final: bool = False) -> None:
+        """The same for what was confirmed too soon after the last time: nothing may come behind it."""
+        super().settle(sink, final=final)
+        self._save()
+
+    def _save(self, *, final: bool = False) -> None:
+        now = time.monotonic()
+        if self._unsaved is not None and (final or now >= self._next_save):
             self._next_save = now + SAVE_S
-            self._positions.save(self._consumer, Position(ring_id, seq, self._epoch))
-        self._tell(now)
+            self._positions.save(self._consumer, self._unsaved)
+            self._unsaved = None
 
     def _tell(self, now: float) -> None:
         """Progress of a long way to catch up."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RingSource"]
 
-log = logging.getLogger("mdfeedd.consumers.batch")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.batch")
 
 LINGER_CAPACITY: Final = 1 << 14  # rings with fewer slots could be lapped while one lingers
 
@@ -45,7 +45,7 @@ class RingSource(Source):
         start: Start | int = "oldest" if by_store else "resume"
         if stored is not None and stored.ring_id == ring_id.hex():
             start = stored.seq + 1
-        self.reader = Reader(
+        self.reader: Reader = Reader(
             name, start=start, consumer=consumer, dtype=dtype, follow=follow, directory=directory
         )
         super().__init__(name, dtype, batch_size, batch_size)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Records", "Source"]
 
-log = logging.getLogger("mdfeedd.consumers.batch")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.batch")
 
 
 class Records(Protocol):
@@ -46,15 +46,15 @@ class Source:
     def __init__(self, name: str, dtype: np.dtype[Any], batch_size: int, most: int) -> None:
         self.name = name
         self.ring_ids: dict[str, None] = {}  # the last is the one being read
-        self.acked = 0
+        self.acked: int = 0
         self.dropped = 0
-        self.flushes = 0
+        self.flushes: int = 0
         self.failed_flushes = 0
-        self.queued = 0
-        self.fill = 0
-        self.since = 0.0  # when the first record of the buffer was read
-        self.lost = Episode(log, f"ring '{name}': %d records lost, {self.LOST_TO}")
-        self.drops = Episode(log, f"ring '{name}': %d records dropped, the sink is behind")
+        self.queued: int = 0
+        self.fill: int = 0
+        self.since: float = 0.0  # when the first record of the buffer was read
+        self.lost: Episode = Episode(log, f"ring '{name}': %d records lost, {self.LOST_TO}")
+        self.drops: Episode = Episode(log, f"ring '{name}': %d records dropped, the sink is behind")
         self._dtype = dtype
         self._batch_size = batch_size
         self._most = most

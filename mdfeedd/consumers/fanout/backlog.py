@@ -64,7 +64,7 @@ class Backlog:
         self._threshold = limit
         self._items: deque[Item] = deque()
         self._told = 0
-        self.records = 0
+        self.records: int = 0
 
     def offer(self, item: Part | Lapped | RingNow) -> dict[str, int]:
         """Add to the end; returns how many records of which ring were dropped to make room."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FanoutConsumer"]
 
-log = logging.getLogger("mdfeedd.consumers.fanout")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.fanout")
 
 ATTACH_RETRY_S: Final = 0.2  # how often a ring that does not exist yet is looked for
 IDLE_S: Final = 0.05  # longest sleep: bounds the notice of `stop`
@@ -71,7 +71,7 @@ class FanoutConsumer:
         self._hub = Hub(options)
         self._warm: set[str] = set()
         self._halted = False
-        self.port = 0
+        self.port: Any = 0
 
     def run(self, stop: threading.Event) -> None:
         """Read and send until `stop` is set, or with follow off until all rings ended."""

@@ -72,10 +72,10 @@ class Part:
         self, ring: RingNow, records: Records, instruments: Instruments, *, snapshot: bool = False
     ) -> None:
         assert len(records)
-        self.ring = ring
-        self.records = records
-        self.instruments = instruments
-        self.snapshot = snapshot
+        self.ring: RingNow = ring
+        self.records: Records = records
+        self.instruments: Instruments = instruments
+        self.snapshot: bool = snapshot
         self._json: list[Frame] | None = None
         self._binary: list[Frame] | None = None
         self._named: dict[int, Instrument] | None = None

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hub", "serve"]
 
-log = logging.getLogger("mdfeedd.consumers.fanout")
+log: logging.Logger = logging.getLogger("mdfeedd.consumers.fanout")
 
 FORMATS: Final = ("json", "binary")
 CLOSE_S: Final = 2.0  # for the closing handshake of each client when the consumer stops
@@ -94,7 +94,7 @@ class Hub:
         self._options = options
         self._sources: dict[str, _Source] = {}
         self._filters: dict[frozenset[tuple[tuple[str, str], int]], tuple[Filter, int]] = {}
-        self.text = JsonText(before=b",")
+        self.text: JsonText = JsonText(before=b",")
         self.clients: set[Client] = set()
         self.given: dict[str, Given] = {}
 

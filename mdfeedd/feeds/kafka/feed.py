@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from mdfeedd.feeds.core_file import forbid_core_file
-from mdfeedd.feeds.kafka.codec import Merger, Note, Repartitioned, Translator, WireError
+from mdfeedd.feeds.kafka.codec import Astray, Merger, Note, Repartitioned, Translator, WireError
 from mdfeedd.feeds.kafka.memory import open_notes
 from mdfeedd.feeds.kafka.options import KafkaOptions
 from mdfeedd.feeds.kafka.source import Ended, Source
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KafkaFeed", "KafkaOptions"]
 
-logger = logging.getLogger("mdfeedd.kafka")
+logger: logging.Logger = logging.getLogger("mdfeedd.kafka")
 
 BEAT_S: Final = 0.1
 FIRST_PAUSE_S: Final = 0.5
@@ -174,7 +174,7 @@ class _Line:
                 for message in source.messages():
                     what = source.sort_out(message)
                     if what == "data":
-                        self._receive(message)
+                        self._receive(source, message)
                     elif what == "definition":
                         self._define(message)
                     elif what == "defined" and not defined:
@@ -219,7 +219,8 @@ class _Line:
             offsets[partition] = low if note or self._options.start == "earliest" else high
             if note is not None and low <= note.offsets.get(partition, -1) <= high:
                 offsets[partition] = note.offsets[partition]
-            self._merger.started(partition, offsets[partition])
+            noted = note is not None and offsets[partition] > low
+            self._merger.started(partition, offsets[partition], noted=noted)
         if note is None:
             self._save()
         return offsets
@@ -244,7 +245,7 @@ class _Line:
         return note
 
     def _find_again(self, source: Source, partition: int) -> None:
-        """Brokers do not have an offset: from the oldest they have; the chain tells what is missing."""
+        """An offset is not what it was: from the oldest there is; the chain tells what is missing."""
         low, _ = source.edges(partition)
         logger.warning(
             "%s: partition %d of %s begins at offset %d now",
@@ -264,7 +265,7 @@ class _Line:
         except WireError as error:
             self._malformed(message, error)
 
-    def _receive(self, message: Any) -> None:
+    def _receive(self, source: Source, message: Any) -> None:
         value = message.value() or b""
         counters = self._writer.counters
         counters.add("received_packets")
@@ -272,6 +273,9 @@ class _Line:
         repeated = self._merger.repeated_records
         try:
             self._merger.receive(message.partition(), message.offset(), message.headers(), value)
+        except Astray:
+            self._find_again(source, message.partition())
+            return
         except WireError as error:
             self._malformed(message, error)
             if (
@@ -420,17 +424,21 @@ class _Line:
     # ------------------------------------------------------------------------------------------- by and by
 
     def _hold_back(self, source: Source) -> None:
-        """Take nothing more of partitions that wait for others, while too much waits."""
+        """While too much waits, take nothing more of partitions but those that the others wait for."""
         waiting = self._merger.waiting_records
         if self._block is not None:
             waiting += len(self._block.records)
-        if waiting > self._options.max_wait_records and not self._paused:
-            behind = set(self._merger.behind())
-            self._paused = [p for p in self._merger.next_offsets() if p not in behind]
-            source.pause(self._paused)
-        elif self._paused and waiting < self._options.max_wait_records // 2:
-            source.resume(self._paused)
-            self._paused = []
+        most, behind = self._options.max_wait_records, set(self._merger.behind())
+        held = [p for p in self._paused if p not in behind]
+        if waiting > most:
+            held = [p for p in self._merger.next_offsets() if p not in behind]
+        elif waiting < most // 2:
+            held = []
+        if held == self._paused:
+            return
+        source.resume([p for p in self._paused if p not in held])
+        source.pause([p for p in held if p not in self._paused])
+        self._paused = held
 
     def _tell_silence(self, source: Source) -> None:
         """Brokers that do not answer are told of once, and once that they are back."""

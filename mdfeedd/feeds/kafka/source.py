@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ended", "Source"]
 
-logger = logging.getLogger("mdfeedd.kafka")
+logger: logging.Logger = logging.getLogger("mdfeedd.kafka")
 
 WAIT_S: Final = 0.1  # for a message, between looks at `stop` and heartbeats
 AT_ONCE: Final = 2_000  # messages taken at a time
@@ -39,10 +39,11 @@ class Source:
         self._options = options
         self._kafka = require_client()
         self._kinds = self._kafka.KafkaError
-        self.trouble = Trouble(options.bootstrap_servers)
-        self.topic = wire.topic(options.prefix, ring, options.kind)
-        self.definitions = wire.topic(options.prefix, ring, wire.INSTRUMENTS)
+        self.trouble: Trouble = Trouble(options.bootstrap_servers, options.security_protocol)
+        self.topic: str = wire.topic(options.prefix, ring, options.kind)
+        self.definitions: str = wire.topic(options.prefix, ring, wire.INSTRUMENTS)
         self._defined_to_end = False
+        self._sought: set[int] = set()  # partitions, since messages were fetched last
         self._consumer = make_client(
             "Consumer",
             {
@@ -123,6 +124,7 @@ class Source:
 
     def seek(self, partition: int, offset: int) -> None:
         """Read a partition from another offset, whatever has become of it."""
+        self._sought.add(partition)
         place = self._kafka.TopicPartition(self.topic, partition, offset)
         try:  # a partition without an offset is in a state that the library's own seek refuses
             self._consumer.incremental_unassign([place])
@@ -135,8 +137,11 @@ class Source:
         message = self._consumer.poll(WAIT_S)
         if message is None:
             return
-        yield message
-        yield from self._consumer.consume(AT_ONCE, 0)
+        fetched = [message, *self._consumer.consume(AT_ONCE, 0)]
+        self._sought.clear()
+        for one in fetched:  # what was fetched before a seek is not what was sought
+            if one.partition() not in self._sought or one.topic() != self.topic:
+                yield one
 
     def sort_out(self, message: Any) -> str:
         """What a message is: data, definition, end of the definitions, reset, nothing. Raises `Ended`."""

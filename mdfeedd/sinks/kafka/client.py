@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Trouble", "connection_settings", "direct_of", "make_client", "require_client"]
 
-log = logging.getLogger("mdfeedd.sinks.kafka.client")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.kafka.client")
 #: What the library says beside our own sentences; its words are for looking closer.
-library_log = logging.getLogger("mdfeedd.kafka.library")
+library_log: logging.Logger = logging.getLogger("mdfeedd.kafka.library")
 library_log.setLevel(logging.CRITICAL)
 
 MAX_BACK_OFF_MS: Final = 2000  # how long a broker that is back is not noticed, at most
@@ -86,6 +86,7 @@ class Trouble:
     """What the library said last about its connections."""
 
     servers: str
+    protocol: str
     last: Any = None
     fatal: Any = None
     seen: int = field(default=0)
@@ -113,6 +114,8 @@ class Trouble:
         if cause is None:
             return f"Kafka at {self.servers} does not answer: {doing}"
         text = _plain(cause)
+        if cause.code() == kinds._ALL_BROKERS_DOWN:  # noqa: SLF001 - and the library says no more
+            text = f"no connection lasts (is security_protocol {self.protocol} right?)"
         if cause.code() in {kinds._AUTHENTICATION, kinds.SASL_AUTHENTICATION_FAILED}:  # noqa: SLF001
             return f"Kafka at {self.servers} refuses the login ({text}): {doing}"
         return f"Kafka at {self.servers}: {text}: {doing}"

@@ -7,9 +7,10 @@
 
 A batch is one transaction: its chunks, the instruments in it that the topic does not have yet, and
 last the position, so records and position are there together or not at all. A commit that was not
-answered is undecided: it is asked for again, and what it held is left out of the batch that comes
-again once it is known to be stored. A new producer of the same transactional.id ends what an earlier
-one left open; only then the position is read, so it is the truth.
+answered is undecided: it is asked for again, for as long as brokers leave it open (of a topic that was
+removed no answer comes), and what it held is left out of the batch that comes again once it is known to
+be stored. A new producer of the same transactional.id ends what an earlier one left open; only then the
+position is read, so it is the truth.
 
 Of two that write the same ring the older stops: its epoch is fenced by the brokers. Brokers fence
 those, too, whose transaction took longer than they allow, as after a stop of the machine; the owner
@@ -43,7 +44,7 @@ from mdfeedd.sinks.kafka.client import (
     make_client,
     require_client,
 )
-from mdfeedd.sinks.kafka.forgotten import find_forgotten, named
+from mdfeedd.sinks.kafka.forgotten import find_forgotten, find_in_chunks, named, read_position
 from mdfeedd.sinks.kafka.messages import encoder_of
 from mdfeedd.sinks.kafka.topics import COMPACTED, Topics
 from mdfeedd.sinks.protocol import SinkBatch, SinkError
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
-log = logging.getLogger("mdfeedd.sinks.kafka")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.kafka")
 
 MAX_IN_FLIGHT: Final = 100_000  # messages handed to the library and not yet acknowledged
 QUEUE_SETTING: Final = "queue.buffering.max.messages"  # the library's limit, twice ours: never met
@@ -125,20 +126,22 @@ class Stream:
         self._kafka = require_client()
         self._kinds = self._kafka.KafkaError
         self._transactional = options.mode == "transactional"
-        self.owner = f"{socket.gethostname()}/{name}/{os.getpid()}/{os.urandom(4).hex()}"
+        self.owner: str = f"{socket.gethostname()}/{name}/{os.getpid()}/{os.urandom(4).hex()}"
         self._owned = False
-        self._trouble = Trouble(options.bootstrap_servers)
+        self._trouble = Trouble(options.bootstrap_servers, options.security_protocol)
+        self._chunks = {kind: self._topic(kind) for kind in wire.KINDS}
         self._state = _State.DOWN
         self._producer: Any = None
         self._direct: Direct | None = None
         self._position: Position | None = None
         self._pending: _Pending | None = None
+        self._ending_s = 0.0  # since when a commit is asked for
         self._records_per_message = options.records_per_message
         self._batch_bytes = BATCH_BYTES
         given = options.client.get(QUEUE_SETTING, 2 * MAX_IN_FLIGHT)
         self._in_flight = max(1, min(int(given) // 2, MAX_IN_FLIGHT))
         self._delivery_error: Any = None
-        self.failed_deliveries = 0
+        self.failed_deliveries: int = 0
         self._defined: dict[bytes, Instrument | None] = {}
         self._splitter: Splitter | None = None
         self._space: tuple[str, int] | None = None
@@ -224,7 +227,11 @@ class Stream:
                 self._void_forgotten(topics)
             stored = self._stored(topics)
             self._pending = None
-            self._position = None if stored is None else stored.position
+            self._position = (
+                stored.position
+                if stored is not None
+                else find_in_chunks(topics, self._chunks, whole=self._transactional)
+            )
             self._state = _State.READY
             self._begin()
             self._produce(position_topic, wire.POSITION_KEY, self._told(self._position))
@@ -269,7 +276,7 @@ class Stream:
 
     def _void_forgotten(self, topics: Topics) -> None:
         """Void what a broker has forgotten to end: its records are written again."""
-        records = [self._topic(kind) for kind in wire.KINDS]
+        records = list(self._chunks.values())
         names = [self._topic(wire.POSITION), self._topic(wire.INSTRUMENTS), *records]
         stored = self._stored(topics)
         found = find_forgotten(topics, names, records, stored.position if stored else None)
@@ -294,17 +301,7 @@ class Stream:
             self._trouble.tell(error.args[0])
 
     def _stored(self, topics: Topics) -> wire.Stored | None:
-        message = topics.last(self._topic(wire.POSITION))
-        if message is None:
-            return None
-        try:
-            return wire.Stored.decode(message.value() or b"")
-        except wire.WireError as error:
-            raise SinkError(
-                f"topic {self._topic(wire.POSITION)} does not say how far ring '{self._ring}' is "
-                f"stored: {error}",
-                retriable=False,
-            ) from None
+        return read_position(topics, self._topic(wire.POSITION), self._ring)
 
     def _check_owner(self, stored: wire.Stored | None) -> None:
         if stored is not None and stored.owner != self.owner:
@@ -528,12 +525,13 @@ class Stream:
 
     def _begin(self) -> None:
         self._delivery_error = None
+        self._ending_s = float("inf")
         if self._transactional:
             self._producer.begin_transaction()
 
     def _end(self) -> None:
         """Commit, or wait for the acknowledgements; on return all of it is stored."""
-        self._state = _State.ENDING
+        self._state, self._ending_s = _State.ENDING, min(self._ending_s, self._clock())
         if not self._transactional:
             self._acknowledged()
         else:
@@ -587,6 +585,8 @@ class Stream:
             text = self._trouble.sentence(doing, self._delivery_error or error)
             raise SinkError(text, retriable=True)
         if committing and error.retriable():
+            if self._clock() - self._ending_s >= TRANSACTION_TIMEOUT_MS / 1000:
+                self._lost(error)  # brokers have ended it by now, and a new producer finds out how
             text = self._trouble.sentence(f"{doing}: not known yet whether it was stored", error)
             raise SinkError(text, retriable=True)
         cause = self._delivery_error or error

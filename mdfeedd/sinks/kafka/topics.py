@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPACTED", "Topics"]
 
-log = logging.getLogger("mdfeedd.sinks.kafka")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.kafka")
 
 #: Small segments, so that what is read at a start is little: the last one is never compacted.
 COMPACTED: Final = {
@@ -37,7 +37,7 @@ class Topics:
 
     def __init__(self, options: KafkaConnection) -> None:
         self._options = options
-        self._trouble = Trouble(options.bootstrap_servers)
+        self._trouble = Trouble(options.bootstrap_servers, options.security_protocol)
         self._settings = connection_settings(options, self._trouble)
         self._kafka = require_client()
         self._reader = make_client(

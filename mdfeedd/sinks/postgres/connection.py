@@ -122,7 +122,7 @@ class Link:
         self._clock = clock
         self._connection: _Connection | None = None
         self._where = "PostgreSQL"
-        self.generation = 0  # of connections: what was learnt over an earlier one may be wrong
+        self.generation: int = 0  # of connections: what was learnt over an earlier one may be wrong
 
     @property
     def connected(self) -> bool:

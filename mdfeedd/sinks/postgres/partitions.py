@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hypertables", "Layout", "Partitions"]
 
-log = logging.getLogger("mdfeedd.sinks.postgres")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 DAYS_AHEAD: Final = 2
 _TO_BE_DROPPED: Final = "mdfeedd: to be dropped"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Held", "Ring", "move", "read", "take_over"]
 
-log = logging.getLogger("mdfeedd.sinks.postgres")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 _FIELDS: Final = "shard, shards, fence, space, ring_id::text, epoch, seq"
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('mdfeedd position ' || %s, 0))"

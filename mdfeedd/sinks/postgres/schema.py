@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK", "MIGRATIONS", "VERSION", "extension_schema", "prepare"]
 
-log = logging.getLogger("mdfeedd.sinks.postgres")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 VERSION: Final = 1
 #: What makes the version after N of version N.

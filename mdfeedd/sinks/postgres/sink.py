@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresSink"]
 
-log = logging.getLogger("mdfeedd.sinks.postgres")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 MAINTAIN_S: Final = 3600.0  # how often partitions are made ahead and dropped
 RETRY_S: Final = 60.0  # the same after it failed

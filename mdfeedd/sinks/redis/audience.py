@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Audience"]
 
-log = logging.getLogger("mdfeedd.sinks.redis")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.redis")
 
 WATCH_S: Final = 1.0
 _CUT: Final = "client_output_buffer_limit_disconnections"
@@ -32,7 +32,7 @@ class Audience:
         self._cuts: int | None = None
         self._next = 0.0
         self._denied = False
-        self.cut_off = 0
+        self.cut_off: int = 0
 
     def watch(self, now: float) -> None:
         """Look, if it is time. Raises `SinkError` when the server cannot be reached."""

@@ -21,7 +21,7 @@ _REFUSALS: Final = (
     ("BUSY", "is busy with a script"),
     ("MASTERDOWN", "is a replica that has lost its master"),
     ("CLUSTERDOWN", "belongs to a cluster that is down"),
-    ("MOVED", "is the wrong node of its cluster for these keys"),
+    ("MOVED", "is a node of a cluster, and another has these keys"),
     ("NOREPLICAS", "has too few replicas to take anything"),
 )
 #: What a reply contains, in lower case, where redis-py or the server has taken the word away.
@@ -60,5 +60,7 @@ def refused(address: str, text: str, about: str = "") -> SinkError:
             break
     for word, sentence in _REFUSALS:
         if text.startswith(word) or f" {word} " in text:
+            if word == "MOVED":  # the reply ends with the node: all keys of a ring are in one slot
+                told = f", {text.rpartition(' ')[2]}: name that one{told}"
             return SinkError(f"redis {address} {sentence}{told}", retriable=True)
     return SinkError(f"redis {address} answers{told}: {text}", retriable=True)

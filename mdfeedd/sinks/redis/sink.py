@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisSink"]
 
-log = logging.getLogger("mdfeedd.sinks.redis")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.redis")
 
 CALL_RECORDS: Final = 8192  # in one script, which the server runs while everybody waits
 TICKS_RECORDS: Final = 2048  # encoded at a time, while the server publishes those before

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "require_redis"]
 
-log = logging.getLogger("mdfeedd.sinks.redis")
+log: logging.Logger = logging.getLogger("mdfeedd.sinks.redis")
 
+#: By redis-py's exceptions, what it has taken from the begin of the server's reply.
+_WORDS: Final = {
+    "NoPermissionError": "NOPERM",
+    "MovedError": "MOVED",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+}
 _LIMIT: Final = "client-output-buffer-limit"
 _MEGABYTE: Final = 1 << 20
 _TICK_BYTES: Final = 64
@@ -48,7 +55,7 @@ class Store:
         self._client: Any = None
         self._scripts: dict[str, Any] = {}
         self._told: set[str] = set()
-        self.connections = 0
+        self.connections: int = 0
 
     @property
     def address(self) -> str:
@@ -130,10 +137,8 @@ class Store:
         except (errors.AuthenticationError, errors.ResponseError) as error:
             if not isinstance(error, errors.ResponseError):
                 self.close()
-            text = str(error)
-            if isinstance(error, errors.NoPermissionError):
-                text = f"NOPERM {text}"
-            raise refused(self.address, text, about) from error
+            word = _WORDS.get(type(error).__name__, "")
+            raise refused(self.address, f"{word} {error}".strip(), about) from error
         except errors.ConnectionError as error:
             self.close()
             if isinstance(error, errors.BusyLoadingError):

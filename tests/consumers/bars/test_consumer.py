@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -144,12 +143,12 @@ BarsConsumer("bars", options, ["cme"], sys.argv[1]).run(threading.Event())
 
 
 @pytest.mark.parametrize("kills", [1, 4])
-def test_killed_consumer_publishes_each_bar_once(shm_dir, kills):
+def test_killed_consumer_publishes_each_bar_once(shm_dir, spawn, kills):
     writer, ids = feed("cme", shm_dir)
     ticks = market(40_000, ids, seconds=4_000)
     with writer:
         for kill in range(kills):
-            child = subprocess.Popen([sys.executable, "-c", CHILD, shm_dir])
+            child = spawn([sys.executable, "-c", CHILD, shm_dir])
             part = ticks[kill * 40_000 // kills : (kill + 1) * 40_000 // kills]
             for i in range(0, len(part), 100):
                 writer.publish(part[i : i + 100])

@@ -338,6 +338,19 @@ def test_partition_that_is_behind_holds_the_others_back(
     same(feed.read(1 << 17), feed.reader.instruments, [whole])
 
 
+def test_partition_that_is_held_back_and_then_waited_for_is_read(
+    kafka, source, sink_to, feed_from, publish, same
+):
+    """With the least memory that may be given: each is ahead of the others now and then."""
+    ring, sink = source(capacity=1 << 18), sink_to(kafka, compression="none")
+    batches = [publish(ring, 1 << 16, wide=0) for _ in range(6)]
+    for batch in batches:
+        sink.write(batch)
+    least = {"max_wait_records": 65_536, "receive_buffer_bytes": 1 << 20}
+    feed = feed_from(kafka, ring.name, capacity=1 << 19, **least)
+    same(feed.read(6 << 16), feed.reader.instruments, batches)
+
+
 def test_consumer_that_is_slow_is_waited_for(kafka, source, sink_to, feed_from, publish, same):
     """Catching up does not lap a consumer here: what waits is kept by the brokers."""
     ring, sink = source(capacity=1 << 17), sink_to(kafka)
@@ -506,3 +519,55 @@ def test_shards_are_together_the_ring_there(kafka, source, sink_to, feed_from, p
         ] == expected
         others = len(told) - len(expected)
         until(lambda f=feed, n=others: f.counter("skipped_records") >= n, "the others are skipped")
+
+
+def test_feed_is_started_while_the_sink_knows_of_fewer_partitions(
+    apache, source, sink_to, feed_from, publish, same
+):
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewPartitions
+
+    ring, sink = source(), sink_to(apache, partitions=2)
+    batches = [publish(ring, 500)]
+    sink.write(batches[0])
+    topic = f"md.{ring.name}.ticks"
+    admin = AdminClient({"bootstrap.servers": apache.address})
+    admin.create_partitions([NewPartitions(topic, 5)])[topic].result(20)
+    until(lambda: len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 5, "five")
+    feed = feed_from(apache, ring.name)
+    feed.read(500)
+    batches.append(publish(ring, 300))
+    sink.write(batches[1])
+    feed.read(800)
+    sink.close()
+    again = sink_to(apache)
+    batches.append(publish(ring, 300))
+    again.write(batches[2])
+    same(feed.read(1100), feed.reader.instruments, batches)
+    assert feed.counter("gaps") == 0
+
+
+def test_topic_is_made_anew_while_the_feed_is_away(
+    apache, source, sink_to, feed_from, publish, same
+):
+    """Its offsets say nothing of the new one, even where that has grown beyond them."""
+    from confluent_kafka.admin import AdminClient
+
+    ring, sink = source(), sink_to(apache)
+    batches = [publish(ring, 500)]
+    sink.write(batches[0])
+    feed = feed_from(apache, ring.name)
+    feed.read(500)
+    feed.stop()
+    sink.close()
+    topic = f"md.{ring.name}.ticks"
+    admin = AdminClient({"bootstrap.servers": apache.address})
+    admin.delete_topics([topic])[topic].result(20)
+    until(lambda: topic not in admin.list_topics(timeout=10).topics, "the topic to go")
+    again = sink_to(apache)
+    for _ in range(5):
+        batches.append(publish(ring, 100))
+        again.write(batches[-1])
+    feed.start()
+    same(feed.read(1000), feed.reader.instruments, batches)
+    assert feed.counter("gaps") == 0

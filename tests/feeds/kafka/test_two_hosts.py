@@ -1,4 +1,4 @@
-"""Two daemons as on two hosts: a market here, its ring there, by the configuration of the README."""
+"""Two daemons as on two hosts: a market here, its ring there, by the configuration of the page on Kafka."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ DEADLINE_S = 120
 
 
 def configurations(address, here, there):
-    """The two YAML files of the README's section, with this broker and a market in place of CME."""
-    text = (REPOSITORY / "README.md").read_text()
-    section = text[text.index("## Beyond one machine: Kafka") :]
-    blocks = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)[:2]
+    """The two YAML files of the page, with this broker and a market in place of CME."""
+    text = (REPOSITORY / "mdfeedd" / "docs" / "kafka.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[:2]
     out = []
     for block, folder in zip(blocks, (here, there), strict=True):
         changed = f"shm_dir: {folder}\nmetrics: null\n{block}"

@@ -102,8 +102,13 @@ def test_a_message_each_is_the_same_by_either_way(kafka, source, sink_to, read, 
 def test_sentences_name_the_server_and_the_cause():
     from confluent_kafka import KafkaError
 
-    trouble = client.Trouble("b:9092")
+    trouble = client.Trouble("b:9092", "plaintext")
     assert trouble.sentence("looking") == "Kafka at b:9092 does not answer: looking"
+    trouble.tell(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    assert (
+        trouble.sentence("looking")
+        == "Kafka at b:9092: no connection lasts (is security_protocol plaintext right?): looking"
+    )
     trouble.tell(
         KafkaError(KafkaError._TRANSPORT, "b:9092/1: Connect failed (after 1ms in state X)")
     )

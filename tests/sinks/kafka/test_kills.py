@@ -23,7 +23,8 @@ LIMIT_S = 240
 class Writers:
     """One writing process after the other, of the same records."""
 
-    def __init__(self, ring, batch, folder, mode):
+    def __init__(self, spawn, ring, batch, folder, mode):
+        self._spawn = spawn
         self._path = folder / "records.npy"
         np.save(self._path, batch.records)
         self._ring = ring
@@ -33,7 +34,7 @@ class Writers:
         self.lines = []
 
     def start(self, address, directory, seed):
-        self.process = subprocess.Popen(
+        self.process = self._spawn(
             [sys.executable, WRITER, address, self._ring.name, directory, self._path, self._mode,
              str(seed)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
@@ -96,9 +97,9 @@ def complete(writers, broker, directory, dice):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", ["transactional", "idempotent"])
-def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, mode):
+def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, spawn, mode):
     ring, batch = records(200_000)
-    writers = Writers(ring, batch, tmp_path, mode)
+    writers = Writers(spawn, ring, batch, tmp_path, mode)
     rounds = ROUNDS if mode == "transactional" else ROUNDS // 4
     for _ in range(rounds):
         writers.start(apache.address, shm_dir, dice.randrange(2**32))
@@ -119,10 +120,10 @@ def test_writer_is_killed(apache, records, read, tmp_path, shm_dir, dice, mode):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_broker_and_writer_are_killed(own_kafka, records, read, tmp_path, shm_dir, dice):
+def test_broker_and_writer_are_killed(own_kafka, records, read, tmp_path, shm_dir, dice, spawn):
     broker = own_kafka()
     ring, batch = records(100_000)
-    writers = Writers(ring, batch, tmp_path, "transactional")
+    writers = Writers(spawn, ring, batch, tmp_path, "transactional")
     writers.start(broker.address, shm_dir, dice.randrange(2**32))
     for _ in range(max(3, ROUNDS // 8)):
         writers.wait_for("stored")

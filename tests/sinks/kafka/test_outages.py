@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
+from mdfeedd.ring import Position
 from mdfeedd.sinks import SinkError
-from mdfeedd.sinks.kafka import stream
+from mdfeedd.sinks.kafka import KafkaSink, KafkaSinkOptions, stream
 
 DEADLINE_S = 120
 
@@ -256,3 +257,94 @@ def test_user_may_not_write(apache, batches, sink_to, monkeypatch):
         sink.write(batch)
     assert error.value.retriable
     assert os.environ["KAFKA_TEST_PASSWORD"] not in str(error.value)
+
+
+def remove_topic(broker, topic):
+    from confluent_kafka.admin import AdminClient
+
+    admin = AdminClient({"bootstrap.servers": broker.address})
+    admin.delete_topics([topic])[topic].result(20)
+    deadline = time.monotonic() + 60
+    while topic in admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("mode", ["transactional", "idempotent"])
+def test_topic_of_positions_is_removed(apache, batches, sink_to, read, caplog, mode):
+    """The chunks say how far the ring is: nothing is written again."""
+    ring, parts = batches()
+    first = sink_to(apache, mode=mode)
+    for part in parts[:2]:
+        first.write(part)
+    first.close()
+    remove_topic(apache, f"md.{ring.name}.position")
+    again = sink_to(apache, mode=mode)
+    assert again.position(ring.name) == Position(ring.ring_id, int(parts[1].records["seq"][-1]), 1)
+    assert "the topic of positions is empty" in caplog.text
+    for part in parts:
+        again.write(part)
+    whole = np.concatenate([part.records for part in parts])
+    assert (read(apache, ring.name).records() == whole[np.argsort(whole["seq"])]).all()
+
+
+def test_topic_of_positions_is_removed_while_it_writes(apache, batches, sink_to, read):
+    ring, parts = batches()
+    sink = sink_to(apache, timeout_s=5.0)
+    sink.write(parts[0])
+    remove_topic(apache, f"md.{ring.name}.position")
+    for part in parts[1:]:
+        persist(sink, part)
+    records = read(apache, ring.name).records()
+    assert records["seq"].tolist() == list(range(1, 1 + sum(len(p.records) for p in parts)))
+
+
+def test_topic_of_positions_is_removed_where_messages_do_not_say_what_they_are(
+    apache, batches, sink_to
+):
+    ring, parts = batches()
+    first = sink_to(apache, payload="json")
+    first.write(parts[0])
+    first.close()
+    remove_topic(apache, f"md.{ring.name}.position")
+    with pytest.raises(SinkError, match=r"Remove .* as well, and it is written anew") as told:
+        sink_to(apache, payload="json").position(ring.name)
+    assert told.value.retriable
+
+
+class Silent:
+    """A producer whose commits have no answer."""
+
+    def __init__(self, producer):
+        self._producer = producer
+
+    def __len__(self):
+        return len(self._producer)
+
+    def __getattr__(self, name):
+        return getattr(self._producer, name)
+
+    def commit_transaction(self, timeout):
+        from confluent_kafka import KafkaError, KafkaException
+
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "silence", retriable=True))
+
+
+def test_commit_that_is_never_answered_is_given_up_with_its_producer(apache, batches, read):
+    """As where a topic was removed under it; a new producer finds out what is stored."""
+    ring, parts = batches()
+    now = [1000.0]
+    sink = KafkaSink(KafkaSinkOptions(apache.address), "store", clock=lambda: now[0])
+    sink.write(parts[0])
+    sink._streams[ring.name]._producer = Silent(sink._streams[ring.name]._producer)
+    for _ in range(3):
+        with pytest.raises(SinkError, match="not known yet whether it was stored"):
+            sink.write(parts[1])
+    now[0] += stream.TRANSACTION_TIMEOUT_MS / 1000 + 1
+    with pytest.raises(SinkError, match="beginning anew") as told:
+        sink.write(parts[1])
+    assert told.value.retriable
+    for part in parts[1:]:
+        persist(sink, part)
+    sink.close()
+    assert (read(apache, ring.name).records()["seq"] == whole(parts)["seq"]).all()

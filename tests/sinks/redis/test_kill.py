@@ -88,12 +88,12 @@ def main(port):
 class Writer:
     """A writer in a process of its own, started again when it asks for it."""
 
-    def __init__(self, port):
-        self.port = port
+    def __init__(self, spawn, port):
+        self.spawn, self.port = spawn, port
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(
+        self.process = self.spawn(
             [sys.executable, __file__, str(self.port)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
@@ -138,9 +138,9 @@ class Writer:
     ],
     ids=["always", "everysec", "no file"],
 )
-def test_killed_at_any_time(rng, given, make_server, settings, victims):
+def test_killed_at_any_time(rng, given, make_server, spawn, settings, victims):
     server = make_server(**settings)
-    writer = Writer(server.port)
+    writer = Writer(spawn, server.port)
     for kill in range(KILLS):
         writer.wait_ready()
         victim = victims[kill % len(victims)]

@@ -298,3 +298,27 @@ def test_server_that_forgets_only_who_writes_goes_on(given, make_server):
     write_at_last(store, given.batch(given.quotes(1, 10)))
     assert len(given.stored(server).records) == 10
     store.close()
+
+
+def test_node_of_a_cluster_that_has_not_the_keys(given, make_server):
+    """Two nodes of which the other has all slots."""
+    bus = [given.free_port() for _ in range(2)]
+    nodes = [make_server(cluster_enabled="yes", cluster_port=port) for port in bus]
+    here, there = (node.client() for node in nodes)
+    there.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+    here.execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port, bus[1])
+    deadline = time.monotonic() + 60
+    while here.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    store = given.sinks_into(nodes[0])("stream", "last")
+    with pytest.raises(
+        SinkError, match=f"another has these keys, 127.0.0.1:{nodes[1].port}: name that"
+    ) as told:
+        store.write(given.batch(given.quotes(1, 10)))
+    assert told.value.retriable
+    store.close()
+    store = given.sinks_into(nodes[1])("stream", "last", "ticks", "publish")
+    store.write(given.batch(given.quotes(1, 10)))
+    assert len(given.stored(nodes[1]).records) == 10
+    store.close()

@@ -100,9 +100,9 @@ def test_what_ids_mean_is_stored_with_them(given, sink, server):
     store.close()
 
 
-def test_reader_of_the_readme_sees_every_record(given, sink, server):
-    readme = Path(__file__).resolve().parents[3] / "README.md"
-    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+def test_reader_of_the_page_sees_every_record(given, sink, server):
+    page = Path(__file__).resolve().parents[3] / "mdfeedd" / "docs" / "redis.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     (code,) = [block for block in blocks if "xread" in block]
     code = code.replace("while True:", "for _ in range(3):").replace("block=1000", "block=1")
     code = code.replace("redis.Redis(", f"redis.Redis(port={server.port}, ")

@@ -1,6 +1,7 @@
 """A Kafka broker for tests: Apache Kafka where there is a JDK and its jars, else librdkafka's mock.
 
-Run as a program it fetches the jars by Maven into the cache folder, once:
+Run as a program it fetches the jars by Maven into the cache folder, once, and keeps beside them what
+makes a start cheaper, the loaded classes (-XX:SharedArchiveFile) and a formatted data folder:
 
     python tests/sinks/servers/kafka.py
 
@@ -11,6 +12,7 @@ data, keeps nothing over a restart, and knows no users: what needs more asks `ne
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -25,6 +27,9 @@ import pytest
 
 VERSION = "4.3.1"
 START_S = 120
+STOP_S = 60
+CLUSTER = "bWRmZWVkZC10ZXN0cy1rYWZrYQ"
+CLASSES, FORMATTED = "classes.jsa", "formatted"
 USERS = {"admin": "admin-secret", "guest": "guest-secret"}
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 <modelVersion>4.0.0</modelVersion><groupId>test</groupId><artifactId>jars</artifactId><version>1</version>
@@ -33,12 +38,41 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 
+def cache():
+    """Our folder for what is kept from run to run."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "mdfeedd"
+
+
 def jars():
     """The folder of jars, or None."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     given = os.environ.get("MDFEEDD_KAFKA_JARS")
-    folder = Path(given) if given else cache / "mdfeedd" / f"kafka-{VERSION}"
+    folder = Path(given) if given else cache() / f"kafka-{VERSION}"
     return folder if (folder / f"kafka-clients-{VERSION}.jar").is_file() else None
+
+
+def kept():
+    """The folder of what `keep` made for these jars and this Java, whether or not it is there."""
+    java = Path(shutil.which("java") or "java").resolve()
+    age_ns = java.stat().st_mtime_ns if java.exists() else 0
+    of = hashlib.sha256(f"{jars()} {java} {age_ns}".encode()).hexdigest()[:16]
+    return cache() / f"kafka-{VERSION}-{of}"
+
+
+def keep():
+    """Run a broker once, and keep what makes the next ones start sooner."""
+    final = kept()
+    if not usable() or final.exists():
+        return
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent) as work:
+        made = Path(work) / "made"
+        made.mkdir()
+        broker = ApacheBroker(Path(work) / "broker", archive=made / CLASSES)
+        broker.end()
+        shutil.copytree(broker.formatted, made / FORMATTED)
+        with contextlib.suppress(OSError):  # another was first
+            made.rename(final)
 
 
 def fetch():
@@ -47,8 +81,7 @@ def fetch():
         return f"the jars are in {jars()}"
     if not shutil.which("mvn"):
         return "there is no mvn: tests will use librdkafka's mock broker"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    final = cache / "mdfeedd" / f"kafka-{VERSION}"
+    final = cache() / f"kafka-{VERSION}"
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=final.parent) as work:
         (Path(work) / "pom.xml").write_text(POM)
@@ -78,13 +111,27 @@ class ApacheBroker:
     kind = f"Apache Kafka {VERSION}"
     hides_aborted = True
 
-    def __init__(self, folder, *, heap_mb=384, flags=("-XX:TieredStopAtLevel=1",), **settings):
+    def __init__(
+        self,
+        folder,
+        *,
+        heap_mb=384,
+        flags=("-XX:TieredStopAtLevel=1",),
+        archive=None,
+        tls=None,  # files of a certificate and its key: then `tls_address`, for clients that have them
+        **settings,
+    ):
         self.folder = Path(folder)
+        self.formatted = self.folder / FORMATTED
+        self._archive = archive
         self.folder.mkdir(parents=True, exist_ok=True)
         plain, sasl, controller = free_ports(3)
         self.address, self.sasl_address = f"127.0.0.1:{plain}", f"127.0.0.1:{sasl}"
         self._process = None
-        self._flags = (f"-Xmx{heap_mb}m", f"-Xms{min(heap_mb, 128)}m", "-XX:+UseSerialGC", *flags)
+        self._flags = (
+            f"-Xmx{heap_mb}m", f"-Xms{min(heap_mb, 128)}m", "-XX:+UseSerialGC", "-XX:-UsePerfData",
+            f"-Djava.io.tmpdir={self.folder}", *flags,
+        )  # fmt: skip
         users = " ".join(f'user_{name}="{secret}"' for name, secret in USERS.items())
         lines = {
             "process.roles": "broker,controller",
@@ -94,7 +141,7 @@ class ApacheBroker:
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
             "SASL_PLAINTEXT:SASL_PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "inter.broker.listener.name": "PLAINTEXT",
             "sasl.enabled.mechanisms": "PLAIN",
             "listener.name.sasl_plaintext.plain.sasl.jaas.config":
@@ -113,28 +160,56 @@ class ApacheBroker:
             "broker.heartbeat.interval.ms": 200,
             "broker.session.timeout.ms": 1500,
         } | {key.replace("_", "."): value for key, value in settings.items()}  # fmt: skip
+        if tls is not None:
+            lines |= self._speak_tls(lines, *tls)
         self._config = self.folder / "server.properties"
         self._config.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
-        cluster = "bWRmZWVkZC10ZXN0cy1rYWZrYQ"
-        self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._config,
-                   "--standalone", "--ignore-formatted")  # fmt: skip
+        self._format()
         self.start()
 
-    def _command(self, *arguments):
-        flags = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
-        return ["java", *flags, *self._flags, "-cp", f"{jars()}/*", *map(str, arguments)]
-
-    def _java(self, *arguments):
+    def _format(self):
+        """What a broker wants to find in its data folder: no ports, no paths."""
+        data = self.folder / "data"
+        if (kept() / FORMATTED).is_dir():
+            shutil.copytree(kept() / FORMATTED, data)
+            return
+        tool = ("kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", self._config)
         done = subprocess.run(
-            self._command(*arguments), capture_output=True, text=True, timeout=START_S, check=False
+            self._command(*tool), capture_output=True, text=True, timeout=START_S, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        shutil.copytree(data, self.formatted)
+
+    def _speak_tls(self, lines, certificate, key):
+        (port,) = free_ports(1)
+        self.tls_address = f"127.0.0.1:{port}"
+        both = self.folder / "both.pem"
+        both.write_text(Path(key).read_text() + Path(certificate).read_text())
+        return {
+            "listeners": f"{lines['listeners']},SSL://{self.tls_address}",
+            "listener.security.protocol.map": f"{lines['listener.security.protocol.map']},SSL:SSL",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": both,
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": certificate,
+            "ssl.client.auth": "required",
+            "super.users": f"{lines['super.users']};User:CN=broker",
+        }
+
+    def _command(self, *arguments):
+        classes = ":".join(sorted(map(str, jars().glob("*.jar"))))
+        return ["java", *self._flags, "-cp", classes, *map(str, arguments)]
 
     def start(self):
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
+        loaded, archive = kept() / CLASSES, []
+        if self._archive:
+            archive = [f"-XX:ArchiveClassesAtExit={self._archive}"]
+        elif loaded.exists():
+            archive = [f"-XX:SharedArchiveFile={loaded}"]
         self._process = subprocess.Popen(
-            self._command("kafka.Kafka", self._config),
+            self._command(*archive, "kafka.Kafka", self._config),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -147,7 +222,8 @@ class ApacheBroker:
         from confluent_kafka.admin import AdminClient
 
         deadline = time.monotonic() + START_S
-        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+        often = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
+        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0} | often)
         while True:
             assert self._process.poll() is None, (self.folder / "log").read_text()[-4000:]
             with contextlib.suppress(KafkaException):
@@ -157,6 +233,14 @@ class ApacheBroker:
 
     def signal(self, number):
         self._process.send_signal(number)
+
+    def end(self):
+        """End it in order: only then it writes its classes."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        finally:
+            self.stop()
 
     def kill(self):
         """kill -9."""
@@ -237,4 +321,8 @@ def own_kafka(tmp_path):
 
 if __name__ == "__main__":
     print(fetch())
+    try:
+        keep()
+    except (AssertionError, OSError, subprocess.SubprocessError) as trouble:
+        print(f"nothing is kept that makes its start cheaper: {trouble}")
     sys.exit(0)

@@ -9,13 +9,14 @@ What the messages are made of is in `mdfeedd.sinks.kafka.wire`, which the sink w
 
 from __future__ import annotations
 
-from mdfeedd.feeds.kafka.codec.merge import Block, Hole, Merger, Repartitioned
+from mdfeedd.feeds.kafka.codec.merge import Astray, Block, Hole, Merger, Repartitioned
 from mdfeedd.feeds.kafka.codec.resume import SLOT_BYTES, Note, Notes
 from mdfeedd.feeds.kafka.codec.translate import Translator
 from mdfeedd.sinks.kafka.wire import ChunkHead, Mark, WireError
 
 __all__ = [
     "SLOT_BYTES",
+    "Astray",
     "Block",
     "ChunkHead",
     "Hole",

@@ -10,6 +10,10 @@ did not know how far it was) are left out by their numbers, however they are cut
 chunk whose `prev` is beyond what its partition has brought says that chunks are missing: a hole, told
 once for each range, before the first record behind it.
 
+A topic may have more partitions than its writer knows of until it is started again. Chunks say over how
+many they are spread, and each is in the first: so what is not in the others is not waited for there, and
+no hole.
+
 Sequence numbers belong to a space (ring_id). A space ends when every partition has gone on to
 another; its numbers may come again later, as a repetition, and are known for `MAX_SPACES` spaces.
 """
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     Records = npt.NDArray[np.void]
 
-__all__ = ["Block", "Hole", "Merger", "Repartitioned"]
+__all__ = ["Astray", "Block", "Hole", "Merger", "Repartitioned"]
 
 MAX_SPACES: Final = 64
 
@@ -42,6 +46,17 @@ class Repartitioned(Exception):
     def __init__(self, partitions: int) -> None:
         super().__init__(f"the topic has {partitions} partitions now")
         self.partitions = partitions
+
+
+class Astray(Exception):
+    """The first message from a noted offset does not follow what is known: the topic was made anew.
+
+    Its numbers began again, so what is missing may lie before that offset: read from the oldest.
+    """
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"partition {partition} is not the one that was read before")
+        self.partition = partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,7 @@ class _Piece:
     records: Records
     offset: int
     hole: Hole | None = None
+    opens: bool = False  # the first that its partition brought
 
 
 @dataclass(slots=True)
@@ -88,6 +104,9 @@ class _Line:
     seen: dict[str, int] = field(default_factory=dict)
     end: Mark | None = None
     next_offset: int = 0
+    brought: bool = False  # a chunk of its own
+    noted: bool = False  # read from where an earlier process was, and not yet seen to be right
+    spared: bool = False  # chunks were written that it is no part of
 
     def saw(self, mark: Mark) -> None:
         """Its end is here now; the oldest spaces are forgotten."""
@@ -100,7 +119,8 @@ class _Line:
     def covered(self, ring_id: str) -> int | None:
         """How far it brought a space; None: it knows nothing of it yet. Beyond all if it has left."""
         if not self.pieces:
-            return self.seen.get(ring_id)
+            left = self.spared and not self.brought and self.end and self.end.ring_id != ring_id
+            return 1 << 64 if left and ring_id in self.seen else self.seen.get(ring_id)
         last = self.pieces[-1]
         return last.last if last.ring_id == ring_id else 1 << 64
 
@@ -118,13 +138,14 @@ class Merger:
     ) -> None:
         self._kind = kind
         self._dtype = KINDS[kind]
-        self._lines = {partition: _Line() for partition in partitions}
+        self._lines = {partition: _Line() for partition in sorted(partitions)}
+        self._first = min(self._lines, default=0)
         self._subset = subset
         self._space: str | None = None
         self._done = 0
         self._told: set[Hole] = set()
-        self.waiting_records = 0
-        self.repeated_records = 0
+        self.waiting_records: int = 0
+        self.repeated_records: int = 0
         if known is not None:
             self._space, self._done = known.ring_id, known.seq
             for line in self._lines.values():
@@ -142,9 +163,10 @@ class Merger:
             for partition, line in self._lines.items()
         }
 
-    def started(self, partition: int, offset: int) -> None:
-        """Where a partition is read from."""
-        self._lines[partition].next_offset = offset
+    def started(self, partition: int, offset: int, *, noted: bool = False) -> None:
+        """Where a partition is read from. `noted`: there is older in it, which is known."""
+        line = self._lines[partition]
+        line.next_offset, line.noted = offset, noted
 
     def receive(
         self,
@@ -155,8 +177,8 @@ class Merger:
     ) -> None:
         """A message, the messages of a partition in their order.
 
-        Raises `WireError` for what is not one of ours, which leaves all as it was, and
-        `Repartitioned`.
+        Raises `WireError` for what is not one of ours, `Repartitioned` and `Astray`, all of which
+        leave everything as it was.
         """
         head = ChunkHead.decode(headers, self._kind)
         if head.codec != "raw":
@@ -168,26 +190,39 @@ class Merger:
         records = np.frombuffer(value, self._dtype)
         if head.n and not head.first <= records["seq"][0] <= records["seq"][-1] <= head.last:
             raise WireError(f"its records are not of {head.first} to {head.last}")
+        if partition == self._first:
+            self._spare(head)
         line = self._lines[partition]
-        line.next_offset = offset + 1
         known = line.seen.get(head.ring_id, 0)
+        hole = self._missing(line, head, known) if head.last > known else None
+        if hole is not None and line.noted and not line.spared:
+            raise Astray(partition)
+        line.next_offset, line.noted = offset + 1, False
         if head.last <= known:
             self.repeated_records += head.n
             return
-        hole = self._missing(line, head, known)
         if head.first <= known:
             fresh = records["seq"] > known
             self.repeated_records += head.n - int(np.count_nonzero(fresh))
             records = records[fresh]
         first = max(head.first, known + 1)
         line.pieces.append(
-            _Piece(head.ring_id, head.epoch, first, head.last, records, offset, hole)
+            _Piece(
+                head.ring_id, head.epoch, first, head.last, records, offset, hole, not line.brought
+            )
         )
+        line.brought = True
         line.saw(head.end)
         self.waiting_records += len(records)
-        if self._space is None:
-            self._space = head.ring_id
-            self._done = head.prev.seq if head.prev and head.prev.ring_id == head.ring_id else 0
+
+    def _spare(self, head: ChunkHead) -> None:
+        """Have a chunk seen by the partitions that it is not in."""
+        for partition, line in self._lines.items():
+            if partition < head.partitions:
+                continue
+            line.spared = True
+            if not line.brought and head.last > line.seen.get(head.ring_id, 0):
+                line.saw(head.end)
 
     @staticmethod
     def _missing(line: _Line, head: ChunkHead, known: int) -> Hole | None:
@@ -201,10 +236,6 @@ class Merger:
             first = known + 1
         return Hole(head.prev.ring_id, min(first, head.prev.seq), head.prev.seq)
 
-    def lost(self, partition: int, offset: int) -> None:
-        """The brokers have nothing of a partition before `offset`; the chain says what that was."""
-        self._lines[partition].next_offset = offset
-
     def behind(self) -> list[int]:
         """Partitions that the others wait for."""
         return [partition for partition, line in self._lines.items() if not line.pieces]
@@ -213,6 +244,8 @@ class Merger:
 
     def take(self) -> Block | None:
         """What is complete and not yet taken, as far as one writer wrote it; None: nothing."""
+        if self._space is None:
+            self._next_space()
         while self._space is not None:
             limit = self._limit(self._space)
             if limit is None:
@@ -266,7 +299,7 @@ class Merger:
     ) -> None:
         """Take of a piece what is complete; the piece itself once nothing of it is left."""
         if piece.hole is not None:
-            if piece.hole not in self._told:
+            if piece.hole not in self._told and not (piece.opens and line.spared):
                 self._told.add(piece.hole)
                 holes.append(piece.hole)
             piece.hole = None
@@ -296,7 +329,12 @@ class Merger:
         return whole[order].view(self._dtype)
 
     def _next_space(self) -> bool:
-        """Go on to a space in which a partition is now, and which none has further back."""
+        """Go on to a space in which a partition is now, and which none has further back.
+
+        The first partition has all of them in their order; another may have been added later.
+        """
+        if any(line.end is None for line in self._lines.values()):
+            return False  # some has not begun
         heads = [line.pieces[0].ring_id for line in self._lines.values() if line.pieces]
         for ring_id in dict.fromkeys(heads):
             later = any(

@@ -44,8 +44,8 @@ class Translator:
         self._told: dict[_Writer, dict[int, Instrument]] = {}
         self._own: dict[_Writer, dict[int, int]] = {}
         self._count = 0
-        self.unnamed = 0
-        self.skipped = 0
+        self.unnamed: int = 0
+        self.skipped: int = 0
 
     def define(self, key: bytes | None, value: bytes | None) -> None:
         """A message of the topic of instruments. Raises `WireError`."""

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from mdfeedd.feeds.kafka.codec import Hole, Mark, Merger, Repartitioned, WireError
+from mdfeedd.feeds.kafka.codec import Astray, Hole, Mark, Merger, Repartitioned, WireError
 from mdfeedd.sinks.kafka.wire import ChunkHead
 from mdfeedd.tick import TICK
 
@@ -345,3 +345,87 @@ def test_random_headers_never_do_worse_than_being_refused(dice):
         except (WireError, Repartitioned):
             continue
         merger.take()
+
+
+def spread(log, ring_id, epoch, records, over):
+    """A chunk of a writer that knows of the first `over` partitions alone."""
+    few = Log(over)
+    few.partitions, few.prev = log.partitions[:over], log.prev
+    few.write(ring_id, epoch, records)
+    log.prev = few.prev
+
+
+def test_partitions_that_the_writer_does_not_know_of_are_not_waited_for(dice):
+    """They were added; until the writer is started again chunks are spread over the first ones."""
+    for _ in range(40):
+        old, new = sorted(dice.sample(range(1, 7), 2))
+        log, expected, known, offsets = Log(new), [], None, None
+        at = dice.randint(0, 200)  # where the writer is started again
+        stop = dice.randint(0, 250)  # where a reader is
+        for ring_id, epoch, records in spaces(dice, most=150):
+            expected.append(records)
+            for chunk in cut(dice, records):
+                if at > 0:
+                    spread(log, ring_id, epoch, chunk, old)
+                else:
+                    log.write(ring_id, epoch, chunk)
+                at, stop = at - len(chunk), stop - len(chunk)
+                if stop <= 0 and known is None:
+                    known, offsets = (
+                        log.prev,
+                        {p: len(line) for p, line in enumerate(log.partitions)},
+                    )
+        whole = np.concatenate(expected)
+        blocks = read(dice, log, Merger(range(new), "ticks"), takes=dice.random() < 0.8)
+        assert (together(blocks) == whole).all()
+        assert not any(block.holes for block in blocks)
+        if known is None:
+            continue
+        blocks = read(dice, log, Merger(range(new), "ticks", known), offsets)
+        got = together(blocks)
+        assert (got == whole[len(whole) - len(got) :]).all()
+        assert not any(block.holes for block in blocks)
+        ends = [(known.ring_id, known.seq), (log.prev.ring_id, log.prev.seq)]
+        assert len(got) or ends[0] == ends[1]
+
+
+def test_hole_in_a_partition_that_was_added_is_told(dice):
+    log = Log(2)
+    spread(log, A, 1, records_of(dice, range(1, 11)), 1)
+    for first in (11, 21, 31):
+        log.write(A, 1, records_of(dice, range(first, first + 10)))
+    merger = Merger([0, 1], "ticks")
+    for i in range(4):
+        merger.receive(0, i, *log.partitions[0][i])
+    for i in (0, 2):
+        merger.receive(1, i, *log.partitions[1][i])
+    holes = [hole for block in iter(merger.take, None) for hole in block.holes]
+    assert holes == [Hole(A, 21, 30)]
+
+
+def test_topic_made_anew_is_noticed_at_the_noted_offset(dice):
+    log = Log(1)
+    for first in (1, 11, 21, 31):
+        log.write(A, 1, records_of(dice, range(first, first + 10)))
+    merger = Merger([0], "ticks", Mark(A, 10))
+    merger.started(0, 2, noted=True)  # where 11 to 20 lay in the topic that was there before
+    with pytest.raises(Astray):
+        merger.receive(0, 2, *log.partitions[0][2])
+    assert merger.next_offsets() == {0: 2}
+    merger.started(0, 0)
+    for i in range(4):
+        merger.receive(0, i, *log.partitions[0][i])
+    blocks = list(iter(merger.take, None))
+    assert together(blocks)["seq"].tolist() == list(range(11, 41))
+    assert not any(block.holes for block in blocks)
+
+
+def test_noted_offset_that_follows_is_believed(dice):
+    log = Log(1)
+    for first in (1, 11, 21):
+        log.write(A, 1, records_of(dice, range(first, first + 10)))
+    merger = Merger([0], "ticks", Mark(A, 10))
+    merger.started(0, 1, noted=True)
+    merger.receive(0, 1, *log.partitions[0][1])
+    merger.receive(0, 2, *log.partitions[0][2])
+    assert together(list(iter(merger.take, None)))["seq"].tolist() == list(range(11, 31))
