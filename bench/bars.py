@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import machine
 import numpy as np
 
 from mdfeedd.consumers.bars import BarBuilder
@@ -221,13 +221,6 @@ def measure(arguments):
     return ours, peers, sum(map(len, kernel_bars(ticks)))
 
 
-def machine():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} CPUs"
-    return platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -249,11 +242,12 @@ def main():
             f"{name:39} {rate:8.1f} M ticks/s, mdfeedd meanwhile {mine:6.1f}: {mine / rate:5.2f} x"
         )
     result = {
-        "command": f"python bench/bars.py --ticks {arguments.ticks} --instruments "
-        f"{arguments.instruments} --minutes {arguments.minutes}",
-        "machine": machine(),
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 1),
+        "machine": machine.describe("numpy", *PEERS),
+        "what": {
+            "ticks": arguments.ticks,
+            "instruments": arguments.instruments,
+            "minutes": arguments.minutes,
+        },
         "bars": bars,
         "values": "equal in all",
         "mdfeedd_m_ticks_per_s": {name: round(rate, 1) for name, rate in ours.items()},

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import databento_dbn as db
+import machine
 import numpy as np
 
 from mdfeedd.feeds.databento.codec import DbnDecoder, Symbology
@@ -180,9 +179,7 @@ def main() -> int:
     for name, rate in rates.items():
         print(f"{name:44}{rate:12.2f}{rate / limit:11.2f}{rate / peer:17.1f}")
     result = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()} {platform.release()}, Python {platform.python_version()}",
-        "command": " ".join(["python", *sys.argv]),
+        "machine": machine.describe("numpy", "databento-dbn"),
         "records": options.records,
         "million_records_per_s": {name: round(rate, 3) for name, rate in rates.items()},
     }

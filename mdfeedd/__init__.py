@@ -3,8 +3,10 @@
     vendor ─► feed process ─► ring in /dev/shm ─► consumer processes: batches, bars, callbacks, yours
                                                     └─ Reader("NAME") is all that yours needs
 
-`Reader` attaches to a ring and gives batches; `Writer` makes one. The daemon (``mdfeedd run``), the replay of
-recordings and the demo are commands of ``mdfeedd``. Importing this starts nothing.
+`Reader` attaches to a ring (or, as `MultiReader`, to several) and gives batches, and `last` the `Book` of each
+instrument; `bars` gives the latest bars as a table; `Writer` makes a ring. `FeedManager` runs
+feeds from Python and calls back with what comes. The daemon (``mdfeedd run``), the replay of recordings and the demo
+are commands of ``mdfeedd``. Importing this starts nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from mdfeedd.ring import Reader, TickBatch, Writer
+    from mdfeedd.manager import FeedConfig, FeedFailed, FeedManager, FeedStatus, Gap, Vendor
+    from mdfeedd.ring import TickBatch, Writer
+    from mdfeedd.strategy import (
+        LAST,
+        Book,
+        LastValues,
+        MultiBatch,
+        MultiReader,
+        Reader,
+        bars,
+        columns,
+        load_symbols,
+    )
     from mdfeedd.tick import (
         BAR,
         QUOTE,
@@ -29,22 +43,44 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAR",
+    "LAST",
     "QUOTE",
     "TICK",
     "TRADE",
     "Bar",
+    "Book",
+    "FeedConfig",
+    "FeedFailed",
+    "FeedManager",
+    "FeedStatus",
     "Flag",
+    "Gap",
     "Kind",
+    "LastValues",
+    "MultiBatch",
+    "MultiReader",
     "Reader",
     "Side",
     "Tick",
     "TickBatch",
+    "Vendor",
     "Writer",
+    "bars",
+    "columns",
     "from_fixed",
+    "load_symbols",
     "to_fixed",
 ]
 __version__ = "0.1.0"
-_OF_RING: Final = frozenset({"Reader", "TickBatch", "Writer"})
+_HOMES: Final = {
+    "mdfeedd.manager": ("FeedConfig", "FeedFailed", "FeedManager", "FeedStatus", "Gap", "Vendor"),
+    "mdfeedd.ring": ("TickBatch", "Writer"),
+    "mdfeedd.strategy": (
+        *("LAST", "Book", "LastValues", "MultiBatch", "MultiReader", "Reader"),
+        *("bars", "columns", "load_symbols"),
+    ),
+}
+"""Where each name is, if not in mdfeedd.tick."""
 
 
 def __getattr__(name: str) -> Any:
@@ -53,8 +89,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # noqa: PLC0415 - only who asks for something pays
 
-    home = importlib.import_module("mdfeedd.ring" if name in _OF_RING else "mdfeedd.tick")
-    value = globals()[name] = getattr(home, name)
+    home = next((home for home, names in _HOMES.items() if name in names), "mdfeedd.tick")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
     return value
 
 

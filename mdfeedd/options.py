@@ -21,7 +21,7 @@ class OptionsError(ValueError):
     """Options that cannot be used. `mistakes` are all of them, each "key: reason"."""
 
     def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
+        self.mistakes: tuple[str, ...] = tuple(mistakes)
         super().__init__("; ".join(self.mistakes))
 
 

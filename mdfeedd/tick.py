@@ -50,8 +50,11 @@ __all__ = [
     "to_fixed",
 ]
 
+#: Units of a price in one: 1e-9 each.
 PRICE_SCALE: Final = 1_000_000_000
+#: No price.
 PRICE_UNDEF: Final = 2**63 - 1
+#: No time; as datetime64[ns] it is NaT.
 TIME_UNDEF: Final = -(2**63)
 _PRICE_DIGITS: Final = 9
 _EXACT: Final = decimal.Context(prec=40, traps=[decimal.InvalidOperation])

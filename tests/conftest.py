@@ -1,21 +1,33 @@
-"""Fixtures for all tests: a private folder for rings, and the sample data where they are present."""
+"""Fixtures for all tests: a private folder for rings, processes that none leaves behind, programs compiled once."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Spawn = Callable[..., subprocess.Popen[Any]]
+    Once = Callable[[str, Callable[[Path], None]], Path]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_SANITIZER = ("cannot find -lasan", "cannot find -lubsan", "libclang_rt")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Of ``-n auto``: a third of the time of a test is waiting for other processes, so more than there are CPUs."""
+    return (3 * len(os.sched_getaffinity(0)) + 1) // 2
 
 
 @pytest.fixture
@@ -35,8 +47,47 @@ def testdata() -> Path:
     return path
 
 
+@pytest.fixture
+def spawn() -> Iterator[Spawn]:
+    """`subprocess.Popen`; what a test that failed has left running is killed and reaped, its pipes are closed."""
+    made: list[subprocess.Popen[Any]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+        made.append(subprocess.Popen(*arguments, **options))
+        return made[-1]
+
+    yield start
+    for process in made:
+        process.kill()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        process.wait()
+
+
 @pytest.fixture(scope="session")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(key, make)`: the file that `make(path)` makes, for all test processes of this session together."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    folder.mkdir(exist_ok=True)
+
+    def get(key: str, make: Callable[[Path], None]) -> Path:
+        path = folder / key
+        with (folder / f"{key}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                partial = folder / f"{key}.partial"
+                make(partial)
+                partial.rename(path)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def sanitized(once: Once) -> Callable[..., Path]:
     """Compile a C program under the address and undefined-behaviour sanitizers; skips where there are none.
 
     `folders` of the package are searched for headers; a warning fails, unless `flags` are others.
@@ -48,19 +99,24 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         compiler: str = "gcc",
         flags: tuple[str, ...] = ("-std=c11", "-Werror"),
     ) -> Path:
-        program = tmp_path_factory.mktemp("sanitized") / source.stem
-        done = subprocess.run(
-            [
-                compiler, *flags, "-g", "-O1", "-Wall", "-Wextra", "-Wno-unused-function",
-                "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-                *(f"-I{REPOSITORY / 'mdfeedd' / folder}" for folder in folders),
-                source, "-o", program,
-            ],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if any(text in done.stderr for text in NO_SANITIZER):
-            pytest.skip("no sanitizers here")
-        assert done.returncode == 0, done.stderr
-        return program
+        if shutil.which(compiler) is None:
+            pytest.skip(f"no {compiler} here")
+        command = [
+            compiler, *flags, "-g", "-Og", "-Wall", "-Wextra", "-Wno-unused-function",
+            "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+            *(f"-I{REPOSITORY / 'mdfeedd' / folder}" for folder in folders),
+            str(source),
+        ]  # fmt: skip
+
+        def compile_to(program: Path) -> None:
+            done = subprocess.run(
+                [*command, "-o", program], capture_output=True, text=True, check=False
+            )
+            if any(text in done.stderr for text in NO_SANITIZER):
+                pytest.skip("no sanitizers here")
+            assert done.returncode == 0, done.stderr
+
+        digest = hashlib.sha256("\0".join(command).encode()).hexdigest()
+        return once(f"{source.stem}-{digest[:16]}", compile_to)
 
     return build

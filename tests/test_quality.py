@@ -61,7 +61,7 @@ IO_HEADERS = {
     "poll.h",
     "sys/epoll.h",
 }
-LAYERS = ["tick", "ring", "sinks", "feeds consumers sim", "daemon", "cli"]
+LAYERS = ["tick", "ring", "sinks", "feeds consumers sim", "daemon", "strategy", "cli"]
 
 
 def compiled_sources() -> list[Path]:

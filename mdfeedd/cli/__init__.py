@@ -1,6 +1,7 @@
 """The command line: one file per command, `main` in front of them.
 
     argv ─► main ─► demo    plan in code ─► Supervisor ─► live table, summary     (demo, demo_plan, demo_view,
+                    live    vendors      ─► Supervisor ─► lines                    (live_view)
                     replay  files        ─► Supervisor ─► progress, summary        demo_venue, demo_gateway,
                                                                                     demo_terminal, probe, stored)
                     run     YAML         ─► Supervisor ─► logs, /metrics
@@ -15,12 +16,14 @@
                     decode  captures     ─► messages, field by field
                     record  network      ─► a capture file
                     sim     seed         ─► UDP or TCP of a vendor that does not exist
+                    completion, man      ─► a script of the shell, a page of roff  (tree: the parsers as data;
+                                                                                    completion_bash, _zsh, _fish)
 
 A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.
 
 Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
-130 Ctrl-C; 3 `status`: no daemon runs; 143 a replay or demo cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
+130 Ctrl-C; 3 `status`: no daemon runs; 143 a replay, demo or live cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
+from mdfeedd.cli.trouble import Trouble
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +27,7 @@ _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # n
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What was seen. `asked` is where a daemon should answer ("" : nowhere); `why` says why none did."""
+    """What was seen; ``shown["mistakes"]`` is there where the file has some. `asked` is where a daemon should answer ("" : nowhere); `why` says why none did."""
 
     shown: dict[str, Any]
     answered: bool
@@ -42,23 +43,42 @@ class Sight:
 class Attachment:
     """Where to look: made once of the command line, looked through again and again."""
 
-    def __init__(self, shm_dir: str, metrics: MetricsPlan | None, plan: Plan | None = None) -> None:
+    def __init__(
+        self,
+        shm_dir: str,
+        metrics: MetricsPlan | None,
+        plan: Plan | None = None,
+        mistakes: str = "",
+    ) -> None:
         self.shm_dir = shm_dir
         self._metrics = metrics
         self._plan = plan
+        self._mistakes = mistakes
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Attachment:
-        """By `-c FILE` or `--shm-dir`. Raises `Trouble` for a file with mistakes."""
-        from mdfeedd.daemon.plan import MetricsPlan
+        """By `-c FILE` or `--shm-dir`. Raises `Trouble` for a file that cannot be read.
+
+        One with mistakes still says where to look: what runs is of an earlier state of it.
+        """
+        from mdfeedd.daemon.plan import Exit, MetricsPlan
 
         if not arguments.config:
             return cls(arguments.shm_dir, MetricsPlan())
-        from mdfeedd.cli.check import load
+        from mdfeedd.daemon import config
 
-        plan = load(arguments.config)
-        if arguments.shm_dir != units.SHM_DIR:
-            plan = plan.at(arguments.shm_dir)
+        given = arguments.shm_dir if arguments.shm_dir != units.SHM_DIR else ""
+        try:
+            plan = config.load(arguments.config)
+        except config.ConfigError as error:
+            found = units.of(len(error.problems), "mistake")
+            try:
+                shm_dir, metrics = config.whereabouts(arguments.config)
+            except config.ConfigError as unreadable:
+                raise Trouble(str(unreadable.problems[0]), Exit.CONFIG) from None
+            told = f"{arguments.config} has {found}, a restart would not come up with it: see 'mdfeedd check'"
+            return cls(given or shm_dir, metrics, mistakes=told)
+        plan = plan.at(given) if given else plan
         return cls(plan.shm_dir, plan.metrics, plan)
 
     def look(self) -> Sight:
@@ -74,7 +94,10 @@ class Attachment:
             shown = snapshot(self.shm_dir)
             if self._plan is not None:
                 _expect(shown, self._plan)
-        return Sight(shown, answered, asked if self._plan is not None else "", why)
+        if self._mistakes:
+            shown["mistakes"] = self._mistakes
+        said = self._plan is not None or self._mistakes
+        return Sight(shown, answered, asked if said else "", why)
 
     def _ask(self, metrics: MetricsPlan) -> tuple[dict[str, Any] | None, str]:
         """The daemon's own dict, or None and why not."""

@@ -66,7 +66,7 @@ def native(blpapi: Any) -> tuple[bool, str]:
 
 
 if __name__ == "__main__":
-    told = os.fdopen(os.dup(1), "w")
+    told: TextIO = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the package prints is not ours
     main(sys.argv[1], int(sys.argv[2]), told)
     told.close()

@@ -41,8 +41,9 @@ it is a table of facts, none of which needs a server, and each is told as one li
 the reason; and whether market data can take the native path. -c tells it where the package is (blpapi_path),
 as does --blpapi-path; without them it is the installed one.
 
-exit status, the highest that applies:
+exit status:
   0 nothing would keep it from starting   69 something outside is missing   77 credentials   78 configuration
+  (of several the highest)
   of --blpapi: 0 all that could be tried agrees   1 something differs   78 there is no package
 
 examples:

@@ -16,13 +16,18 @@ schema prints a JSON Schema: completion, the meaning of keys and most mistakes w
 language server for YAML. The first line of the file says where it is:
   # yaml-language-server: $schema=mdfeedd.schema.json
 
-exit status: 0 done   78 configuration (all problems are on standard error)
+check is the same as mdfeedd check.
+
+exit status:
+  0 done   78 configuration (all problems are on standard error)
 
 examples:
   mdfeedd config show -c mdfeedd.yaml
   mdfeedd config show -c mdfeedd.yaml --json | jq .feeds
   mdfeedd config schema > mdfeedd.schema.json
+  mdfeedd config check -c mdfeedd.yaml --connect
 """
+_PART_EPILOG: Final = "'mdfeedd config --help' has the exit status and examples."
 
 
 def add(commands: Any) -> None:
@@ -35,14 +40,20 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="the whole configuration, as it would run")
+    show = _part(actions, "show", "the whole configuration, as it would run")
     show.add_argument("-c", "--config", required=True, metavar="FILE", help="the YAML file")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.set_defaults(run=run_show)
-    schema = actions.add_parser("schema", help="the JSON Schema, for editors")
+    schema = _part(actions, "schema", "the JSON Schema, for editors")
     schema.set_defaults(run=run_schema)
-    checking = actions.add_parser("check", help="the same as mdfeedd check")
-    check.add_arguments(checking)
+    check.add_arguments(_part(actions, "check", "the same as mdfeedd check"))
+
+
+def _part(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=_PART_EPILOG
+    )
+    return parser
 
 
 def run_show(arguments: argparse.Namespace) -> int:

@@ -31,6 +31,9 @@ JSON lines: one message each; prices are strings of decimals, exact; times are I
 CSV: one entry a row; prices in units of 1e-9, times in UNIX ns, dates in days since 1970-01-01, empty where
 there is none.
 
+exit status:
+  0 done   1 the file cannot be read   2 usage   130 Ctrl-C
+
 examples:
   mdfeedd decode day.pcap --limit 20
   mdfeedd decode day.pcapng.zst --seq 5616-5620 --to 224.0.31.64

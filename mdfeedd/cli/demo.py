@@ -55,6 +55,10 @@ this process having read the tick, for the futures from the kernel's stamp of th
 in the files are counted and compared with what was published. No account, no network, no root; the rings are
 removed at the end, the files stay.
 
+exit status:
+  0 everything that was published is in the files   1 it is not, or something else went wrong
+  130 Ctrl-C   143 SIGTERM
+
 examples:
   mdfeedd demo
   mdfeedd demo --seconds 60 --rate 200000 --out /tmp/ticks
@@ -91,7 +95,8 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--bars",
-        type=units.whole(1, 604_800),
+        "--aggregation-timeframe",
+        type=units.whole(1, units.MAX_BARS_S),
         default=DEFAULT_BARS_S,
         metavar="SECONDS",
         help="length of the bars, besides those of one second (5)",

@@ -23,7 +23,7 @@ _KINDS: Final = {"tick": "ticks", "bar": "bars", "depth": "depth", "order": "ord
 LEAST_FREE: Final = 16 << 20  # bytes: a few rings of the default capacity
 
 _EPILOG: Final = """\
-Reads shared memory and registers nowhere, so it may be run at any time. Exit status 1 if something is wrong:
+Reads shared memory and registers nowhere, so it may be run at any time. What it finds wrong:
 a writer that died without a word, a process that hangs, a living reader that lost records or is about to,
 a file that is no ring, a file system that is nearly full. Each line of it says what to do.
 
@@ -34,6 +34,9 @@ mdfeedd.service where it is installed, else those of this process.
 
 A ring stays after its writer, so that readers can finish and the next writer can go on in the same sequence.
 '--remove' takes away one that nobody writes; readers that are attached keep what they have.
+
+exit status:
+  0 nothing is wrong, or the rings are removed   1 something is, or one could not be removed   78 configuration
 
 examples:
   mdfeedd doctor
@@ -55,7 +58,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--remove",
         action="append",
-        metavar="NAME",
+        metavar="RING",
         help="remove a ring that nobody writes (may be given again)",
     )
     parser.add_argument(

@@ -21,8 +21,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.cli.doctor_host import Clock, Facts, Nic, Pin, Wants
-from mdfeedd.daemon.scheduling import parse_list, real_time_level, usable_cpus
+from mdfeedd.cli.doctor_host import HUGE_PAGES_DENIED, Clock, Facts, Nic, Pin, Wants
+from mdfeedd.daemon.numa import nodes, parse_list
+from mdfeedd.daemon.scheduling import real_time_level, usable_cpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +37,8 @@ MAX_INTERFACES: Final = 64
 FIRST_ORDINARY_UID: Final = 1000
 BAR_BYTES: Final = 128
 TICK_BYTES: Final = 64
+COLLAPSE_SINCE: Final = (6, 1)
+"""Linux with MADV_COLLAPSE, by which a ring gets them."""
 _SOCKETS: Final = frozenset({"cme", "databento"})
 """Vendors whose `receive_buffer_bytes` are those of a socket."""
 _NOT_LIVE: Final = frozenset({"synthetic", "replay"})
@@ -75,6 +78,8 @@ def gather(shm_dir: str, wants: Wants, root: Path = Path("/")) -> Facts:
         tickless=_cpus(sys_cpu / "nohz_full"),
         siblings=_siblings(sys_cpu),
         governors=_governors(sys_cpu),
+        nodes=frozenset(nodes(root / "sys/devices/system/node")),
+        huge_pages=_huge_pages(root / "sys/kernel/mm"),
         irqs=_irqs(proc),
         whose=whose,
         files=limits["NOFILE"],
@@ -151,6 +156,22 @@ def _governors(sys_cpu: Path) -> dict[int, str]:
 def _each_cpu(sys_cpu: Path) -> Iterable[tuple[int, Path]]:
     for path in sorted(sys_cpu.glob("cpu[0-9]*")):
         yield int(path.name.removeprefix("cpu")), path
+
+
+def _huge_pages(folder: Path) -> str:
+    """As `Facts.huge_pages` has it."""
+    if not folder.is_dir():
+        return "unknown"
+    setting = _text(folder / "transparent_hugepage/shmem_enabled")
+    if not setting:
+        return "this kernel has no transparent huge pages"
+    if "[deny]" in setting:
+        return HUGE_PAGES_DENIED
+    release = os.uname().release
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is not None and (int(found[1]), int(found[2])) < COLLAPSE_SINCE:
+        return f"this is Linux {release}"
+    return "yes"
 
 
 def _irqs(proc: Path) -> dict[str, frozenset[int]]:
@@ -275,6 +296,8 @@ def wants_of(plan: Plan) -> Wants:
         pins=tuple(pin for child in children if (pin := _pin(child)) is not None),
         real_time={c.label: n for c in children if (n := real_time_level(c.priority))},
         interfaces=tuple(sorted({name for feed in plan.feeds for name in _interfaces(feed)})),
+        nodes={c.label: c.numa_node for c in children if c.numa_node is not None},
+        huge_pages=tuple(feed.name for feed in plan.feeds if feed.huge_pages),
     )
 
 

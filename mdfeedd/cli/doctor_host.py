@@ -33,6 +33,7 @@ LEAST_FILES: Final = 4096
 MAX_CLOCK_ERROR_US: Final = 1000
 """Venues' times are compared with ours: beyond it latencies say nothing."""
 MAX_IRQS_NAMED: Final = 4
+HUGE_PAGES_DENIED: Final = "shmem_enabled is deny"
 
 
 class Severity(enum.Enum):
@@ -97,6 +98,10 @@ class Facts:
     siblings: Mapping[int, frozenset[int]] = field(default_factory=dict)
     """The CPUs that share a core with one, itself included."""
     governors: Mapping[int, str] = field(default_factory=dict)
+    nodes: frozenset[int] = frozenset()
+    """NUMA nodes; none: the kernel does not tell of any."""
+    huge_pages: str = "unknown"
+    """Whether a tmpfs can have pages of 2 MiB: yes, unknown, or why not."""
     irqs: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """The CPUs that an interrupt may come to, by its number and name."""
     whose: str = ""
@@ -143,12 +148,16 @@ class Wants:
     real_time: Mapping[str, int] = field(default_factory=dict)
     """The level of each child that asks for one."""
     interfaces: tuple[str, ...] = ()
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    """The NUMA node of each child that asks for one."""
+    huge_pages: tuple[str, ...] = ()
+    """Feeds whose rings should lie on them."""
 
 
 def judge(facts: Facts, wants: Wants) -> list[Finding]:
     """Everything that is to be said, in the order of the report."""
     checks: tuple[Callable[[Facts, Wants], Iterator[Finding]], ...] = (
-        _room_for_rings, _receive_buffers, _backlog, _clock, _swap, _governor, _pins, _real_time,
+        _room_for_rings, _huge_pages, _nodes, _receive_buffers, _backlog, _clock, _swap, _governor, _pins, _real_time,
         _files, _packet_rings, _nics, _linger,
     )  # fmt: skip
     return [finding for check in checks for finding in check(facts, wants)]
@@ -200,6 +209,32 @@ def _swap(facts: Facts, wants: Wants) -> Iterator[Finding]:
         "pages of rings that were quiet come back from a disk, at the open (mdfeedd.service is kept out of it)",
         "swapoff -a",
     )  # fmt: skip
+
+
+def _huge_pages(facts: Facts, wants: Wants) -> Iterator[Finding]:
+    if not wants.huge_pages or facts.huge_pages == "unknown":
+        return
+    if facts.huge_pages == "yes":
+        yield Finding("huge pages", Severity.OK, "the kernel gives them to a tmpfs")
+        return
+    denied = facts.huge_pages == HUGE_PAGES_DENIED
+    yield Finding(
+        "huge pages", _bad(wants), facts.huge_pages, "Linux 6.1 or later with transparent huge pages",
+        f"the rings of {', '.join(wants.huge_pages)} lie on pages of 4 KiB: more TLB misses",
+        "echo never > /sys/kernel/mm/transparent_hugepage/shmem_enabled" if denied else "",
+    )  # fmt: skip
+
+
+def _nodes(facts: Facts, wants: Wants) -> Iterator[Finding]:
+    for label, node in wants.nodes.items():
+        name, there = f"NUMA node of {label}", written(facts.nodes)
+        if node in facts.nodes:
+            yield Finding(name, Severity.OK, f"{node}, of {there}")
+            continue
+        yield Finding(
+            name, _bad(wants), f"there is no node {node}", f"one of {there}" if there else "a kernel with NUMA nodes",
+            "its memory comes from anywhere, and it runs on any CPU", "lscpu",
+        )  # fmt: skip
 
 
 def _mebibytes(n: float) -> int:

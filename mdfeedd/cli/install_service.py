@@ -34,18 +34,20 @@ _PLACES: Final = {
     "tmpfiles.d/mdfeedd.conf": ("etc/tmpfiles.d/mdfeedd.conf", "the folders below /etc/mdfeedd"),
     "sysctl.d/60-mdfeedd.conf": ("etc/sysctl.d/60-mdfeedd.conf", "buffers for multicast"),
 }
+MAN_PAGE: Final = "usr/local/share/man/man1/mdfeedd.1"
 _DROP_IN_FOLDER: Final = "etc/systemd/system/mdfeedd.service.d"
 _HIDDEN: Final = {"/home": "ProtectHome=yes", "/root": "ProtectHome=yes", "/run/user": "ProtectHome=yes",
                   "/tmp": "PrivateTmp=yes", "/var/tmp": "PrivateTmp=yes"}  # fmt: skip  # noqa: S108
 
 _EPILOG: Final = """\
-Puts the unit, its user, its folders and its kernel settings in place, and tells what each is for. What is there
-already and the same is left alone; a configuration that is there is never touched; neither is a drop-in
-(systemctl edit mdfeedd), which is where your changes belong. Nothing is started: that is said at the end.
+Puts the unit, its user, its folders, its kernel settings and the manual page in place, and tells what each is for.
+What is there already and the same is left alone; a configuration that is there is never touched; neither is a
+drop-in (systemctl edit mdfeedd), which is where your changes belong. Nothing is started: that is said at the end.
 
 --root DIR puts the files below DIR, for an image; what changes a running system is then left out.
 
-exit status: 0 done   1 it cannot be done, with the reason
+exit status:
+  0 done   1 it cannot be done, with the reason
 
 examples:
   sudo /opt/mdfeedd/bin/mdfeedd install-service
@@ -195,6 +197,8 @@ def _failure(words: list[str]) -> str:
 
 def install(job: _Job, command: str | None, drop_ins: list[str]) -> None:
     """Everything in place, and what to do next. Raises `Trouble`."""
+    from mdfeedd.cli.man import manual
+
     source = service_files()
     if command is None:
         command = program()
@@ -228,6 +232,7 @@ def install(job: _Job, command: str | None, drop_ins: list[str]) -> None:
     schema = example.with_name("mdfeedd.schema.json")
     if schema.is_file():
         job.write(SCHEMA, schema.read_text(encoding="utf-8"), "what editors know of its keys")
+    job.write(MAN_PAGE, manual(), "the manual page: man mdfeedd")
     job.command(["systemctl", "daemon-reload"], "has systemd read the unit")
     print(_NEXT.format(command=command))
 
@@ -303,7 +308,7 @@ def uninstall(job: _Job) -> None:
     for name in DROP_INS:
         job.remove(f"{_DROP_IN_FOLDER}/{name}.conf")
     job.remove(_DROP_IN_FOLDER)
-    for place in (*(place for place, _ in _PLACES.values()), SCHEMA):
+    for place in (*(place for place, _ in _PLACES.values()), SCHEMA, MAN_PAGE):
         job.remove(place)
     job.command(["systemctl", "daemon-reload"], "has systemd forget the unit")
     print("  left: /etc/mdfeedd, /var/lib/mdfeedd, the user mdfeedd (userdel mdfeedd),")

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd import __version__
 from mdfeedd.cli import (
     check,
+    completion,
     config,
     decode,
     demo,
     doctor,
     install_service,
     journal,
+    live,
+    man,
     query,
     record,
     replay,
@@ -40,6 +43,8 @@ start here:
   mdfeedd demo                        all vendors, simulated, through the whole system: no account, no network
   mdfeedd replay day.dbn.zst --out ticks --bars 60
                                       a recording into Parquet files and one-minute bars
+  mdfeedd live --vendors databento --symbols ESZ6,NQZ6
+                                      a vendor's ticks and bars, without a configuration
   mdfeedd check -c mdfeedd.yaml && mdfeedd run -c mdfeedd.yaml
                                       the daemon
 
@@ -49,16 +54,20 @@ while something runs:
   mdfeedd doctor                      which rings there are, who writes and who reads them
   mdfeedd tail RING                   what flows through one
 
-'mdfeedd COMMAND --help' says more about each.
+without a command:
+  mdfeedd --demo ...                  the same as mdfeedd demo ...
+  mdfeedd --vendors V,V ...           the same as mdfeedd live --vendors V,V ...
+
+'mdfeedd COMMAND --help' says more about each, with its exit status and examples.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default that of the process) names; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    reading = parser()
     try:
-        chosen = parser.parse_args(_with_demo_option(arguments, parser))
+        chosen = reading.parse_args(_with_command(arguments, reading))
         status: int = chosen.run(chosen)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -80,18 +89,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; also what completion and the manual page are made from."""
+    made = argparse.ArgumentParser(
         prog="mdfeedd",
         description="Market data feeds into a shared-memory ring of 64-byte ticks.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    made.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in (
         demo,
+        live,
         replay,
         run,
         check,
@@ -106,26 +117,24 @@ def _parser() -> argparse.ArgumentParser:
         record,
         sim,
         install_service,
+        completion,
+        man,
     ):
         command.add(commands)
-    return parser
+    return made
 
 
-def _with_demo_option(arguments: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    """``--demo`` in place of a command, with its ``--aggregation-timeframe``, in today's words."""
+def _with_command(arguments: list[str], reading: argparse.ArgumentParser) -> list[str]:
+    """``--demo`` and ``--vendors`` name a command by themselves where none is named."""
     if not arguments or not arguments[0].startswith("--"):
         return arguments
+    given = {word.partition("=")[0] for word in arguments}
+    if "--demo" not in given:
+        return ["live", *arguments] if given & {"--vendors", "--symbols"} else arguments
     for option in ("--vendors", "--symbols"):
-        if any(word == option or word.startswith(option + "=") for word in arguments):
-            parser.error(
-                f"{option}: vendors and symbols are said in a configuration file: "
-                f"mdfeedd run -c FILE (see mdfeedd run --help)"
-            )
-    if "--demo" not in arguments:
-        return arguments
-    words = [word for word in arguments if word != "--demo"]
-    old, new = "--aggregation-timeframe", "--bars"
-    return ["demo", *(new + w[len(old) :] if w.partition("=")[0] == old else w for w in words)]
+        if option in given:
+            reading.error(f"{option}: the demo has its own: leave this out, or --demo")
+    return ["demo", *(word for word in arguments if word != "--demo")]
 
 
 def _cannot_write(error: OSError) -> str:

@@ -39,7 +39,9 @@ class Latencies:
     """A histogram of nanoseconds with buckets of equal ratio."""
 
     def __init__(self, counts: npt.NDArray[np.int64] | None = None) -> None:
-        self.counts = np.zeros(_BUCKETS, np.int64) if counts is None else counts
+        self.counts: npt.NDArray[np.int64] = (
+            np.zeros(_BUCKETS, np.int64) if counts is None else counts
+        )
 
     def add(self, latencies_ns: npt.NDArray[np.int64]) -> None:
         """Count them; what is negative (a clock that was set back) counts as 1 ns."""
@@ -79,8 +81,8 @@ class _RingProbe(threading.Thread):
     def __init__(self, ring: str, directory: str, stop: threading.Event) -> None:
         super().__init__(name=f"probe {ring}", daemon=True)
         self.ring = ring
-        self.lost = 0
-        self.seen = 0
+        self.lost: int = 0
+        self.seen: int = 0
         self.error: RingError | None = None
         self._directory = directory
         self._halt = stop
@@ -126,15 +128,15 @@ class TickProbe(_RingProbe):
 
     def __init__(self, ring: str, directory: str, stop: threading.Event) -> None:
         super().__init__(ring, directory, stop)
-        self.latencies = Latencies()
+        self.latencies: Latencies = Latencies()
         self.last: dict[int, Last] = {}
-        self.gaps = 0  # told of the whole feed for what was lost on the way to it ...
-        self.recovered = 0  # ... and those of which it has recovered
-        self.holes = 0  # told of one instrument, of which the vendor had dropped data ...
-        self.healed = 0  # ... and those that are over
-        self.doubt_ns = 0  # from the last tick before each of these to its end
-        self.first_ns = 0  # ts_recv of the first and the last tick
-        self.last_ns = 0
+        self.gaps: int = 0  # told of the whole feed for what was lost on the way to it ...
+        self.recovered: int = 0  # ... and those of which it has recovered
+        self.holes: int = 0  # told of one instrument, of which the vendor had dropped data ...
+        self.healed: int = 0  # ... and those that are over
+        self.doubt_ns: int = 0  # from the last tick before each of these to its end
+        self.first_ns: int = 0  # ts_recv of the first and the last tick
+        self.last_ns: int = 0
 
     def use(self, batch: RecordBatch) -> None:
         """Latency from the feed's stamp to here, and the last quote and trade by instrument."""

@@ -24,6 +24,9 @@ Ctrl-C or after --seconds; the summary counts what arrived and could not be writ
 
 A line by hand is GROUP:PORT, or an address of this machine in place of the group.
 
+exit status:
+  0 everything that arrived is in the file   1 it is not, or the lines or the file cannot be used   2 usage
+
 examples:
   mdfeedd record --config-xml config.xml --channel 310 --channel 318 --out today.pcapng
   mdfeedd record --line 224.0.31.1:14310 --line 224.0.32.1:15310 --interface-a eth1 --out es.pcapng --seconds 60

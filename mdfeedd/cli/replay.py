@@ -37,6 +37,10 @@ files end; the summary then counts what was published, and compares it with the 
 Without --out nothing is stored: the ring stays in shared memory for 'mdfeedd tail NAME --oldest' or a strategy.
 With --wait-consumers N the first record waits for N readers.
 
+exit status:
+  0 everything is replayed, and in the files if there are any   1 it is not, with the reason
+  130 Ctrl-C   143 SIGTERM
+
 examples:
   mdfeedd replay day.dbn.zst --out ticks                    into ticks/{trades,quotes}/feed=NAME/date=.../
   mdfeedd replay day.dbn.zst --out ticks --bars 60          and one-minute bars

@@ -5,14 +5,10 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mdfeedd.cli.check import load
 from mdfeedd.cli.sighup import Sighup
-from mdfeedd.cli.trouble import Trouble
-
-if TYPE_CHECKING:
-    from mdfeedd.daemon.supervisor import Supervisor
 
 _EPILOG: Final = """\
 Starts one process per feed and consumer of the file, restarts what dies, serves /metrics, and logs to
@@ -31,6 +27,7 @@ alive; a child that gives no sign of life for its hang_s is ended and started ag
 
 exit status:
   0 stopped as asked   1 a child was given up, or it could not start   77 credentials   78 configuration
+  130 Ctrl-C
 
 examples:
   mdfeedd check -c mdfeedd.yaml && mdfeedd run -c mdfeedd.yaml
@@ -57,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Sighup(arguments.config) as sighup:
         plan = load(arguments.config)
 
-        from mdfeedd.cli.supervised import Stopped, supervise
+        from mdfeedd.cli.supervised import Stopped, status_of_failures, supervise
         from mdfeedd.daemon import log
         from mdfeedd.daemon.notify import Notifier
         from mdfeedd.daemon.supervisor import Supervisor
@@ -68,15 +65,4 @@ def run(arguments: argparse.Namespace) -> int:
         stopped = supervise(supervisor, sighup=sighup)
     if stopped is Stopped.BY_INTERRUPT:
         raise KeyboardInterrupt
-    return 0 if stopped is Stopped.BY_SIGNAL else _status(supervisor)
-
-
-def _status(supervisor: Supervisor) -> int:
-    """0 if all children ended well by themselves; else the gravest reason in `Trouble`."""
-    failed = supervisor.failures
-    if not failed:
-        return 0
-    codes = {child.last_code for child in failed}
-    status = 77 if 77 in codes else 78 if 78 in codes else 1
-    names = ", ".join(f"{child.label} ({child.last_exit})" for child in failed)
-    raise Trouble(f"given up: {names}", status)
+    return 0 if stopped is Stopped.BY_SIGNAL else status_of_failures(supervisor)

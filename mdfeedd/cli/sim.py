@@ -21,12 +21,26 @@ this machine. The same seed gives the same market. Ends at Ctrl-C or after --sec
 
 --loss and --cut take a side (A, B), a line (I.A, N.B, S.A, SMBO.B), or for --loss a share alone for all lines.
 
+exit status:
+  0 played, until Ctrl-C or the time was over   1 the network cannot be used   2 usage
+
 examples:
   mdfeedd sim cme --write-config config.xml
   mdfeedd sim cme --multicast eth1 --rate 2000 --version 9
   mdfeedd sim cme --seconds 60 --loss A=0.01 --loss I.B=0.002 --cut B:20-30 --reset-every 15
 """
 _TELL_S: Final = 10.0
+_VENUES_EPILOG: Final = """\
+What it plays reaches the same feeds as the venue's own network would, so that a configuration can be tried whole.
+
+exit status:
+  0 played, until Ctrl-C or the time was over   1 the network cannot be used   2 usage
+
+examples:
+  mdfeedd sim cme --write-config config.xml
+  mdfeedd sim databento --help
+"""
+
 _FEEDS: Final = {"I": 0, "N": 1, "S": 2, "SMBO": 3}
 _LOSS: Final = re.compile(r"(?:(?:(I|N|S|SMBO)\.)?([AB])=)?(\d*\.?\d+(?:e-?\d+)?)")
 _CUT: Final = re.compile(r"([AB]):(\d*\.?\d+)-(\d*\.?\d+)")
@@ -39,7 +53,7 @@ def add(commands: Any) -> None:
         "sim",
         help="play a venue that does not exist, over a real network",
         description="Play a venue that does not exist, over a real network.",
-        epilog="examples:\n  mdfeedd sim cme --write-config config.xml\n  mdfeedd sim databento --help",
+        epilog=_VENUES_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     venues = parser.add_subparsers(dest="venue", metavar="VENUE", required=True)

@@ -22,6 +22,9 @@ subscribe. The same seed gives the same market. Ends at Ctrl-C or after --second
 all), at a stage (at=), or after so many records (after_records=), replayed ones (after_replayed=) or seconds
 (after_s=). `--fault list` lists the kinds.
 
+exit status:
+  0 played, until Ctrl-C or the time was over   1 the port or the file cannot be used   2 usage
+
 examples:
   mdfeedd sim databento
   mdfeedd sim databento --instruments ESZ6,NQZ6 --schemas mbp-1,trades --rate 2000 --seconds 60

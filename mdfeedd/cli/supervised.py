@@ -56,6 +56,17 @@ def status_of(stopped: Stopped, status: int) -> int:
     return TERMINATED if stopped is Stopped.BY_SIGNAL else status
 
 
+def status_of_failures(supervisor: Supervisor) -> int:
+    """0 if all children ended well by themselves; else the gravest reason in `Trouble`."""
+    failed = supervisor.failures
+    if not failed:
+        return 0
+    codes = {child.last_code for child in failed}
+    status = 77 if 77 in codes else 78 if 78 in codes else 1
+    names = ", ".join(f"{child.label} ({child.last_exit})" for child in failed)
+    raise Trouble(f"given up: {names}", status)
+
+
 def tell_cut_short(stopped: Stopped) -> None:
     """Say so above the summary of what was done until then."""
     if stopped is not Stopped.BY_ITSELF:

@@ -49,6 +49,10 @@ best three levels a side are shown; as JSON all ten.
 JSON lines: prices are strings of decimals, exact; times are ISO 8601 with nanoseconds; what a record does
 not have is null. A loss is {"kind": "LOST", "count": N}.
 
+exit status:
+  0 as many records as were asked for, the ring has ended, or who read the output had enough
+  1 there is no such ring, or it cannot be read   130 Ctrl-C
+
 examples:
   mdfeedd tail demo-futures                      while 'mdfeedd demo' runs in another terminal
   mdfeedd tail demo-futures --symbol ESZ6 -n 20

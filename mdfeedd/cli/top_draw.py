@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
 from mdfeedd.cli.status import printable
+from mdfeedd.daemon.troubles import LINE_MUTE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from mdfeedd.cli.top_view import FeedRow, ProcessRow, ReaderRow, View
+    from mdfeedd.cli.top_view import FeedRow, LineRow, ProcessRow, ReaderRow, View
 
-WIDE: Final = 132
+WIDE: Final = 144
 """Columns from which on everything is shown."""
 _TROUBLES: Final = 4
 _BARS: Final = "▁▂▃▄▅▆▇█"
@@ -46,11 +48,17 @@ def draw(view: View, width: int, height: int) -> RenderableType:
         parts.append(
             Text.assemble(("bottleneck: ", "bold"), printable(view.bottleneck), no_wrap=True)
         )
-    counts = [len(view.feeds), len(view.readers), len(view.processes)]
-    rooms = shares(counts, height - len(parts) - 1 - 2 * len(counts))
-    parts += ["", _feeds(view.feeds[: rooms[0]], len(view.feeds), wide=wide)]
-    parts += ["", _readers(view.readers[: rooms[1]], len(view.readers), wide=wide)]
-    parts += ["", _processes(view.processes[: rooms[2]], len(view.processes), wide=wide)]
+    lines = [row for row in view.lines if row.shown]
+    trend = min(_WIDE_TREND, max(_NARROW_TREND, width - WIDE)) if wide else _NARROW_TREND
+    tables: list[tuple[Sequence[Any], Callable[..., Table]]] = [
+        (view.feeds, functools.partial(_feeds, trend=trend)),
+        *([(lines, _lines)] if lines else []),
+        (view.readers, _readers),
+        (view.processes, _processes),
+    ]
+    rooms = shares([len(rows) for rows, _ in tables], height - len(parts) - 1 - 2 * len(tables))
+    for (rows, make), room in zip(tables, rooms, strict=True):
+        parts += ["", make(rows[:room], len(rows), wide=wide)]
     return Group(*parts)
 
 
@@ -98,7 +106,7 @@ def _name(text: str, *, alive: bool) -> Text:
     return Text(printable(text), "bold" if alive else "bold red")
 
 
-def _feeds(rows: Sequence[FeedRow], of: int, *, wide: bool) -> Table:
+def _feeds(rows: Sequence[FeedRow], of: int, *, wide: bool, trend: int) -> Table:
     head = _headed("feed", len(rows), of)
     if wide:
         table = _table(
@@ -112,16 +120,46 @@ def _feeds(rows: Sequence[FeedRow], of: int, *, wide: bool) -> Table:
         gaps, lost = _bad(row.gaps), _bad(row.lost_packets)
         twice = "" if row.duplicate_share is None else f"{row.duplicate_share:.0%}"
         p50, p99 = (_seconds(row.latency.get(key)) for key in ("p50", "p99"))
+        sparkline = spark(row.trend, trend)
         if not wide:
-            trend = spark(row.trend, _NARROW_TREND)
-            table.add_row(name, row.state, _rate(row.rate), trend, gaps, lost, twice, p99)
+            table.add_row(name, row.state, _rate(row.rate), sparkline, gaps, lost, twice, p99)
             continue
         table.add_row(
-            name, printable(row.vendor), row.state, _rate(row.rate), spark(row.trend, _WIDE_TREND),
+            name, printable(row.vendor), row.state, _rate(row.rate), sparkline,
             units.compact(row.published), gaps, _bad(row.open_books), _rate(row.packets_rate), twice,
             units.compact(row.late_packets), lost, _bad(row.dropped_packets),
             _seconds(row.latency_s), p50, p99,
         )  # fmt: skip
+    return table
+
+
+def _lines(rows: Sequence[LineRow], of: int, *, wide: bool) -> Table:
+    columns = [
+        _headed("line", len(rows), of),
+        "feed",
+        "> packets/s",
+        "> first",
+        "> lost now",
+        "> lost",
+    ]
+    columns += (
+        ["> late", "> dropped", "> malformed", "> silent"] if wide else ["> dropped", "> silent"]
+    )
+    table = _table(*columns)
+    for row in rows:
+        mute = row.silent_s is not None and row.silent_s >= LINE_MUTE_S
+        cells: list[RenderableType] = [
+            _name(row.line, alive=not mute), printable(row.feed), _rate(row.rate),
+            "" if row.first_share is None else f"{row.first_share:.0%}",
+            "" if row.lost_share is None else f"{row.lost_share:.2%}",
+            _bad(row.lost),
+        ]  # fmt: skip
+        dropped, silent = _bad(row.dropped), _seconds(row.silent_s)
+        if wide:
+            cells += [units.compact(row.late), dropped, _bad(row.malformed), silent]
+        else:
+            cells += [dropped, silent]
+        table.add_row(*cells)
     return table
 
 

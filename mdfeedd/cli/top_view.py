@@ -56,6 +56,31 @@ class FeedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LineRow:
+    """One line of a feed, such as 310 incremental A. Rates and shares are None where nothing is known to be new."""
+
+    feed: str
+    line: str
+    incremental: bool
+    rate: float | None
+    first_share: float | None
+    """Of its packets since the last look, those that it brought before the other line: together both make 1. None
+    of lines of recovery, which are not compared."""
+    lost_share: float | None
+    """Of the packets since the first look of the window that should have come by it, those that did not."""
+    lost: int
+    late: int
+    dropped: int
+    malformed: int
+    silent_s: float | None
+
+    @property
+    def shown(self) -> bool:
+        """Lines of recovery are worth a row while they bring something."""
+        return self.incremental or bool(self.rate)
+
+
+@dataclass(frozen=True, slots=True)
 class ReaderRow:
     """One reader of one ring. `unsafe`: committed, and not yet told to be stored."""
 
@@ -97,6 +122,7 @@ class View:
     time_s: float
     source: str
     feeds: tuple[FeedRow, ...]
+    lines: tuple[LineRow, ...]
     readers: tuple[ReaderRow, ...]
     processes: tuple[ProcessRow, ...]
     troubles: tuple[str, ...]
@@ -133,6 +159,11 @@ class History:
             shown["time_s"],
             _source(shown, answered=answered),
             feeds,
+            tuple(
+                _line(f["name"], line, change)
+                for f in shown["feeds"]
+                for line in f.get("lines", ())
+            ),
             readers,
             tuple(_process(process, change) for process in shown["processes"]),
             tuple(trouble["text"] for trouble in troubles),
@@ -195,6 +226,13 @@ class _Change:
             return None
         return self._per_s(counters[of], row["counters"][of])
 
+    def line_growth(
+        self, key: tuple[Any, ...], line: Shown, of: str, *, window: bool = False
+    ) -> int | None:
+        """How much one of a line's counts has grown, since the last look or the first of the window."""
+        row = (self._first if window else self._then).get(("lines", *key))
+        return None if row is None or line[of] < row[of] else line[of] - row[of]
+
     def latency(self, key: tuple[Any, ...], of: str) -> dict[str, float]:
         """Percentiles of one of a row's histograms, since the first of the snapshots remembered."""
         row, was = self._now.get(key), self._first.get(key)
@@ -209,8 +247,41 @@ class _Change:
 def _by_key(shown: Shown) -> dict[tuple[Any, ...], Shown]:
     rows: dict[tuple[Any, ...], Shown] = {("feeds", feed["name"]): feed for feed in shown["feeds"]}
     rows |= {("rings", ring["name"]): ring for ring in shown["rings"]}
+    rows |= {
+        ("lines", feed["name"], _name_of(line)): line
+        for feed in shown["feeds"]
+        for line in feed.get("lines", ())
+    }
     rows |= {("consumers", c["name"], c["ring"]): c for c in shown["consumers"]}
     return rows | {("processes", p["name"], p["pid"]): p for p in shown["processes"]}
+
+
+def _name_of(line: Shown) -> str:
+    return f"{line['channel']} {line['kind']} {line['side']}"
+
+
+def _line(feed: str, line: Shown, change: _Change) -> LineRow:
+    key, incremental = (feed, _name_of(line)), line["kind"] == "incremental"
+    new = change.line_growth(key, line, "received_packets")
+    twice = change.line_growth(key, line, "duplicate_packets")
+    came = change.line_growth(key, line, "received_packets", window=True)
+    lost = change.line_growth(key, line, "lost_packets", window=True)
+    due = None if came is None or lost is None else came + lost
+    return LineRow(
+        feed=feed,
+        line=key[1],
+        incremental=incremental,
+        rate=change.rate("lines", key, line["received_packets"], "received_packets"),
+        first_share=max(0.0, 1 - twice / new)
+        if new and twice is not None and incremental
+        else None,
+        lost_share=None if not due or lost is None else lost / due,
+        lost=line["lost_packets"],
+        late=line["late_packets"],
+        dropped=line["dropped_packets"],
+        malformed=line["malformed_packets"],
+        silent_s=line["silent_s"],
+    )
 
 
 def _reader(reader: Shown, change: _Change) -> ReaderRow:

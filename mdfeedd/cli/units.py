@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHM_DIR: Final = "/dev/shm"  # noqa: S108 - the POSIX shared-memory file system
+MAX_BARS_S: Final = 604_800
+"""Length of a bar that is asked for on the command line: a week."""
 _SECOND: Final = 1_000_000_000
 _DAY_S: Final = 86_400
 _DECIMALS: Final = 9

@@ -76,6 +76,8 @@ class Child:
     last_code: int | None = None
     last_failure: str = ""
     """How the last process that failed ended, in words; a later good end does not change it."""
+    last_words: str = ""
+    """The last error that the process which ended last had logged, if it failed."""
     started: float = 0.0
     """`time.monotonic` of the last start."""
     process: Process | None = None

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.daemon import including, plugins, references, yaml12
+from mdfeedd.daemon import including, plugins, references, symbols, yaml12
 from mdfeedd.daemon.plan import (
     ChildPlan,
     CycleError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["MAX_FEEDS", "ConfigError", "Problem", "check", "load", "parse"]
+__all__ = ["MAX_FEEDS", "ConfigError", "Problem", "check", "load", "parse", "whereabouts"]
 
 OUTPUT_KEY: Final = "ring"
 """The option of a consumer that names the ring it writes."""
@@ -55,6 +55,26 @@ def load(path: str | Path) -> Plan:
     if isinstance(data, Problem):
         raise ConfigError([data])
     return parse(data, str(path))
+
+
+def whereabouts(path: str | Path) -> tuple[str, MetricsPlan | None]:
+    """Where a daemon of this file has its rings, and where it answers, whatever else is wrong with the file.
+
+    What is wrong or missing is as by default. Raises `ConfigError` where the file cannot be read at all.
+    """
+    data = including.read(path)
+    if isinstance(data, Problem):
+        raise ConfigError([data])
+    root, ignored = yaml12.parse(data, str(path))
+    joined = None if root is None else including.join(root, ignored)
+    nodes = joined.value if joined is not None and isinstance(joined.value, dict) else {}
+    told = nodes.get("shm_dir", Node(None)).value
+    shm_dir = told if isinstance(told, str) and told.startswith("/") else Plan().shm_dir
+    section = nodes.get("metrics", Node({}))
+    if section.value is None and not section.empty:
+        return shm_dir, None
+    filled: MetricsSection | None = fill(section, MetricsSection, ignored, "metrics")
+    return shm_dir, _metrics(MetricsSection() if filled is None else filled)
 
 
 def parse(data: bytes | str, file: str = "<configuration>") -> Plan:
@@ -113,6 +133,7 @@ class _Checker:
         made = {ring for child in consumers for ring in child.plan.outputs}
         self._check_rings(everything, made)
         self._check_outputs(feeds, consumers)
+        symbols.check(nodes.get(symbols.SYMBOLS_KEY), _names(nodes.get("feeds")), self.problems)
         self.problems.raise_if_any()
         assert file is not None
         plan = Plan(
@@ -121,6 +142,7 @@ class _Checker:
             log=LogPlan(file.log.level, file.log.json),
             feeds=tuple(child.plan for child in feeds),
             consumers=tuple(child.plan for child in consumers),
+            symbols={name: dict(feeds) for name, feeds in file.symbols.items()},
         )
         self._check_order(plan, consumers)
         return _placed(plan)
@@ -154,6 +176,8 @@ class _Checker:
             feed_index=index + 1,
             shard=feed.shard,
             cpus=feed.cpus,
+            numa_node=feed.numa_node,
+            huge_pages=feed.huge_pages,
             priority=feed.priority,
             hang_s=feed.hang_s,
         )
@@ -175,6 +199,7 @@ class _Checker:
             rings=consumer.rings,
             outputs=_outputs(options),
             cpus=consumer.cpus,
+            numa_node=consumer.numa_node,
             priority=consumer.priority,
             hang_s=consumer.hang_s,
         )
@@ -189,6 +214,10 @@ class _Checker:
             place = options if options is not None and isinstance(options.value, dict) else node
             blame(error, place, self.problems, f"{path}.options")
             return None
+        except Exception as error:  # noqa: BLE001 - whatever somebody else's constructor does
+            crash = f"{plugin.target} cannot be made: {type(error).__name__}: {error}"
+            self.problems.add(node.mark, f"{path}: {crash}")
+            return None
         return _Child(plan, node)
 
     def _plugin(self, group: str, node: Node, key: str, path: str) -> _Plugin | None:
@@ -199,11 +228,16 @@ class _Checker:
         given = node.value.get("options") or Node({}, node.mark)
         try:
             target = plugins.resolve(group, named.value)
-            cls = plugins.load(target)
+            cls = plugins.load(target, group)
         except plugins.PluginError as error:
             self.problems.add(named.mark, f"{path}.{key}: {error}")
             return None
-        options = self._options(cls, given, f"{path}.options")
+        try:
+            options = self._options(cls, given, f"{path}.options")
+        except Exception as error:  # noqa: BLE001 - whatever an options class of somebody else does
+            crash = f"the check of its options crashed: {type(error).__name__}: {error}"
+            self.problems.add(given.mark, f"{path}.options: {crash}")
+            return None
         return None if options is None else _Plugin(named.value, target, cls, options)
 
     def _options(self, cls: type[Any], node: Node, path: str) -> Any | None:
@@ -239,7 +273,7 @@ class _Checker:
             )
             return {}
         try:
-            cls = plugins.load(plugins.resolve(plugins.SINKS, named.value))
+            cls = plugins.load(plugins.resolve(plugins.SINKS, named.value), plugins.SINKS)
         except plugins.PluginError as error:
             self.problems.add(named.mark, f"{path}.type: {error}")
             return {}
@@ -315,6 +349,10 @@ class _Checker:
 
 def _items(node: Node | None) -> list[Node]:
     return node.value if node is not None and isinstance(node.value, list) else []
+
+
+def _names(node: Node | None) -> list[str]:
+    return [name for item in _items(node) if (name := _text_at(item, "name")) is not None]
 
 
 def _text_at(node: Node, *path: str) -> str | None:

@@ -4,6 +4,7 @@
     {"options": {...}}   new options     ──►     revived, handed to the feed's `reconfigure`
     {"log": {...}}       another log     ──►     set up
                                          ◄──     {"refused": ""}: taken; else why not
+                                         ◄──     {"last": "..."}: the last error before an exit that is one
 
 A message is at most `MAX_PLAN_BYTES` long, like the plan that the child was started with. A worker that is told
 nonsense hangs up; the supervisor starts anew whom it cannot talk to.
@@ -11,11 +12,12 @@ nonsense hangs up; the supervisor starts anew whom it cannot talk to.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mdfeedd.daemon import log
 from mdfeedd.daemon.plan import MAX_PLAN_BYTES, LogPlan, revive
@@ -27,12 +29,53 @@ if TYPE_CHECKING:
     from mdfeedd.daemon.plan import ChildPlan
     from mdfeedd.feeds.protocol import Feed
 
-logger = logging.getLogger("mdfeedd.daemon.control")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.control")
 
 MAX_ANSWER_BYTES: Final = 16 << 10
 """A refusal with its reason."""
 _MAX_REASON: Final = 500
 """Characters of a reason; each is six bytes of JSON at most."""
+
+
+class LastWords(logging.Handler):
+    """Remembers the latest error that this process has logged. `listen` makes one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._text = ""
+
+    @classmethod
+    def listen(cls) -> Self:
+        """One that hears all that is logged from now on."""
+        words = cls()
+        logging.getLogger().addHandler(words)
+        return words
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remember it, as one line."""
+        said = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            said = f"{said}: {type(error).__name__}: {error}"
+        self._text = " ".join(said.split())[:_MAX_REASON]
+
+    def send(self, connection: socket.socket) -> None:
+        """To the supervisor, if there was one; that it does not listen is no matter."""
+        if self._text:
+            with contextlib.suppress(OSError):
+                connection.sendall(json.dumps({"last": self._text}).encode() + b"\n")
+
+
+def last_words(connection: socket.socket) -> str:
+    """Of a worker that has ended, what it sent last; nothing if that is not its last error. Does not wait."""
+    said = b""
+    with contextlib.suppress(OSError):
+        while len(said) <= MAX_ANSWER_BYTES and (part := connection.recv(MAX_ANSWER_BYTES)):
+            said += part
+    try:
+        return str(json.loads(said.splitlines()[-1])["last"])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 class Control:

@@ -1,4 +1,4 @@
-"""Metric families as bytes: Prometheus' text format 0.0.4 and OpenMetrics 1.0.
+"""Tables of samples as bytes: Prometheus' text format 0.0.4 and OpenMetrics 1.0.
 
 prometheus_client writes the same, several times as slowly: 10 feeds with 20 readers make more than 4,000 lines, and a
 scrape must not cost a processor 50 ms. Tests hold this to what prometheus_client writes of the same families, to its
@@ -7,56 +7,60 @@ parsers, and to Prometheus.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample as Point
 
-from mdfeedd.ring.latency import BOUNDS_S
+from mdfeedd.ring.latency import BOUNDS_S, Latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mdfeedd.ring.latency import Latency
+    from mdfeedd.daemon.catalogue import Metric
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 _BOUNDS: Final = (*(f"{bound:.4g}" for bound in BOUNDS_S), "+Inf")
+MAX_HEADS: Final = 1 << 15
+"""Lines whose text but for the number is remembered."""
+_PLAIN: Final = 10**15
+"""Integers below it are written without an exponent."""
+
+Labels = tuple[str, ...]
+"""The values of a metric's labels, in its order."""
 
 
-class LatencyFamily(Family):
-    """A histogram whose samples are kept as `Latency`, because one makes 33 lines."""
+@dataclass(slots=True)
+class Table:
+    """One metric and its samples."""
 
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(name, text, "histogram")
-        self.latencies: list[tuple[dict[str, str], Latency]] = []
+    metric: Metric
+    samples: list[tuple[Labels, float | Latency]] = field(default_factory=list)
 
     def expanded(self) -> Family:
-        """The same as prometheus_client knows it."""
-        family = Family(self.name, self.documentation, self.type)
-        for labels, latency in self.latencies:
-            below = itertools.accumulate(latency.buckets)
+        """The same as prometheus_client knows it, with a sample for each bucket of a histogram."""
+        metric = self.metric
+        family = Family(metric.name.removesuffix("_total"), metric.help, metric.kind)
+        for values, value in self.samples:
+            labels = dict(zip(metric.labels, values, strict=True))
+            if not isinstance(value, Latency):
+                family.samples.append(Point(metric.name, labels, value))
+                continue
+            below = itertools.accumulate(value.buckets)
             family.samples += [
-                Point(f"{self.name}_bucket", {**labels, "le": bound}, n)
+                Point(f"{metric.name}_bucket", {**labels, "le": bound}, n)
                 for bound, n in zip(_BOUNDS, below, strict=True)
             ]
-            family.samples.append(Point(f"{self.name}_sum", labels, latency.sum_ns * 1e-9))
-            family.samples.append(Point(f"{self.name}_count", labels, latency.samples))
+            family.samples.append(Point(f"{metric.name}_sum", labels, value.sum_ns * 1e-9))
+            family.samples.append(Point(f"{metric.name}_count", labels, value.samples))
         return family
-
-    def lines(self) -> Iterator[str]:
-        """All lines of its samples."""
-        for labels, latency in self.latencies:
-            inside = _inside(labels)
-            head = f"{self.name}_bucket{{le="
-            for bound, n in zip(_BOUNDS, itertools.accumulate(latency.buckets), strict=True):
-                yield f'{head}"{bound}",{inside}}} {n}.0'
-            yield f"{self.name}_sum{{{inside}}} {latency.sum_ns * 1e-9!r}"
-            yield f"{self.name}_count{{{inside}}} {latency.samples}.0"
 
 
 def content_type(accept: str) -> str:
@@ -64,43 +68,55 @@ def content_type(accept: str) -> str:
     return OPENMETRICS if "application/openmetrics-text" in accept else TEXT
 
 
-def render(families: Iterable[Family], kind: str) -> bytes:
-    """Every sample of every family, in the format of a content type. No timestamps, no exemplars."""
+def render(tables: Iterable[Table], kind: str) -> bytes:
+    """Every sample of every table, in the format of a content type. No timestamps, no exemplars."""
     openmetrics = kind == OPENMETRICS
+    escapes = _ESCAPES if openmetrics else _HELP_ESCAPES
     lines: list[str] = []
-    for family in families:
-        name = family.name
-        if family.type == "counter" and not openmetrics:
-            name += "_total"
-        escapes = _ESCAPES if openmetrics else _HELP_ESCAPES
-        lines.append(f"# HELP {name} {family.documentation.translate(escapes)}")
-        lines.append(f"# TYPE {name} {family.type}")
-        if isinstance(family, LatencyFamily):
-            lines += family.lines()
-        else:
-            lines += [
-                f"{name}{{{_inside(labels)}}} {_number(value)}"
-                if labels
-                else f"{name} {_number(value)}"
-                for name, labels, value, *_ in family.samples
-            ]
+    for table in tables:
+        metric = table.metric
+        name = metric.name.removesuffix("_total") if openmetrics else metric.name
+        lines.append(f"# HELP {name} {metric.help.translate(escapes)}")
+        lines.append(f"# TYPE {name} {metric.kind}")
+        for values, value in table.samples:
+            if isinstance(value, Latency):
+                lines += _latency_lines(metric, values, value)
+            else:
+                lines.append(_head(metric.name, metric.labels, values) + _number(value))
     if openmetrics:
         lines.append("# EOF")
     lines.append("")
     return "\n".join(lines).encode()
 
 
-def _inside(labels: dict[str, str]) -> str:
-    """What stands between the braces; in the order of the names, as prometheus_client has it."""
-    return ",".join([f'{key}="{_escaped(labels[key])}"' for key in sorted(labels)])
+def _latency_lines(metric: Metric, values: Labels, latency: Latency) -> Iterator[str]:
+    heads = _latency_heads(metric.name, metric.labels, values)
+    below = list(itertools.accumulate(latency.buckets))
+    yield from [f"{head}{n}.0" for head, n in zip(heads, below, strict=True)]
+    yield f"{_head(f'{metric.name}_sum', metric.labels, values)}{latency.sum_ns * 1e-9!r}"
+    yield f"{_head(f'{metric.name}_count', metric.labels, values)}{below[-1]}.0"
 
 
-def _escaped(text: str) -> str:
-    """Most names need it never, so it is looked at before it is done."""
-    return text if text.isalnum() else text.translate(_ESCAPES)
+@functools.lru_cache(MAX_HEADS)
+def _head(name: str, labels: Labels, values: Labels) -> str:
+    """A line up to its number, labels in the order of their names, as prometheus_client has it; the same each time."""
+    inside = ",".join([
+        f'{label}="{value.translate(_ESCAPES)}"'
+        for label, value in sorted(zip(labels, values, strict=True))
+    ])  # fmt: skip
+    return f"{name}{{{inside}}} " if inside else f"{name} "
+
+
+@functools.lru_cache(MAX_HEADS // 32)
+def _latency_heads(name: str, labels: Labels, values: Labels) -> tuple[str, ...]:
+    """Those of the buckets of a histogram."""
+    named, bounded = f"{name}_bucket", (*labels, "le")
+    return tuple(_head.__wrapped__(named, bounded, (*values, bound)) for bound in _BOUNDS)
 
 
 def _number(value: float) -> str:
+    if type(value) is int and -_PLAIN < value < _PLAIN:
+        return f"{value}.0"
     if math.isfinite(value):
         return repr(float(value))
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -3,8 +3,8 @@
     mdfeedd.yaml ── include: conf.d/*.yaml ──► conf.d/10-cme.yaml     feeds and consumers are appended,
                                                conf.d/20-stores.yaml  in the order of the files' names
 
-A part is written like a whole file and checked like one; `shm_dir`, `metrics` and `log` stand in one of the files
-only. Each node keeps the file that it came from, so that a mistake is told where it is. Patterns are relative to
+A part is written like a whole file and checked like one; what is no list (`shm_dir`, `symbols` ...) stands in one
+of the files only. Each node keeps the file that it came from, so that a mistake is told where it is. Patterns are relative to
 the file that says `include`; one that matches nothing is no mistake, a file or a folder that is not there is one.
 """
 

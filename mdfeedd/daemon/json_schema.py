@@ -96,9 +96,11 @@ def _classes(names: Mapping[str, str]) -> dict[str, type[Any]]:
     found = {}
     for name, target in names.items():
         try:
-            found[name] = plugins.load(target).Options
-        except plugins.PluginError:  # not installed: the check will say so
+            options = plugins.load(target).Options
+            hints_of(options)
+        except (plugins.PluginError, NameError):  # not installed, or wrong: the check will say so
             continue
+        found[name] = options
     return found
 
 

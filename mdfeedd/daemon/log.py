@@ -1,4 +1,4 @@
-"""Logging of our own processes: standard error, one line a message, journald's priorities, no floods.
+"""Logging of our own processes: standard error or journald, one entry a message, no floods.
 
 Only the command line and the workers call `setup`; as a library mdfeedd installs no handler.
 """
@@ -6,6 +6,7 @@ Only the command line and the workers call `setup`; as a library mdfeedd install
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ import time
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from mdfeedd.daemon import journald
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,27 +28,32 @@ REPEAT_WINDOW_S: Final = 10.0
 MAX_REMEMBERED: Final = 256
 """Distinct messages remembered; the oldest is forgotten first."""
 
-_PRIORITY: Final = (
-    (logging.CRITICAL, 2),
-    (logging.ERROR, 3),
-    (logging.WARNING, 4),
-    (logging.INFO, 6),
-    (0, 7),
-)
 
+def setup(
+    plan: LogPlan, process: str = "", stream: TextIO | None = None, journal: str = journald.SOCKET
+) -> logging.Handler:
+    """Send everything of this process to standard error; `process` names it in each line.
 
-def setup(plan: LogPlan, process: str = "", stream: TextIO | None = None) -> logging.Handler:
-    """Send everything of this process to standard error; `process` names it in each line."""
+    Where that ends in journald, entries go to its socket `journal`, with fields.
+    """
     stream = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(stream)
+    handler: logging.Handler = logging.StreamHandler(stream)
     lines: logging.Formatter = JsonFormatter(process) if plan.json else LineFormatter(process)
     if to_journal(stream):
-        lines = JournalFormatter(lines if plan.json else LineFormatter(process, clock=False))
-    handler.setFormatter(lines)
+        lines = lines if plan.json else LineFormatter(process, clock=False)
+        handler.setFormatter(JournalFormatter(lines))
+        with contextlib.suppress(OSError):  # no such socket in this sandbox: by standard error
+            handler = journald.JournalHandler(process, handler, journal)
+            handler.setFormatter(lines)
+    else:
+        handler.setFormatter(lines)
     handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     for old in root.handlers[:]:
-        root.removeHandler(old)
+        if isinstance(old, (logging.StreamHandler, journald.JournalHandler)):
+            root.removeHandler(old)  # others listen for purposes of their own
+        if isinstance(old, journald.JournalHandler):
+            old.close()
     root.addHandler(handler)
     root.setLevel(plan.level.upper())
     logging.captureWarnings(capture=True)
@@ -113,7 +121,7 @@ class JournalFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's lines."""
-        priority = next(p for level, p in _PRIORITY if record.levelno >= level)
+        priority = journald.priority(record.levelno)
         return "\n".join(f"<{priority}>{line}" for line in self._lines.format(record).splitlines())
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-logger = logging.getLogger("mdfeedd.daemon.notify")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.notify")
 
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What systemd says to the main process alone; a child that answered would be taken for it."""

@@ -66,6 +66,10 @@ class ChildPlan:
 
     cpus: tuple[int, ...] = ()
     """The CPUs that it may run on; none: any."""
+    numa_node: int | None = None
+    """The node whose memory it takes first, and whose CPUs it runs on if `cpus` has none."""
+    huge_pages: bool = False
+    """Feed: its rings lie on huge pages, where the kernel can."""
     priority: str = "normal"
     """Its scheduling (see `scheduling`)."""
     hang_s: float = 0.0
@@ -118,6 +122,8 @@ class Plan:
     log: LogPlan = field(default_factory=LogPlan)
     feeds: tuple[ChildPlan, ...] = ()
     consumers: tuple[ChildPlan, ...] = ()
+    symbols: dict[str, dict[str, str]] = field(default_factory=dict)
+    """One name for what each feed calls differently: for those who read."""
 
     def order(self) -> list[ChildPlan]:
         """Feeds, then consumers so that a ring's writer comes before its readers. Raises `CycleError`."""
@@ -244,6 +250,7 @@ def instance(cls: type[Any], child: ChildPlan, options: Any) -> Any:
         feed_index=child.feed_index,
         instruments_capacity=child.instruments_capacity,
         directory=child.directory,
+        huge_pages=child.huge_pages,
         shard=None if child.shard is None else Shard.parse(child.shard),
     )
     return cls(child.name, options, ring)

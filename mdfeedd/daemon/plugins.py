@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import re
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon.problems import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FEEDS: Final = "mdfeedd.feeds"
 CONSUMERS: Final = "mdfeedd.consumers"
@@ -45,6 +49,27 @@ BUILTIN: Final[dict[str, dict[str, str]]] = {
 }
 
 _SINGULAR: Final = {FEEDS: "vendor", CONSUMERS: "consumer type", SINKS: "sink type"}
+_NOUN: Final = {FEEDS: "feed", CONSUMERS: "consumer", SINKS: "sink"}
+_MADE_OF: Final = {
+    FEEDS: ("name", "options", "ring"),
+    CONSUMERS: ("name", "options", "rings", "directory"),
+    SINKS: ("options", "name"),
+}
+"""What the constructor is called with, in this order."""
+_RUN: Final[dict[str, tuple[str, ...]]] = {"run": ("stop",)}
+_METHODS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    FEEDS: _RUN,
+    CONSUMERS: _RUN,
+    SINKS: {
+        "position": ("ring",),
+        "write": ("batch",),
+        "housekeep": (),
+        "flush": (),
+        "progress": ("ring_id",),
+        "close": (),
+    },
+}
+"""What else is called, and with what."""
 _TARGET: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 TARGET_PATTERN: Final = f"^{_TARGET.pattern}$"
 """Of ``package.module:Class``, for editors."""
@@ -86,8 +111,8 @@ def resolve(group: str, name: str) -> str:
     return known[name]
 
 
-def load(target: str) -> type[Any]:
-    """The class of a target, seen to have `Options`. Raises `PluginError`."""
+def load(target: str, group: str = "") -> type[Any]:
+    """The class of a target, seen to have `Options`; with a group, also to be one of those. Raises `PluginError`."""
     module_name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -102,7 +127,44 @@ def load(target: str) -> type[Any]:
         raise PluginError(f"{module_name} has no class {attribute}")
     if not dataclasses.is_dataclass(getattr(cls, "Options", None)):
         raise PluginError(f"{target} has no dataclass Options, so it is no plugin")
+    if group:
+        for mistake in _mistakes(cls, group):
+            raise PluginError(f"{target} is no {_NOUN[group]}: {mistake}")
     return cls
+
+
+def _mistakes(cls: type[Any], group: str) -> Iterator[str]:
+    """What the author of a plugin has left out or written otherwise; the grave ones first."""
+    from mdfeedd.daemon.plan import hints_of  # noqa: PLC0415 - a worker that only loads a class does without
+
+    try:
+        hints_of(cls.Options)
+    except (NameError, TypeError, SyntaxError) as error:
+        yield f"the types of its Options cannot be read: {error}"
+    if not cls.Options.__dataclass_params__.frozen:
+        yield "its Options can be changed: @dataclass(frozen=True) is missing"
+    if not _takes(cls, _MADE_OF[group]):
+        yield f"it is made by {cls.__name__}({', '.join(_MADE_OF[group])}), which its __init__ does not take"
+    for name, words in _METHODS[group].items():
+        method = getattr(cls, name, None)
+        called = f"{name}(self{''.join(', ' + word for word in words)})"
+        if not callable(method):
+            yield f"it has no method {called}"
+        elif not _takes(method, ("self", *words)):
+            yield f"its {name} cannot be called as {called}"
+    if group == SINKS and not isinstance(getattr(cls, "keeps_positions", None), bool):
+        yield "it does not say whether it keeps positions: keeps_positions = False, or True"
+
+
+def _takes(function: Any, words: tuple[str, ...]) -> bool:
+    """Can it be called with so many arguments? Yes, where that cannot be known."""
+    try:
+        inspect.signature(function).bind(*words)
+    except TypeError:
+        return False
+    except ValueError:  # a compiled one may not say
+        return True
+    return True
 
 
 def _missing(target: str, error: ModuleNotFoundError) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon import notify
-from mdfeedd.daemon.control import MAX_ANSWER_BYTES
+from mdfeedd.daemon.control import MAX_ANSWER_BYTES, last_words
 from mdfeedd.daemon.plan import MAX_PLAN_BYTES, Assignment, Exit
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Process:
         self._popen = popen
         self._pidfd = pidfd
         self._control = control
+        self.last_words: str = ""
+        """Of one that has ended badly: the last error that it logged."""
         self._telling = False
         self._sending: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -150,17 +152,32 @@ class Process:
             answer += part
             if not part or len(answer) > MAX_ANSWER_BYTES:
                 raise ConnectionError("it hung up")
-        return str(json.loads(answer)["refused"])
+        said = json.loads(answer.splitlines()[0])
+        if "refused" not in said:  # it is about to end, and says why
+            raise ConnectionError("it hung up")
+        return str(said["refused"])
 
     def _reap(self) -> None:
         code = self._popen.poll()
-        if code is None:
+        if code is None or not self.alive:
             return
-        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._ended.get_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
         if not self._telling:  # who is telling closes it
+            self.last_words = last_words(self._control) if self._control.fileno() >= 0 else ""
             self._control.close()
         self._ended.set_result(code)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end: where the event loop is gone and nobody else will."""
+        self._popen.kill()
+        self._popen.wait()
+        if not self._ended.get_loop().is_closed():
+            self._reap()
+        elif self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+            self._control.close()
 
 
 def _send(fd: int, data: bytes) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.daemon.supervisor import Supervisor
 
-logger = logging.getLogger("mdfeedd.daemon.reload")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.reload")
 
 _MAX_NAMED: Final = 8
 """Changed keys that a log line names."""
@@ -40,7 +40,7 @@ class Reloader:
     """Reloads one file, one reload after the other. Use it in the loop of its supervisor."""
 
     def __init__(self, supervisor: Supervisor, path: str | Path) -> None:
-        self.number = 0
+        self.number: int = 0
         """Of reloads that were begun."""
         self.last_ok: bool | None = None
         """Was the file of the last reload taken? None before the first."""
@@ -108,7 +108,7 @@ class Reloader:
         """The plan of the file and what it changes. Runs in a thread: plugins are imported and asked."""
         plan = keep_indexes(config.load(self._path), self._indexes)
         compared = plan.at(old.shm_dir)
-        return plan, list(_changes(old, compared, head))
+        return plan, list(changes(old, compared, head))
 
     def _tell(self, head: str, change: Change, refusal: str) -> None:
         """One line of what was done with a child."""
@@ -179,8 +179,8 @@ class Change:
         return child
 
 
-def _changes(old: Plan, new: Plan, head: str) -> Iterable[Change]:
-    """Every child of both plans once, those that are gone first."""
+def changes(old: Plan, new: Plan, head: str) -> Iterable[Change]:
+    """Every child of both plans once, those that are gone first. `head` begins what is logged."""
     before = {child.name: child for child in old.order()}
     after = {child.name: child for child in new.order()}
     for name, child in before.items():

@@ -1,4 +1,4 @@
-"""Where and how urgently one child runs: its CPUs, its scheduling class, and who goes first when memory ends.
+"""Where and how urgently one child runs: its CPUs, memory and scheduling class, and who goes first when memory ends.
 
 Applied by the worker to itself before it builds its feed or consumer, so that all its threads inherit it. What
 the kernel or the unit refuses is told in one sentence, and the child runs as the kernel likes: data that come
@@ -13,8 +13,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mdfeedd.daemon import numa
+from mdfeedd.daemon.numa import parse_list
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from mdfeedd.daemon.plan import ChildPlan
 
@@ -69,13 +72,6 @@ def usable_cpus() -> set[int]:
         return os.sched_getaffinity(0)
 
 
-def parse_list(text: str) -> Iterator[int]:
-    """The numbers of a kernel list such as ``0-3,8``. Raises `ValueError`."""
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
 def written(cpus: Iterable[int]) -> str:
     """``0-3,8``."""
     runs: list[list[int]] = []
@@ -90,12 +86,27 @@ def written(cpus: Iterable[int]) -> str:
 def apply(child: ChildPlan) -> list[str]:
     """Have this process run as the plan says; what was refused, a sentence each."""
     refusals = [
-        _pin(child.cpus) if child.cpus else "",
+        *_place(child),
         _prioritise(child.priority) if child.priority != NORMAL else "",
     ]
     if child.kind == "consumer":
         _go_first_when_memory_ends()
     return [refusal for refusal in refusals if refusal]
+
+
+def _place(child: ChildPlan) -> Iterable[str]:
+    """On its node, and on its CPUs: without any, on those of the node."""
+    cpus, node = child.cpus, child.numa_node
+    if node is not None:
+        refusal = numa.prefer(node)
+        yield refusal
+        beside = numa.cpus_of(node)
+        if not refusal and cpus and (far := set(cpus) - set(beside)):
+            yield f"numa_node: CPU {written(far)} is not of node {node}: its memory is farther away than need be"
+        usable = tuple(sorted(usable_cpus() & set(beside)))
+        cpus = cpus or (() if refusal else usable)
+    if cpus:
+        yield _pin(cpus)
 
 
 def _pin(cpus: tuple[int, ...]) -> str:

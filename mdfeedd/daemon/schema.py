@@ -337,4 +337,5 @@ def _sentence(kind: str, message: str, place: Node) -> str:
     text = re.sub(r"^Input should be (a valid )?", "must be ", message)
     text = re.sub(r"^must be (tuple|list|array|an array)$", "must be a list", text)
     text = re.sub(r"^must be (dictionary|an object)$", "must be a mapping", text)
+    text = re.sub(r"^\w+ should have (.*?)(?: after validation.*)?$", r"must have \1", text)
     return f"{text}, found {found}"

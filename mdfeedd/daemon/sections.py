@@ -12,7 +12,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from mdfeedd.daemon import scheduling
+from mdfeedd.daemon import numa, scheduling
+from mdfeedd.daemon.symbols import Names  # noqa: TC001 - annotations are read when it runs
 from mdfeedd.daemon.yaml12 import Node
 from mdfeedd.feeds.protocol import FEED_SUFFIXES
 from mdfeedd.feeds.shard import Shard
@@ -77,8 +78,10 @@ def _directory(value: str) -> str:
 _Name = Annotated[str, AfterValidator(_name)]
 _Cpus = Annotated[tuple[int, ...], AfterValidator(scheduling.check_cpus)]
 _Priority = Annotated[str, AfterValidator(scheduling.check_priority)]
+_NumaNode = Annotated[int, Field(ge=0, le=numa.MAX_NODE)] | None
 _HangS = Annotated[float, Field(ge=0)]
 _HANG_HELP: Final = "without a sign of life for so long it is ended and started again; 0: never"
+_NODE_HELP: Final = "node whose memory it takes first, and whose CPUs if cpus has none; null: any"
 _Empty: Final = Node({})
 
 
@@ -123,6 +126,10 @@ class FeedSection:
         metadata={"help": "part of its instruments, by symbol: 2/4, the second of four; null: all"},
     )
     cpus: _Cpus = field(default=(), metadata={"help": "CPUs that it may run on; none: any"})
+    numa_node: _NumaNode = field(default=None, metadata={"help": _NODE_HELP})
+    huge_pages: bool = field(
+        default=False, metadata={"help": "its rings lie on pages of 2 MiB, where the kernel can"}
+    )
     priority: _Priority = field(
         default=scheduling.NORMAL, metadata={"help": "how urgently it runs"}
     )
@@ -142,6 +149,7 @@ class ConsumerSection:
         metadata={"help": "rings to read"}
     )
     cpus: _Cpus = field(default=(), metadata={"help": "CPUs that it may run on; none: any"})
+    numa_node: _NumaNode = field(default=None, metadata={"help": _NODE_HELP})
     priority: _Priority = field(
         default=scheduling.NORMAL, metadata={"help": "how urgently it runs"}
     )
@@ -173,4 +181,8 @@ class FileSection:
     )
     consumers: tuple[Node, ...] = field(
         default=(), metadata={"help": "what reads the rings, one process each"}
+    )
+    symbols: Names = field(
+        default_factory=dict,
+        metadata={"help": "one name for what each feed calls differently: {NAME: {FEED: SYMBOL}}"},
     )

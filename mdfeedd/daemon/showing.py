@@ -34,6 +34,7 @@ def as_written(plan: Plan) -> dict[str, Any]:
         "log": {"level": plan.log.level, "json": plan.log.json},
         "feeds": [_feed(child) for child in plan.feeds],
         "consumers": [_consumer(child) for child in plan.consumers],
+        "symbols": plan.symbols,
     }
 
 
@@ -44,6 +45,7 @@ def _feed(child: ChildPlan) -> dict[str, Any]:
         "capacity": child.capacity,
         "instruments_capacity": child.instruments_capacity,
         "shard": child.shard,
+        "huge_pages": child.huge_pages,
         **_process(child),
         "options": _options(plugins.load(child.target), child.options),
     }
@@ -60,7 +62,8 @@ def _consumer(child: ChildPlan) -> dict[str, Any]:
 
 
 def _process(child: ChildPlan) -> dict[str, Any]:
-    return {"cpus": list(child.cpus), "priority": child.priority, "hang_s": child.hang_s}
+    placed = {"cpus": list(child.cpus), "numa_node": child.numa_node}
+    return {**placed, "priority": child.priority, "hang_s": child.hang_s}
 
 
 def _options(cls: type[Any], options: dict[str, Any]) -> dict[str, Any]:

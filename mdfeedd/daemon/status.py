@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mdfeedd.daemon.child import State
 from mdfeedd.daemon.troubles import troubles_of
 from mdfeedd.ring import RingError
+from mdfeedd.ring._ring import clock_ns
 from mdfeedd.ring.inspect import inspect, list_rings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
     from mdfeedd.ring.latency import Latency
+    from mdfeedd.ring.lines import LineInfo
 
 MAX_RINGS: Final = 1024
 """Rings of one folder that are looked at."""
@@ -166,8 +168,18 @@ def _feed(name: str, info: RingInfo | None, child: Child | None) -> dict[str, An
         "published": 0 if info is None else info.tail,
         "instruments": 0 if info is None else info.instruments_count,
         "counters": {} if info is None else info.counters,
+        "lines": [] if info is None else [_line(line) for line in info.lines],
         "last_failure": "" if child is None else child.last_failure,
     }
+
+
+def _line(line: LineInfo) -> dict[str, Any]:
+    """A line of a feed: how much it brought, and for how long nothing (null: none yet, or a recording)."""
+    key, values = line.key, dict(line.values)
+    latest_ns = values.pop("last_packet_ns")
+    silent_s = _age_s(clock_ns() - latest_ns) if latest_ns else None
+    told = {"channel": key.channel, "kind": key.kind, "side": key.side, "silent_s": silent_s}
+    return told | values
 
 
 def absent_feed(plan: ChildPlan) -> dict[str, Any]:

@@ -38,18 +38,19 @@ from mdfeedd.daemon.process import Process, Unheard, reason
 from mdfeedd.daemon.vigil import Vigil
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import inspect
-from mdfeedd.ring.segment import ring_path
+from mdfeedd.ring.segment import clear_foreign, ring_path
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
     from collections.abc import Set as AbstractSet
     from types import TracebackType
 
-    from mdfeedd.daemon.plan import MetricsPlan
+    from mdfeedd.daemon.plan import ChildPlan, MetricsPlan
+    from mdfeedd.secret import Secret
 
 __all__ = ["Child", "Limits", "StartError", "State", "Supervisor"]
 
-logger = logging.getLogger("mdfeedd.daemon.supervisor")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.supervisor")
 
 _POLL_S: Final = 0.02
 """How often shared memory is looked at while something is waited for."""
@@ -63,6 +64,8 @@ class Supervisor:
     until_done: the run is finite: consumers end with their rings, nothing that failed is tried again (but a
     consumer that crashed is), and `wait` returns when all have ended, or at the first failure.
 
+    secrets: by a child's name, variables that only the environment of its processes has; looked at anew for each.
+
     `start` and `apply` raise `StartError`.
     """
 
@@ -73,21 +76,23 @@ class Supervisor:
         until_done: bool = False,
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Mapping[str, Secret]] | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self.plan = plan.finite() if until_done else plan
-        self.limits = Limits() if limits is None else limits
+        self.plan: Plan = plan.finite() if until_done else plan
+        self.limits: Limits = Limits() if limits is None else limits
         self.until_done = until_done
-        self.children = [Child(child) for child in self.plan.order()]
+        self.children: list[Child] = [Child(child) for child in self.plan.order()]
         self.exporter: Exporter | None = None
-        self.config_ok = True
+        self.config_ok: bool = True
         """Was the file taken at the start or last reload? Else an older configuration goes on."""
-        self.config_time_s = time.time()
+        self.config_time_s: float = time.time()
         """When the configuration that runs was taken, in UNIX time."""
-        self.notifier = Notifier() if notifier is None else notifier
-        self.vigil = Vigil(self, self.notifier)
+        self.notifier: Notifier = Notifier() if notifier is None else notifier
+        self.vigil: Vigil = Vigil(self, self.notifier)
         self._rings_dir = Path(self.plan.shm_dir)
         self._env = dict(os.environ if env is None else env)
+        self._secrets = {} if secrets is None else secrets
         self._leaving: list[Child] = []
         self._departures: set[asyncio.Task[None]] = set()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -120,6 +125,7 @@ class Supervisor:
         if not self._rings_dir.is_dir():
             raise StartError(f"there is no directory {self.plan.shm_dir} for the rings (shm_dir)")
         self._refuse_written(ring for child in self.children for ring in child.plan.writes)
+        self._clear_foreign(child.plan for child in self.children)
         if self.plan.metrics is not None:
             try:
                 self.exporter = Exporter(self, self.plan.metrics)
@@ -149,6 +155,22 @@ class Supervisor:
             if self._written(ring):
                 raise StartError(
                     f"ring {ring} in {self.plan.shm_dir} has a living writer: another mdfeedd runs it"
+                )
+
+    def _clear_foreign(self, children: Iterable[ChildPlan]) -> None:
+        """Make room for rings that another version has left in a layout of its own. Raises `StartError`."""
+        for ring in (ring for child in children for ring in child.may_write):
+            try:
+                major = clear_foreign(ring, self.plan.shm_dir)
+            except RingError as error:
+                what = f"ring {ring} in {self.plan.shm_dir} is of another version's ABI, and stays in the way"
+                raise StartError(f"{what}: {error}") from error
+            if major is not None:
+                logger.warning(
+                    "ring %s was of ABI %d, which this version does not write: removed, it begins anew; programs "
+                    "of the other version that read it must be started again, with this one",
+                    ring,
+                    major,
                 )
 
     @property
@@ -217,7 +239,7 @@ class Supervisor:
         child.state, child.started = State.STARTING, time.monotonic()
         assignment = Assignment(child.plan, self.plan.log, os.getpid(), tuple(sys.path))
         try:
-            process = Process.spawn(assignment, self._env)
+            process = Process.spawn(assignment, self._environment(child))
         except OSError as error:
             child.last_exit = f"cannot be started: {error}"
             return Exit.UNAVAILABLE
@@ -237,9 +259,14 @@ class Supervisor:
         hung = "it gave no sign of life, " if child.hangs > hangs else ""
         child.last_exit = f"{hung}{reason(code)}"
         child.process, child.pid, child.last_code = None, 0, code
+        child.last_words = process.last_words
         if code != Exit.DONE:
             child.last_failure = child.last_exit
         return code
+
+    def _environment(self, child: Child) -> dict[str, str]:
+        secrets = self._secrets.get(child.name, {})
+        return self._env | {name: secret.reveal() for name, secret in secrets.items()}
 
     async def _announce(self, child: Child, process: Process) -> None:
         """RUNNING once each ring it makes has a living writer."""
@@ -389,6 +416,7 @@ class Supervisor:
         made = {ring for child in self.children for ring in child.plan.may_write}
         wanted = {ring for child in plan.order() for ring in child.writes}
         self._refuse_written(sorted(wanted - made))
+        self._clear_foreign(child for child in plan.order() if child.name not in old)
         children: list[Child] = []
         telling: list[Child] = []
         for child_plan in plan.order():
@@ -514,6 +542,15 @@ class Supervisor:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._heartbeat = None
             self._close_exporter()
+
+    def abandon(self) -> None:
+        """Kill whatever still runs and wait for its end: for when the event loop is gone, or about to go."""
+        self._stopping = True
+        for child in [*self.children, *self._leaving]:
+            child.stopping.set()
+            if child.process is not None and child.process.alive:
+                child.process.kill()
+        self._close_exporter()
 
     def _close_exporter(self) -> None:
         if self.exporter is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import RingInfo
 
-logger = logging.getLogger("mdfeedd.daemon.vigil")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.vigil")
 
 ROUND_S: Final = 1.0
 """Between rounds; less where systemd wants to hear from us more often."""
@@ -45,8 +45,8 @@ class Vigil:
 
     def __init__(self, supervisor: Supervisor, notifier: Notifier) -> None:
         half_s = notifier.watchdog_s / 2
-        self.round_s = min(ROUND_S, half_s) if half_s else ROUND_S
-        self.status = StatusLine()
+        self.round_s: float = min(ROUND_S, half_s) if half_s else ROUND_S
+        self.status: StatusLine = StatusLine()
         self._supervisor = supervisor
         self._notifier = notifier
         self._pulse = Pulse(self.round_s)

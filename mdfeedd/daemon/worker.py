@@ -28,7 +28,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.daemon import log, plugins, scheduling
-from mdfeedd.daemon.control import Control
+from mdfeedd.daemon.control import Control, LastWords
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
 from mdfeedd.sinks.protocol import SinkError
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mdfeedd.consumers.protocol import Consumer
     from mdfeedd.feeds.protocol import Feed
 
-logger = logging.getLogger("mdfeedd.daemon.worker")
+logger: logging.Logger = logging.getLogger("mdfeedd.daemon.worker")
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -73,10 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(child: ChildPlan, stop: threading.Event, control_fd: int | None = None) -> int:
     """Build the feed or consumer, run it until it returns, and say in one status how it ended."""
+    words = LastWords.listen()
+    connection = None if control_fd is None else socket.socket(fileno=control_fd)
+    status = _run(child, stop, connection)
+    logging.getLogger().removeHandler(words)
+    if status and connection is not None:
+        words.send(connection)
+    return status
+
+
+def _run(child: ChildPlan, stop: threading.Event, connection: socket.socket | None) -> int:
     try:
         made = _build(child)
-        if control_fd is not None:
-            Control(socket.socket(fileno=control_fd), child, made).start()
+        if connection is not None:
+            Control(connection, child, made).start()
         made.run(stop)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else 1

@@ -11,7 +11,7 @@ __all__ = ["forbid_core_file"]
 
 _PR_SET_DUMPABLE: Final = 4
 
-logger = logging.getLogger("mdfeedd.feeds")
+logger: logging.Logger = logging.getLogger("mdfeedd.feeds")
 
 
 def forbid_core_file(secret: str) -> None:

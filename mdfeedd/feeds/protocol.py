@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import errno
+import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mdfeedd.feeds.shard import Shard
+
+logger: logging.Logger = logging.getLogger("mdfeedd.feed")
 
 BARS_SUFFIX: Final = ".bars"
 """Bars that the vendor made: a ring that comes with the first of them."""
@@ -41,10 +46,12 @@ class RingPlan:
     shard: Shard | None = None
     """The part of the instruments to publish: ticks of an instrument only if the shard `has` its symbol, ticks of
     the whole feed (instrument 0) always. None: all."""
+    huge_pages: bool = False
+    """Have the rings lie on huge pages; where that cannot be it is told, and they lie on ordinary ones."""
 
     def writer(self, feed: str, dtype: np.dtype[Any], suffix: str = "") -> Writer:
         """The ring itself, or one of `FEED_SUFFIXES` beside it. Raises `RingError`."""
-        return Writer(
+        writer = Writer(
             self.name + suffix,
             self.capacity,
             dtype,
@@ -53,6 +60,32 @@ class RingPlan:
             instruments_capacity=self.instruments_capacity,
             directory=self.directory,
         )
+        if self.huge_pages:
+            self._use_huge_pages(writer)
+        return writer
+
+    @staticmethod
+    def _use_huge_pages(writer: Writer) -> None:
+        why = writer.use_huge_pages()
+        if why:
+            told = "huge_pages: ring %s lies on ordinary pages: %s"
+            logger.warning(told, writer.name, _no_huge_pages(why))
+        else:
+            logger.info("ring %s lies on huge pages", writer.name)
+
+
+def _no_huge_pages(why: int) -> str:
+    """An errno of `Writer.use_huge_pages` in words."""
+    if why == errno.ERANGE:
+        return "it is smaller than one of 2 MiB"
+    if why == errno.EINVAL:
+        return (
+            "the kernel does not offer them for this folder (Linux 6.1 or later does, with transparent "
+            "huge pages, for a tmpfs)"
+        )
+    if why == errno.ENOMEM:
+        return "no memory of 2 MiB in one piece is free"
+    return os.strerror(why)
 
 
 class Feed(Protocol):

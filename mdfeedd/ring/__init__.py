@@ -10,7 +10,7 @@
 
 `mdfeedd.h` is the truth: layouts, memory orders and the life of a segment, usable alone from C and C++.
 `_ring.pyx` holds one C writer or reader per object; the modules here add names and policy:
-`writer`, `reader` (waiting, re-attaching, asyncio by `aio`), `instruments`, `counters`, `segment` (paths,
+`writer`, `reader` (waiting, re-attaching, asyncio by `aio`), `instruments`, `counters`, `lines`, `segment` (paths,
 removal, fork) and `inspect` (looking without touching).
 """
 

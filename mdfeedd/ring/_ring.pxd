@@ -15,6 +15,9 @@ cdef extern from "mdfeedd.h" nogil:
         MDF_LATENCY_BUCKETS
         MDF_LATENCY_SHIFT
         MDF_LATENCY_EVERY
+        MDF_LINES
+        MDF_LINE_VALUES
+        MDF_LINE_VALUES_END
     int64_t MDF_START_NOW
     int64_t MDF_START_OLDEST
     int64_t MDF_START_RESUME
@@ -25,6 +28,7 @@ cdef extern from "mdfeedd.h" nogil:
     int64_t MDF_PRICE_UNDEF
     const char *const *mdf_feed_counter_text
     const char *const *mdf_consumer_counter_text
+    const char *const *mdf_line_value_text
 
     enum:
         MDF_E_SYSTEM
@@ -132,7 +136,12 @@ cdef extern from "mdfeedd.h" nogil:
         uint64_t *bucket
         uint64_t sum_ns
 
+    ctypedef struct mdf_feed_line:
+        uint64_t key
+        uint64_t *value
+
     ctypedef struct mdf_counters_page:
+        mdf_feed_line *line
         mdf_latency arrival
         mdf_latency venue
 
@@ -187,6 +196,7 @@ cdef extern from "mdfeedd.h" nogil:
     void mdf_beat(mdf_writer *w)
     int mdf_writer_open(mdf_writer *w, const char *path, const mdf_ring_options *o, char *err)
     void mdf_writer_close(mdf_writer *w, int announce)
+    int mdf_writer_use_huge_pages(const mdf_writer *w)
     int mdf_instrument_put(mdf_writer *w, uint32_t index, const mdf_instrument *entry, char *err)
     int mdf_read_instrument(const mdf_ring_header *h, const mdf_instrument *table, uint64_t index,
                             mdf_instrument *out)
@@ -210,6 +220,7 @@ cdef extern from "mdfeedd.h" nogil:
     uint64_t mdf_load_acquire(const uint64_t *p)
     uint32_t mdf_load32(const uint32_t *p)
     void mdf_store(uint64_t *p, uint64_t v)
+    void mdf_store_release(uint64_t *p, uint64_t v)
     void mdf_count(uint64_t *p, uint64_t n)
     int64_t mdf_clock_ns(int clock)
 

@@ -15,6 +15,7 @@ from libc.string cimport memcmp, memset
 import numpy as np
 
 from mdfeedd import tick as _tick
+from mdfeedd.ring import _ticks
 from mdfeedd.ring import errors as _errors
 
 cdef extern from "time.h" nogil:
@@ -42,6 +43,9 @@ cdef extern from "waker.h" nogil:
     void mdf_waker_arm(mdf_waker *k, int place)
     void mdf_waker_forget(mdf_waker *k, int place)
     void mdf_waker_stop(mdf_waker *k)
+    int mdf_wait_any(mdf_reader **r, int n, int64_t spin_ns, int64_t timeout_ns)
+    enum:
+        MDF_WAKER_RINGS
 
 cdef enum:
     MAX_READ_ATTEMPTS = 8        # a read that was lapped tries again, at most so often
@@ -88,8 +92,9 @@ cdef str _text(const char *text, size_t size):
     return text[:n].decode("utf-8", "replace")
 
 
-def _counter_list(bint feed):
-    cdef const char **text = <const char **>(mdf_feed_counter_text if feed else mdf_consumer_counter_text)
+cdef tuple _names(const char *const *list_of):
+    """The pairs of name and help of one of the lists in C."""
+    cdef const char **text = <const char **>list_of
     cdef Py_ssize_t i = 0
     out = []
     while text[i] != NULL:
@@ -99,8 +104,12 @@ def _counter_list(bint feed):
 
 
 ABI = (MDF_ABI_MAJOR, MDF_ABI_MINOR)
-FEED_COUNTERS = _counter_list(True)
-CONSUMER_COUNTERS = _counter_list(False)
+#: The counters of a feed, in the order of their places: (name, help).
+FEED_COUNTERS = _names(mdf_feed_counter_text)
+#: Those of a consumer.
+CONSUMER_COUNTERS = _names(mdf_consumer_counter_text)
+LINE_VALUES = _names(mdf_line_value_text)
+LINES = MDF_LINES
 CONSUMER_SLOTS = MDF_CONSUMERS
 LATENCY_BUCKETS = MDF_LATENCY_BUCKETS
 LATENCY_SHIFT = MDF_LATENCY_SHIFT
@@ -133,6 +142,52 @@ cdef tuple _latency(const mdf_latency *l):
     return tuple([mdf_load(l.bucket + i) for i in range(MDF_LATENCY_BUCKETS)]), mdf_load(&l.sum_ns)
 
 
+cdef mdf_feed_line *_row(const mdf_writer *w, int index) except NULL:
+    if not 0 <= index < MDF_LINES:
+        raise IndexError(index)
+    return (<mdf_counters_page *>w.counters).line + index
+
+
+cdef tuple _line_values(const mdf_feed_line *line):
+    cdef int i
+    return tuple([mdf_load(line.value + i) for i in range(MDF_LINE_VALUES_END)])
+
+
+cdef tuple _lines(const mdf_counters_page *page):
+    """Key and values of each line that is counted."""
+    cdef int i
+    cdef uint64_t key
+    out = []
+    for i in range(MDF_LINES):
+        key = mdf_load_acquire(&page.line[i].key)
+        if key:
+            out.append((key, _line_values(page.line + i)))
+    return tuple(out)
+
+
+def wait_any(readers, double timeout, double spin_s=0.0):
+    """Spin for `spin_s`, then sleep until one of `readers` has something: True.
+
+    False after `timeout` seconds or a signal. The calling thread sleeps on all the rings at once.
+    Raises `ValueError` for a closed one, or more than 127.
+    """
+    cdef mdf_reader *each[MDF_WAKER_RINGS]
+    cdef ReaderCore reader
+    cdef int n = 0, rc
+    cdef int64_t spin_ns = <int64_t>(min(spin_s, 1e9) * 1e9)
+    cdef int64_t timeout_ns = <int64_t>(min(timeout, 1e9) * 1e9)
+    for reader in readers:
+        if n == MDF_WAKER_RINGS:
+            raise ValueError(f"at most {MDF_WAKER_RINGS} readers can be waited for at once")
+        reader.check()
+        each[n] = &reader.r
+        n += 1
+    with nogil:
+        rc = mdf_wait_any(each, n, spin_ns, timeout_ns)
+    PyErr_CheckSignals()
+    return rc == MDF_READY
+
+
 def clock_ns():
     """CLOCK_MONOTONIC in ns, as heartbeats are stamped."""
     return mdf_clock_ns(CLOCK_MONOTONIC)
@@ -150,6 +205,7 @@ cdef class WriterCore:
 
     def open(self, bytes path, bytes feed, unsigned int feed_index, bytes layout, dtype,
              unsigned long long capacity, unsigned int instruments_capacity):
+        """Make the segment, or take over one that fits. Raises `RingError`, `ValueError`."""
         cdef char err[MDF_ERR]
         cdef mdf_ring_options o
         cdef int code
@@ -224,24 +280,29 @@ cdef class WriterCore:
         mdf_beat(&self.w)
 
     def close_core(self, bint announce=True):
+        """Unmap. `announce`: tell the readers that no more will come."""
         mdf_writer_close(&self.w, announce)
 
     @property
     def closed(self):
+        """Is it closed?"""
         return self.w.h == NULL
 
     @property
     def next_seq(self):
+        """Sequence number that the next record will have."""
         self.check()
         return self.w.next
 
     @property
     def epoch(self):
+        """How many writers the ring has had, this one included."""
         self.check()
         return mdf_load(&self.w.h.epoch)
 
     @property
     def capacity(self):
+        """Records that the ring holds, a power of two."""
         self.check()
         return self.w.capacity
 
@@ -272,34 +333,78 @@ cdef class WriterCore:
         return n
 
     def count(self, int index, uint64_t n):
+        """Add `n` to a counter of the feed, by its place in `FEED_COUNTERS`. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_FEED_COUNTERS_END:
             raise IndexError(index)
         mdf_count(self.w.counters + index, n)
 
     def count_set(self, int index, uint64_t value):
+        """Set a counter. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_FEED_COUNTERS_END:
             raise IndexError(index)
         mdf_store(self.w.counters + index, value)
 
     def count_get(self, int index):
+        """Read a counter. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_FEED_COUNTERS_END:
             raise IndexError(index)
         return mdf_load(self.w.counters + index)
 
+    def line_key(self, int index):
+        """Whose row `index` of the feed's lines is; 0: nobody's."""
+        self.check()
+        return mdf_load(&_row(&self.w, index).key)
+
+    def line_give(self, int index, uint64_t key):
+        """Give a row to another line, with all of its values 0; key 0: to nobody."""
+        self.check()
+        cdef mdf_feed_line *line = _row(&self.w, index)
+        mdf_store(&line.key, 0)
+        cdef int i
+        for i in range(MDF_LINE_VALUES):
+            mdf_store(line.value + i, 0)
+        mdf_store_release(&line.key, key)
+
+    def line_values(self, int index):
+        """The values of a row, in the order of `LINE_VALUES`."""
+        self.check()
+        return _line_values(_row(&self.w, index))
+
+    def line_set(self, int index, tuple values):
+        """Set them."""
+        self.check()
+        cdef mdf_feed_line *line = _row(&self.w, index)
+        cdef int i
+        if len(values) != MDF_LINE_VALUES_END:
+            raise ValueError(f"a line has {MDF_LINE_VALUES_END} values, not {len(values)}")
+        for i in range(MDF_LINE_VALUES_END):
+            mdf_store(line.value + i, values[i])
+
+    def use_huge_pages(self):
+        """Have the slots lie on huge pages: 0, or why not, as an errno (see `mdf_writer_use_huge_pages`)."""
+        self.check()
+        cdef int code
+        with nogil:
+            code = mdf_writer_use_huge_pages(&self.w)
+        return code
+
     @property
     def feed_index(self):
+        """The high 8 bits of the feed's instrument ids."""
         self.check()
         return self.w.h.feed_index
 
     @property
     def instruments_count(self):
+        """Entries of the instruments table."""
         self.check()
         return mdf_load(&self.w.h.instruments_count)
 
     def instrument_get(self, uint64_t index):
+        """Entry `index` as a tuple, None while it is being changed. Raises `IndexError`."""
         self.check()
         return _instrument(self.w.h, self.w.instruments, index)
 
@@ -373,7 +478,10 @@ cdef class _Memory:
 
 @cython.freelist(16)
 cdef class RecordBatch:
-    """Records of a ring in ring order, copied out: the batch's own memory."""
+    """Records of a ring in ring order, copied out: the batch's own memory.
+
+    `lost`: records that were lost just before the first. `instruments`: what names their ids.
+    """
 
     cdef _Memory _memory
     cdef char *_first       # the first record, in _memory
@@ -422,6 +530,14 @@ cdef class RecordBatch:
 cdef class TickBatch(RecordBatch):
     """Ticks: a sequence of `Tick` (built only when iterated or indexed) over an array of `TICK`."""
 
+    def has(self, int kind):
+        """Whether there is a row of that `Kind`."""
+        cdef Py_ssize_t i
+        for i in range(self._n):
+            if (<const mdf_tick *>(self._first + i * self._itemsize)).kind == kind:
+                return True
+        return False
+
     def of_kind(self, kind, dtype):
         """The rows of one `Kind` as `dtype`, a copy."""
         records = self.records
@@ -451,8 +567,7 @@ cdef class TickBatch(RecordBatch):
             record, self.instruments.symbol(record["instrument_id"].item()), self.instruments.feed)
 
     def __iter__(self):
-        for i in range(self._n):
-            yield self[i]
+        return _ticks.Ticks(self.records, self.instruments)
 
     def to_arrow(self):
         """A pyarrow Table with exact decimal prices. Needs the extra ``mdfeedd[parquet]``."""
@@ -469,7 +584,7 @@ cdef class TickBatch(RecordBatch):
 
 
 cdef class ReaderCore:
-    """One C reader. Not thread-safe."""
+    """One C reader. Not thread-safe. `instruments` names the ids of its records."""
 
     cdef mdf_reader r
     cdef object dtype
@@ -478,6 +593,7 @@ cdef class ReaderCore:
     cdef RecordBatch _empty
     cdef unsigned long long _lost_before   # of rings this reader was attached to earlier
     cdef unsigned long long _told          # loss already told by a batch
+    cdef object _observer                  # called with what each read gives, or None
     cdef int64_t _spin_ns
     cdef unsigned long long _empty_polls
     cdef Waker _waker
@@ -520,6 +636,7 @@ cdef class ReaderCore:
         self._ticks = dtype is not None and dtype == _TICK
 
     def close_core(self):
+        """Unmap, and give the consumer's slot back."""
         if self._waker is not None:
             self._waker.forget(self)
         if self.r.h != NULL:
@@ -612,19 +729,39 @@ cdef class ReaderCore:
                     n = mdf_read_batch(&self.r, b._first, n, &skip)
             if self._raise_overrun and self.r.lost != before:
                 self._told = self._lost_before + self.r.lost
+                self.r.next -= n  # an exception has no place for what was copied: the next read has it
+                if self.r.consumer != NULL:
+                    mdf_store(&self.r.consumer.cursor, self.r.next - 1)
+                self._observe(self._empty.records)
                 raise _errors.RingOverrun(self.r.lost - before)
             if n:
                 b._first += skip * b._itemsize
                 b._n = n
                 b.lost = self._lost_before + self.r.lost - self._told
                 self._told += b.lost
+                if self._observer is not None:
+                    self._observer(self, b.records)
                 return b
         if self._lost_before + self.r.lost != self._told:
             b = self._batch(0)
             b.lost = self._lost_before + self.r.lost - self._told
             self._told += b.lost
+            self._observe(b.records)
             return b
         return self._empty
+
+    cdef int _observe(self, records) except -1:
+        if self._observer is not None:
+            self._observer(self, records)
+        return 0
+
+    def observe(self, observer):
+        """Have ``observer(reader, records)`` called with what each read gives, before it returns.
+
+        None: nobody.
+        `records` are the batch's own, shape (n,), and empty where only a loss is told.
+        """
+        self._observer = observer
 
     def read_into(self, array, double timeout=0.0):
         """Copy records into `array` (the ring's dtype, contiguous); returns how many."""
@@ -656,6 +793,8 @@ cdef class ReaderCore:
             if n:
                 if skip:
                     _move_down(a.data, skip * size, n * size)
+                if self._observer is not None:
+                    self._observer(self, array[:n])
                 return n
         return 0
 
@@ -707,6 +846,7 @@ cdef class ReaderCore:
 
     @property
     def closed(self):
+        """Is it closed?"""
         return self.r.h == NULL
 
     @property
@@ -717,6 +857,7 @@ cdef class ReaderCore:
 
     @property
     def available(self):
+        """Records that a read would find now; some may be lapped by then."""
         self.check()
         return mdf_available(&self.r)
 
@@ -762,16 +903,19 @@ cdef class ReaderCore:
 
     @property
     def state(self):
+        """The writer's state: `STATE_LIVE`, `STATE_CLOSED` or `STATE_SUPERSEDED`."""
         self.check()
         return mdf_load32(&self.r.h.state)
 
     @property
     def ring_id(self):
+        """16 random bytes that name the sequence space: others, other records."""
         self.check()
         return (<char *>self.r.h.ring_id)[:16]
 
     @property
     def fd(self):
+        """The ring's open file, -1 when closed."""
         return self.r.fd
 
     @property
@@ -797,6 +941,7 @@ cdef class ReaderCore:
             self.r.consumer.heartbeat_ns = mdf_clock_ns(CLOCK_MONOTONIC)
 
     def count(self, int index, uint64_t n):
+        """Add `n` to a counter of this consumer, by its place in `CONSUMER_COUNTERS`. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
             raise IndexError(index)
@@ -804,6 +949,7 @@ cdef class ReaderCore:
             mdf_count(self.r.consumer.app + index, n)
 
     def count_set(self, int index, uint64_t value):
+        """Set a counter. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
             raise IndexError(index)
@@ -811,6 +957,7 @@ cdef class ReaderCore:
             mdf_store(self.r.consumer.app + index, value)
 
     def count_get(self, int index):
+        """Read a counter; 0 without a slot in the registry. Raises `IndexError`."""
         self.check()
         if not 0 <= index < MDF_CONSUMER_COUNTERS_END:
             raise IndexError(index)
@@ -818,20 +965,23 @@ cdef class ReaderCore:
 
     @property
     def instruments_count(self):
+        """Entries of the instruments table."""
         self.check()
         return mdf_load_acquire(&self.r.h.instruments_count)
 
     @property
     def instruments_version(self):
+        """Another number whenever an entry was added or changed."""
         self.check()
         return mdf_load_acquire(&self.r.h.instruments_version)
 
     def instrument_get(self, uint64_t index):
+        """Entry `index` as a tuple, None while it is being changed. Raises `IndexError`."""
         self.check()
         return _instrument(self.r.h, self.r.instruments, index)
 
     def header(self):
-        """Every field of the ring's header, its writer's latencies and the feed's counters, as a dict."""
+        """The header's fields, its writer's latencies, the feed's counters and lines, as a dict."""
         self.check()
         cdef const mdf_ring_header *h = self.r.h
         cdef const mdf_counters_page *page = <const mdf_counters_page *>self.r.counters
@@ -848,7 +998,7 @@ cdef class ReaderCore:
             "max_burst": mdf_load(&h.max_burst), "feed_index": h.feed_index,
             "instruments_count": mdf_load(&h.instruments_count),
             "instruments_capacity": h.instruments_capacity,
-            "counters": _counters(self.r.counters, FEED_COUNTERS),
+            "counters": _counters(self.r.counters, FEED_COUNTERS), "lines": _lines(page),
             "arrival_latency": _latency(&page.arrival) if timed else None,
             "venue_latency": _latency(&page.venue) if timed else None,
         }

@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import os
 import weakref
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import ReaderCore, Waker
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 IDLE_S: Final = 1.0  # a wait without records looks at the ring's name this often
 
@@ -47,29 +50,34 @@ class LoopWaker:
 
     async def wait(self, reader: ReaderCore, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not a cancellation
         """Whether `reader` has something, after at most `timeout` seconds."""
+        return await self.wait_any((reader,), timeout)
+
+    async def wait_any(self, readers: Collection[ReaderCore], timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not a cancellation
+        """Whether one of `readers` has something, after at most `timeout` seconds. None: a sleep."""
         loop = asyncio.get_running_loop()
-        if reader in self._waiting:
+        if not self._waiting.keys().isdisjoint(readers):
             raise RuntimeError("another task waits on this reader already")
         future: asyncio.Future[bool] = loop.create_future()
-        self._users.add(reader)
-        self._waiting[reader] = future
+        self._users.update(readers)
         timer = loop.call_later(timeout, self._settle, future, False)
         try:
-            self._waker.arm(reader)
+            for reader in readers:
+                self._waiting[reader] = future
+                self._waker.arm(reader)
             return await future
         finally:
             timer.cancel()
-            self._waiting.pop(reader, None)
+            for reader in readers:
+                self._waiting.pop(reader, None)
 
     def release(self, reader: ReaderCore) -> None:
         """`reader` is closed; with the last one the thread ends. Nothing for a stranger."""
         if reader not in self._users:
             return
-        future = self._waiting.get(reader)
-        if future is not None:
+        future, loop = self._waiting.get(reader), self._loop()
+        if future is not None and loop is not None and not loop.is_closed():
             self._settle(future, True)
         self._users.discard(reader)
-        loop = self._loop()
         if self._users or loop is None:
             return
         _hubs.pop(loop, None)

@@ -10,7 +10,7 @@ The packages are optional and imported at first use; `require_pyarrow` says what
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mdfeedd.ring import Instruments
+    class Named(Protocol):
+        """What names instruments: `Instruments`, or those of several rings."""
+
+        def symbol(self, instrument_id: int, /) -> str:
+            """The symbol of an id."""
+            ...
 
     SymbolOf = Callable[[int], str]
     Records = npt.NDArray[np.void]
@@ -36,6 +41,7 @@ __all__ = [
     "quotes_to_table",
     "require_pyarrow",
     "schema_of",
+    "table_to_pandas",
     "ticks_to_arrow",
     "ticks_to_pandas",
     "trades_to_table",
@@ -243,7 +249,7 @@ def bars_to_table(rows: Records, symbol_of: SymbolOf) -> Any:
     return _table("bars", columns | {"ts_open": _times(rows["ts_open"])})
 
 
-def ticks_to_arrow(records: Records, instruments: Instruments) -> Any:
+def ticks_to_arrow(records: Records, instruments: Named) -> Any:
     """A pyarrow Table of ticks of all kinds, in ring order; null where a kind has no such field.
 
     `records` has dtype `TICK`, shape (n,). Raises `ImportError` without pyarrow.
@@ -262,15 +268,15 @@ def ticks_to_arrow(records: Records, instruments: Instruments) -> Any:
     return _table("ticks", columns)
 
 
-def bars_to_arrow(records: Records, instruments: Instruments) -> Any:
+def bars_to_arrow(records: Records, instruments: Named) -> Any:
     """A pyarrow Table of bars. `records` has dtype `BAR`, shape (n,)."""
     if records.dtype != BAR:
         raise TypeError(f"bars_to_arrow needs records of dtype BAR, not {records.dtype}")
     return bars_to_table(records, instruments.symbol)
 
 
-def _to_pandas(table: Any) -> Any:
-    """Columns backed by Arrow, so prices stay exact decimals without a Python object each."""
+def table_to_pandas(table: Any) -> Any:
+    """A pyarrow Table as a DataFrame: columns backed by Arrow, so prices stay exact decimals without a Python object each."""
     pa = require_pyarrow()
     pd = _require_pandas()
     arrow_dtype = pd.ArrowDtype
@@ -279,11 +285,11 @@ def _to_pandas(table: Any) -> Any:
     )
 
 
-def ticks_to_pandas(records: Records, instruments: Instruments) -> Any:
+def ticks_to_pandas(records: Records, instruments: Named) -> Any:
     """`ticks_to_arrow` as a DataFrame: Arrow-backed columns, text as categories."""
-    return _to_pandas(ticks_to_arrow(records, instruments))
+    return table_to_pandas(ticks_to_arrow(records, instruments))
 
 
-def bars_to_pandas(records: Records, instruments: Instruments) -> Any:
+def bars_to_pandas(records: Records, instruments: Named) -> Any:
     """`bars_to_arrow` as a DataFrame: Arrow-backed columns, text as categories."""
-    return _to_pandas(bars_to_arrow(records, instruments))
+    return table_to_pandas(bars_to_arrow(records, instruments))

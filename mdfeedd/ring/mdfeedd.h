@@ -77,7 +77,7 @@ extern "C" {
 /* ------------------------------------------------------------------------------------------- records */
 
 #define MDF_ABI_MAJOR 2u /* another major is refused at attach: any change of a layout below */
-#define MDF_ABI_MINOR 0u /* additions in space that was reserved */
+#define MDF_ABI_MINOR 1u /* additions in space that was reserved. 1: the lines of a feed */
 
 #define MDF_PRICE_SCALE INT64_C(1000000000) /* prices are int64 in units of 1e-9 */
 #define MDF_PRICE_UNDEF INT64_MAX           /* no price */
@@ -253,6 +253,7 @@ MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && off
 /* ---------------------------------------------------------------------------------- shared structures */
 
 #define MDF_PAGE 4096u
+#define MDF_HUGE_PAGE (UINT64_C(2) << 20) /* x86-64, and ARM with pages of 4 KiB */
 #define MDF_RING_MAGIC UINT64_C(0x31474e495246444d)     /* "MDFRING1" */
 #define MDF_REGISTRY_MAGIC UINT64_C(0x313047455246444d) /* "MDFREG01" */
 #define MDF_BLOCK 64u                /* records reserved ahead at a time */
@@ -264,7 +265,9 @@ MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && off
 #define MDF_CONSUMERS 128u           /* the registry's byte of this number is locked while one is claimed */
 #define MDF_CLAIM_ATTEMPTS 2000      /* one per ms */
 #define MDF_APP_COUNTERS 16u /* a consumer's own */
-#define MDF_COUNTERS 448u     /* of a feed; in its page come the ring's two latencies after them */
+#define MDF_COUNTERS 64u      /* of a feed; in its page come its lines and the ring's two latencies after them */
+#define MDF_LINES 48u         /* of a feed that are counted one by one */
+#define MDF_LINE_VALUES 7u
 #define MDF_LATENCY_BUCKETS 31u
 #define MDF_LATENCY_SHIFT 8u  /* bucket i: less than 2^(8 + i) ns and not in one before; the last: all the rest */
 #define MDF_LATENCY_EVERY 64u /* one flush of a writer, one read of a consumer out of so many is timed */
@@ -376,15 +379,30 @@ typedef struct mdf_latency {
     uint64_t sum_ns;
 } mdf_latency;
 
+/* One line of a feed: a side of a channel, counted by itself. A row that is given to another line has the key 0
+ * meanwhile. */
+typedef struct mdf_feed_line {
+    uint64_t key;                    /*  0 MDF_LINE_KEY; 0: nobody's */
+    uint64_t value[MDF_LINE_VALUES]; /*  8 enum mdf_line_value */
+} mdf_feed_line;
+
+enum mdf_line_kind { MDF_LINE_INCREMENTAL = 1, MDF_LINE_DEFINITION = 2, MDF_LINE_SNAPSHOT = 3, MDF_LINE_ORDERS = 4 };
+
+/* channel: the venue's number, from 1; side: 'A' or 'B' */
+#define MDF_LINE_KEY(channel, kind, side) ((uint64_t)(uint32_t)(channel) << 32 | (uint32_t)(kind) << 8 | (uint8_t)(side))
+
 /* The counters page of a ring; written by its writer only. Both latencies end where the record is committed, which
  * is the writer's flush. Recordings and repeats (MDF_REPLAYED) are not timed, bars have no time of arrival. */
 typedef struct mdf_counters_page {
     uint64_t counter[MDF_COUNTERS]; /*    0 enum mdf_feed_counter */
+    mdf_feed_line line[MDF_LINES];  /*  512 zeros in a ring of ABI 2.0 */
     mdf_latency arrival;            /* 3584 from ts_recv: one host, one clock */
     mdf_latency venue;              /* 3840 from ts_event: two clocks and the way here; no snapshots, no bad times */
 } mdf_counters_page;
 
 MDF_ASSERT(sizeof(mdf_latency) == 256 && sizeof(mdf_counters_page) == MDF_PAGE, "one page");
+MDF_ASSERT(sizeof(mdf_feed_line) == 64 && offsetof(mdf_counters_page, line) == 512, "counters page");
+MDF_ASSERT(offsetof(mdf_counters_page, arrival) == 3584, "counters page");
 
 typedef struct mdf_registry {
     uint64_t magic;
@@ -438,6 +456,16 @@ MDF_ASSERT(offsetof(mdf_registry, latency) == 36864, "registry");
     X(delayed_topics, "topics that are late now, for want of an entitlement")                           \
     X(last_record_ns, "when the latest record came, in UNIX ns; not told before the first")
 
+/* Of each line of a feed: the same, in mdf_feed_line.value. */
+#define MDF_LINE_VALUE_LIST(X)                                                                          \
+    X(received_packets, "packets that the line brought")                                                \
+    X(duplicate_packets, "packets of the line that another had brought already")                        \
+    X(late_packets, "packets of the line that came after they had been given up")                       \
+    X(lost_packets, "packets that the line did not bring, whether or not another did")                  \
+    X(malformed_packets, "packets of the line that contradict their own layout, not used")              \
+    X(dropped_packets, "packets of the line that the kernel dropped because they were not read in time") \
+    X(last_packet_ns, "when the line brought its latest packet, CLOCK_MONOTONIC; 0: none, or a recording's")
+
 /* Counters of a consumer: the same, in mdf_consumer.app. */
 #define MDF_CONSUMER_COUNTERS(X)                                                                        \
     X(stored_records, "records that the sink has confirmed")                                            \
@@ -461,12 +489,17 @@ enum mdf_feed_counter { MDF_FEED_COUNTERS(MDF_ENUM) MDF_FEED_COUNTERS_END };
 #define MDF_ENUM(name, help) MDF_CONSUMER_##name,
 enum mdf_consumer_counter { MDF_CONSUMER_COUNTERS(MDF_ENUM) MDF_CONSUMER_COUNTERS_END };
 #undef MDF_ENUM
+#define MDF_ENUM(name, help) MDF_LINE_##name,
+enum mdf_line_value { MDF_LINE_VALUE_LIST(MDF_ENUM) MDF_LINE_VALUES_END };
+#undef MDF_ENUM
 #define MDF_TEXT(name, help) #name, help,
 static const char *const mdf_feed_counter_text[] __attribute__((unused)) = {MDF_FEED_COUNTERS(MDF_TEXT) NULL};
 static const char *const mdf_consumer_counter_text[] __attribute__((unused)) = {MDF_CONSUMER_COUNTERS(MDF_TEXT) NULL};
+static const char *const mdf_line_value_text[] __attribute__((unused)) = {MDF_LINE_VALUE_LIST(MDF_TEXT) NULL};
 #undef MDF_TEXT
 MDF_ASSERT(MDF_FEED_COUNTERS_END <= MDF_COUNTERS, "the feed's counters are full");
 MDF_ASSERT(MDF_CONSUMER_COUNTERS_END <= MDF_APP_COUNTERS, "the consumer's counters are full");
+MDF_ASSERT(MDF_LINE_VALUES_END <= MDF_LINE_VALUES, "the values of a line are full");
 
 /* -------------------------------------------------------------------------------------- atomic access */
 
@@ -988,11 +1021,38 @@ static inline int mdf_allocate(int fd, uint64_t from, uint64_t bytes, const char
                     path, (unsigned long long)bytes, (unsigned long long)v.f_bavail * v.f_frsize);
 }
 
+/* An address for `size` bytes that huge pages of a file can be mapped at as such, or NULL: wherever it likes. What
+ * is reserved for it is replaced by the mapping itself. */
+static inline void *mdf_huge_place(size_t size) {
+    if (size < MDF_HUGE_PAGE) return NULL;
+    uint8_t *room = (uint8_t *)mmap(NULL, size + MDF_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) return NULL;
+    uint64_t end = (size + MDF_PAGE - 1) / MDF_PAGE * MDF_PAGE; /* of what stays, from its begin on */
+    uint64_t skip = (MDF_HUGE_PAGE - (uintptr_t)room % MDF_HUGE_PAGE) % MDF_HUGE_PAGE;
+    if (skip) munmap(room, skip);
+    if (skip + end < size + MDF_HUGE_PAGE) munmap(room + skip + end, size + MDF_HUGE_PAGE - skip - end);
+    return room + skip;
+}
+
 static inline void *mdf_map(int fd, size_t size, int writable) {
-    void *p = mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) return NULL;
+    void *place = mdf_huge_place(size);
+    void *p = mmap(place, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | (place ? MAP_FIXED : 0), fd, 0);
+    if (p == MAP_FAILED) {
+        if (place) munmap(place, size);
+        return NULL;
+    }
     madvise(p, size, MADV_DONTFORK); /* a child's mapping would keep our lock alive after us */
     return p;
+}
+
+/* Have the ring's slots lie on huge pages from now on, as far as they fill whole ones; readers that map it later see
+ * them as such, too. It costs some milliseconds, in which this thread alone waits. 0, or the reason as an errno:
+ * ERANGE: the ring is smaller than one; EINVAL: the kernel (Linux 6.1 can) or the file system cannot. */
+static inline int mdf_writer_use_huge_pages(const mdf_writer *w) {
+    size_t size = w->h->instruments_off / MDF_HUGE_PAGE * MDF_HUGE_PAGE;
+    if (!size) return ERANGE;
+    madvise(w->h, size, 14 /* MADV_HUGEPAGE */); /* for the time after a page was taken away; the next one judges */
+    return madvise(w->h, size, 25 /* MADV_COLLAPSE */) ? errno : 0;
 }
 
 /* Touch the pages now: the first touch of each costs microseconds. Failing is harmless (old kernel). */
@@ -1233,6 +1293,7 @@ static inline int mdf_writer_take(mdf_writer *w, const char *path, const mdf_rin
     char ignored[MDF_ERR];
     if (h->capacity == o->capacity && h->instruments_capacity == o->instruments_capacity && h->feed_index == o->feed_index &&
         mdf_load32(&h->state) != MDF_SUPERSEDED && !mdf_check_layout(h, o->layout, o->slot_size, path, ignored)) {
+        if (h->abi_minor < MDF_ABI_MINOR) mdf_store32(&h->abi_minor, MDF_ABI_MINOR); /* what it had reserved is zero */
         mdf_writer_bind(w);
         mdf_recover(w);
         return 0;

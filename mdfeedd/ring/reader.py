@@ -81,10 +81,10 @@ class Reader(ReaderCore):
         on_overrun: OnOverrun = "oldest",
         directory: str = segment.DEFAULT_DIRECTORY,
     ) -> None:
-        self.path = segment.ring_path(name, directory)
+        self.path: Path = segment.ring_path(name, directory)
         self.name = name
         self.follow = follow
-        self.consumer = _default_consumer() if consumer is None else consumer
+        self.consumer: str = _default_consumer() if consumer is None else consumer
         if not 0 < len(self.consumer.encode()) <= _NAME_BYTES:
             raise ValueError(f"a consumer's name has 1 to {_NAME_BYTES} bytes: {self.consumer!r}")
         if on_overrun not in _POLICIES:
@@ -94,10 +94,10 @@ class Reader(ReaderCore):
         self._on_overrun = on_overrun
         self._spin = spin
         self._wanted = dtype
-        self.reattached = 0
+        self.reattached: int = 0
         self._in_a_row = 0
         self._attach(self._start(start), time.monotonic() + wait)
-        self.counters = Counters(self, CONSUMER_INDEX)
+        self.counters: Counters = Counters(self, CONSUMER_INDEX)
         segment.track(self)
 
     @staticmethod

@@ -16,6 +16,7 @@ import weakref
 from pathlib import Path
 from typing import Final, Protocol
 
+from mdfeedd.ring._ring import ABI
 from mdfeedd.ring.errors import RingBusy, RingDenied, RingError, RingMissing
 
 DEFAULT_DIRECTORY: Final = "/dev/shm"  # noqa: S108 - the POSIX shared-memory file system
@@ -26,6 +27,8 @@ RESUME_SUFFIX: Final = ".resume"
 """What a feed remembers beside its ring, for the process after it."""
 _NO_RINGS: Final = (REGISTRY_SUFFIX, TEMPORARY_SUFFIX, RESUME_SUFFIX)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEAD: Final = struct.Struct("<8sI")  # magic, abi_major: the same place in every version
+_MAGICS: Final = (b"MDFRING1", b"MDFREG01")
 _FLOCK: Final = struct.Struct("hhqqi4x")  # type, whence, start, length, pid: struct flock on Linux
 
 
@@ -95,6 +98,39 @@ def remove(name: str, directory: str = DEFAULT_DIRECTORY) -> None:
             victim.unlink(missing_ok=True)
     finally:
         os.close(fd)
+
+
+def foreign_abi(name: str, directory: str = DEFAULT_DIRECTORY) -> int | None:
+    """The major ABI of a ring, or of its registry, that this version can neither read nor write; None of others.
+
+    None, too, of what is not there, cannot be read, or is no ring.
+    """
+    for path in (ring_path(name, directory), registry_path(name, directory)):
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEAD.size)
+        except OSError:
+            continue
+        if len(head) == _HEAD.size:
+            magic, major = _HEAD.unpack(head)
+            if magic in _MAGICS and major != ABI[0]:
+                return int(major)
+    return None
+
+
+def clear_foreign(name: str, directory: str = DEFAULT_DIRECTORY) -> int | None:
+    """Remove a ring of which `foreign_abi` says something, if it has no living writer; gives back what it said.
+
+    Raises `RingBusy`, `RingDenied`. Readers that are attached keep their mapping, and see no more of it.
+    """
+    major = foreign_abi(name, directory)
+    if major is None:
+        return None
+    try:
+        remove(name, directory)
+    except RingMissing:  # its registry alone was left
+        registry_path(name, directory).unlink(missing_ok=True)
+    return major
 
 
 class _ForkAware(Protocol):

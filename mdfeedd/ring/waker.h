@@ -69,6 +69,62 @@ static inline void mdf_waker_sleep(mdf_waker *k, mdf_waitv *v, int n, uint32_t c
     syscall(SYS_futex, &k->control, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, control, &slice, NULL, 0);
 }
 
+/* mdf_wait for several rings, in the calling thread: one futex_waitv for all. n <= MDF_WAKER_RINGS.
+ * Before Linux 5.16, and where a sandbox forbids the call, it looks every ms. */
+static inline int mdf_wait_any(mdf_reader *const *r, int n, int64_t spin_ns, int64_t timeout_ns) {
+    static uint32_t waitv_missing;
+    int64_t start = mdf_clock_ns(CLOCK_MONOTONIC), now = start, slice_max = MDF_WAIT_SLICE_NS;
+    for (int i = 0; i < n; i++)
+        if (mdf_ready(r[i])) return MDF_READY;
+    while (now - start < spin_ns && now - start < timeout_ns) {
+        for (int i = 0; i < n; i++) {
+            mdf_look(r[i]);
+            if (mdf_ready(r[i])) return MDF_READY;
+        }
+        mdf_pause();
+        now = mdf_clock_ns(CLOCK_MONOTONIC);
+    }
+    if (mdf_load32(&waitv_missing)) slice_max = 1000000;
+    for (int i = 0; i < n; i++) {
+        if (r[i]->consumer) __atomic_store_n(&r[i]->consumer->heartbeat_ns, now, __ATOMIC_RELAXED);
+        if (!r[i]->registry && slice_max > MDF_BLIND_SLICE_NS) slice_max = MDF_BLIND_SLICE_NS;
+    }
+    while (now - start < timeout_ns) {
+        mdf_waitv v[MDF_WAKER_RINGS];
+        int64_t slice = timeout_ns - (now - start);
+        long rc;
+        for (int i = 0; i < n; i++) {
+            uint32_t gen;
+            if (mdf_prepare_wait(r[i], &gen)) return MDF_READY;
+            v[i].value = gen;
+            v[i].address = (uint64_t)(uintptr_t)&r[i]->h->wake_gen;
+            v[i].flags = MDF_WAITV_32;
+            v[i].reserved = 0;
+        }
+        if (slice > slice_max) slice = slice_max;
+        for (int i = 0; i < n; i++)
+            if (r[i]->consumer) mdf_count(&r[i]->consumer->sleeps, 1);
+        if (mdf_load32(&waitv_missing)) {
+            struct timespec nap = {0, (long)slice};
+            rc = nanosleep(&nap, NULL);
+        } else {
+            int64_t end = mdf_clock_ns(CLOCK_MONOTONIC) + slice;
+            struct timespec until = {(time_t)(end / 1000000000), (long)(end % 1000000000)};
+            rc = syscall(SYS_futex_waitv, v, n, 0, &until, CLOCK_MONOTONIC);
+            if (rc < 0 && (errno == ENOSYS || errno == EPERM)) {
+                mdf_store32(&waitv_missing, 1);
+                slice_max = slice_max < 1000000 ? slice_max : 1000000;
+                continue;
+            }
+        }
+        if (rc == -1 && errno == EINTR) return MDF_INTERRUPTED;
+        for (int i = 0; i < n; i++)
+            if (mdf_ready(r[i])) return MDF_READY;
+        now = mdf_clock_ns(CLOCK_MONOTONIC);
+    }
+    return MDF_TIMEOUT;
+}
+
 static void *mdf_waker_main(void *argument) {
     mdf_waker *k = (mdf_waker *)argument;
     mdf_waitv v[MDF_WAKER_RINGS + 1];

@@ -75,8 +75,8 @@ class Writer(WriterCore):
         self.name = name
         self.feed = feed_name
         self.path = path
-        self.counters = Counters(self, FEED_INDEX)
-        self.instruments = WriterInstruments(self, feed_name)
+        self.counters: Counters = Counters(self, FEED_INDEX)
+        self.instruments: WriterInstruments = WriterInstruments(self, feed_name)
         segment.track(self)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SyntheticFeed", "SyntheticOptions"]
 
-logger = logging.getLogger("mdfeedd.sim.feed")
+logger: logging.Logger = logging.getLogger("mdfeedd.sim.feed")
 
 CHUNK_S: Final = 0.001  # what is due is published this often
 CHUNK_RECORDS: Final = (

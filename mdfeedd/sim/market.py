@@ -115,8 +115,8 @@ class Market:
             )
         if not 0 <= burstiness <= 1:
             raise ValueError(f"burstiness: must be 0 to 1, not {burstiness}")
-        self.listings = tuple(listings)
-        self.now_ns = start_ns
+        self.listings: tuple[Listing, ...] = tuple(listings)
+        self.now_ns: int = start_ns
         self.burstiness = burstiness
         m = len(self.listings)
         self._events = max(BLOCK_EVENTS, 2 * m)  # so that the state rows are never the most

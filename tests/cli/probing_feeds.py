@@ -40,8 +40,8 @@ class ProbedFeed:
             raise RuntimeError("a bug in the probe")
         if options.then == "exit":
             raise SystemExit(0)
-        if options.then == "hang":
-            time.sleep(3600)
+        while options.then == "hang":
+            time.sleep(0.05)  # a signal just before a long sleep would be told after it
         if options.then == "endless":
             while True:
                 yield ProbeLine(True, "and another")

@@ -6,12 +6,15 @@ import contextlib
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import termios
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +44,7 @@ from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.bloomberg import VARIABLE, World
 from mdfeedd.sim.cme.lines import unicast_lines
 from mdfeedd.tick import GAP, TICK, Flag, GapReason, Kind
+from tests.cli.conftest import TIMEOUT_S, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,19 +97,43 @@ def runs(pid: int) -> bool:
         return False
 
 
-def test_everything_published_is_in_the_files(run: Run, shm_dir: str, tmp_path: Path) -> None:
-    out = tmp_path / "ticks"
-    ran = run("demo", "--seconds", 2, "--rate", 30_000, "--out", out, "--shm-dir", shm_dir)
-    assert ran.status == 0, ran
-    assert ran.err == ""
+@dataclass(frozen=True)
+class Told:
+    """A demo that nothing was done to: what it said, its files, and the rings that it left."""
+
+    text: str
+    out: Path
+    rings: list[str]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """One that goes on until each of its vendors has told its loss and made up for it."""
+    out, shm_dir = tmp_path_factory.mktemp("demo"), tempfile.mkdtemp(dir="/dev/shm")
+    options = ["--seconds", "4", "--rate", "10000", "--out", str(out), "--shm-dir", shm_dir]
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "mdfeedd", "demo", *options],
+            capture_output=True, text=True, env=environment(), timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+        rings = list_rings(shm_dir)
+    finally:
+        shutil.rmtree(shm_dir)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran
+    return Told(ran.stdout, out, rings)
+
+
+def test_everything_published_is_in_the_files(whole: Told) -> None:
+    out = whole.out
     quotes, trades = rows(out, "quotes"), rows(out, "trades")
-    assert said(ran.out, "ticks in") == said(ran.out, "ticks stored") == quotes + trades > 10_000
-    assert said(ran.out, "bars") == rows(out, "bars") > 0
-    assert sum(said(ran.out, ring) for ring in TICK_RINGS) == quotes + trades
-    assert said(ran.out, "lost") == 0
-    assert f"{quotes:,} quotes, {trades:,} trades" in ran.out
-    assert "no account, no network" in ran.out
-    assert list_rings(shm_dir) == [], "the rings are removed"
+    stored = said(whole.text, "ticks stored")
+    assert said(whole.text, "ticks in") == stored == quotes + trades > 10_000
+    assert said(whole.text, "bars") == rows(out, "bars") > 0
+    assert sum(said(whole.text, ring) for ring in TICK_RINGS) == quotes + trades
+    assert said(whole.text, "lost") == 0
+    assert f"{quotes:,} quotes, {trades:,} trades" in whole.text
+    assert "no account, no network" in whole.text
+    assert whole.rings == [], "the rings are removed"
     feeds = {path.name for path in (out / "quotes").iterdir()}
     assert feeds == {f"feed={ring}" for ring in TICK_RINGS}
     symbols = set(pq.read_table(out / "quotes")["symbol"].to_pylist())
@@ -119,36 +147,28 @@ def test_everything_published_is_in_the_files(run: Run, shm_dir: str, tmp_path: 
     table = pq.read_table(out / "quotes", filters=[("feed", "!=", WIRED)]).to_pydict()
     sides = zip(table["bid_price"], table["ask_price"], table["flags"], strict=True)
     right = [(bid, ask) for bid, ask, flags in sides if not flags & Flag.STALE]
-    whole = [(bid, ask) for bid, ask in right if bid is not None and ask is not None]
-    assert all(bid < ask for bid, ask in whole)
-    assert len(whole) > quotes // 4
+    both = [(bid, ask) for bid, ask in right if bid is not None and ask is not None]
+    assert all(bid < ask for bid, ask in both)
+    assert len(both) > quotes // 4
 
 
-def test_lost_packets_are_covered_or_told_and_recovered(
-    run: Run, shm_dir: str, tmp_path: Path
-) -> None:
-    ran = run("demo", "--seconds", 3, "--rate", 10_000, "--out", tmp_path, "--shm-dir", shm_dir)
-    assert ran.status == 0, ran
-    assert ran.err == ""
-    assert said(ran.out, "lost on line A") > 0
-    both = said(ran.out, "lost on both")
-    told = re.search(r"packets: (\d+) gaps? told, (\d+) recovered", ran.out)
-    assert told, ran.out
+def test_lost_packets_are_covered_or_told_and_recovered(whole: Told) -> None:
+    assert said(whole.text, "lost on line A") > 0
+    both = said(whole.text, "lost on both")
+    told = re.search(r"packets: (\d+) gaps? told, (\d+) recovered", whole.text)
+    assert told, whole.text
     gaps, recovered = map(int, told.groups())
     assert both >= gaps >= recovered >= 1
-    assert re.search(r"lost 0 .* gaps \d+, \d+ recovered  ", ran.out)
-    assert said(ran.out, "lost") == 0, "by readers"
-    assert re.search(r"^  packet latency +p50 .*from kernel to read", ran.out, re.MULTILINE)
+    assert re.search(r"lost 0 .* gaps \d+, \d+ recovered  ", whole.text)
+    assert said(whole.text, "lost") == 0, "by readers"
+    assert re.search(r"^  packet latency +p50 .*from kernel to read", whole.text, re.MULTILINE)
 
 
-def test_a_cut_connection_is_told_and_replayed(run: Run, shm_dir: str, tmp_path: Path) -> None:
-    ran = run("demo", "--seconds", 4, "--rate", 10_000, "--out", tmp_path, "--shm-dir", shm_dir)
-    assert ran.status == 0, ran
-    assert ran.err == ""
-    assert said(ran.out, "replayed") > 0
-    assert "records that a cut connection had cost: 1 gap told, 1 recovered" in ran.out
-    assert "ticks of Databento: by a session with a gateway at 127.0.0.1" in ran.out
-    table = pq.read_table(tmp_path / "quotes" / f"feed={SESSION}")
+def test_a_cut_connection_is_told_and_replayed(whole: Told) -> None:
+    assert said(whole.text, "replayed") > 0
+    assert "records that a cut connection had cost: 1 gap told, 1 recovered" in whole.text
+    assert "ticks of Databento: by a session with a gateway at 127.0.0.1" in whole.text
+    table = pq.read_table(whole.out / "quotes" / f"feed={SESSION}")
     assert "AAPL" in set(table["symbol"].to_pylist())
 
 
@@ -338,9 +358,8 @@ def test_without_pyarrow_it_runs_and_says_what_is_missing(
     assert "nothing is stored" in ran.out
 
 
-def test_without_rich_there_are_lines(start: Start, shm_dir: str, tmp_path: Path) -> None:
-    process = start("demo", "--seconds", 2, "--out", tmp_path, "--shm-dir", shm_dir)
-    out, _ = process.communicate(timeout=100)
+def test_without_a_terminal_there_are_lines(whole: Told) -> None:
+    out = whole.text
     lines = [line for line in out.splitlines() if "ticks/s" in line]
     assert len(lines) >= 1
     assert re.search(r"p50 [\d.]+ .s  p99 .+  lag [\d,]+  lost 0  bars \d+  gaps \d+, ", out)
@@ -380,21 +399,24 @@ def test_ctrl_c_ends_it_early_with_everything_stored(
     assert list_rings(shm_dir) == []
 
 
-@pytest.mark.parametrize("feed", ["demo-synthetic", TERMINAL, WIRED])
-def test_a_feed_that_is_killed_goes_on_and_all_its_lives_are_counted(
-    start: Start, shm_dir: str, tmp_path: Path, feed: str
+def test_feeds_that_are_killed_go_on_and_all_their_lives_are_counted(
+    start: Start, shm_dir: str, tmp_path: Path
 ) -> None:
+    feeds = ("demo-synthetic", TERMINAL, WIRED)
     process = start("demo", "--seconds", 6, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert "ticks/s" in process.stdout.readline()
-    os.kill(inspect(feed, shm_dir).pid, signal.SIGKILL)
+    for feed in feeds:
+        os.kill(inspect(feed, shm_dir).pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while (ring := inspect(feed, shm_dir)).epoch < 2 or ring.tail < ring.epoch_first_seq + 500:
-        assert time.monotonic() < deadline, "it is silent"
-        time.sleep(0.05)
+    for feed in feeds:
+        while (ring := inspect(feed, shm_dir)).epoch < 2 or ring.tail < ring.epoch_first_seq + 500:
+            assert time.monotonic() < deadline, f"{feed} is silent"
+            time.sleep(0.05)
     out, _ = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert f"trouble: feed {feed}: killed by SIGKILL; restarted once" in out
+    for feed in feeds:
+        assert f"trouble: feed {feed}: killed by SIGKILL; restarted once" in out
     assert "NOT ALL" not in out
     assert said(out, "ticks stored") == rows(tmp_path, "quotes") + rows(tmp_path, "trades")
 

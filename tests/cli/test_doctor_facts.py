@@ -33,6 +33,8 @@ FILES = {
     "sys/devices/system/cpu/nohz_full": "(null)\n",
     "sys/devices/system/cpu/cpu0/topology/thread_siblings_list": "0-1\n",
     "sys/devices/system/cpu/cpu1/topology/thread_siblings_list": "0-1\n",
+    "sys/devices/system/node/online": "0-1\n",
+    "sys/kernel/mm/transparent_hugepage/shmem_enabled": "always within_size advise never [deny] force\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
 }
 
@@ -63,6 +65,8 @@ def test_files_of_a_machine(root):
     assert (facts.isolated, facts.tickless) == ({1}, frozenset())
     assert facts.siblings == {0: {0, 1}, 1: {0, 1}}
     assert facts.governors == {0: "powersave"}
+    assert facts.nodes == {0, 1}
+    assert facts.huge_pages == "shmem_enabled is deny"
     assert facts.whose == ""
 
 
@@ -73,6 +77,8 @@ def test_machine_that_shows_nothing(tmp_path):
     assert not facts.irqs
     assert not facts.capabilities
     assert facts.online
+    assert not facts.nodes
+    assert facts.huge_pages == "unknown"
 
 
 def test_limits_are_those_of_the_service_where_it_is_installed(root, monkeypatch):
@@ -111,7 +117,14 @@ def test_what_a_plan_asks_for(tmp_path, shm_dir):
             "priority": "fifo-10",
             "options": cme,
         },
-        {"name": "sim", "vendor": "synthetic", "capacity": 1 << 10, "cpus": [1, 2]},
+        {
+            "name": "sim",
+            "vendor": "synthetic",
+            "capacity": 1 << 10,
+            "cpus": [1, 2],
+            "numa_node": 1,
+            "huge_pages": True,
+        },
         {"name": "old", "vendor": "synthetic", "capacity": 1 << 20},
     ]
     bars = {
@@ -130,6 +143,7 @@ def test_what_a_plan_asks_for(tmp_path, shm_dir):
     assert wants.pins == (Pin("feed cme", (3,)), Pin("feed sim", (1, 2)))
     assert wants.real_time == {"feed cme": 10}
     assert wants.interfaces == ("lo",)
+    assert (wants.nodes, wants.huge_pages) == ({"feed sim": 1}, ("sim",))
 
 
 def doctor(shm_dir, *more):

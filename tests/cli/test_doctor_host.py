@@ -69,6 +69,15 @@ CASES = {
     "shm has room for the rings and little more": (
         but(shm_free_bytes=32 << 20), LIVE, "shared memory", ADVICE, "33.6 MB free", "remount"),
     "shm on a disk": (but(shm_type="ext4"), LIVE, "shared memory", TROUBLE, "is ext4", "mount -t tmpfs"),
+    "huge pages": (
+        but(huge_pages="this is Linux 5.15"), wanting(huge_pages=("cme",)), "huge pages", TROUBLE, "Linux 5.15", ""),
+    "huge pages denied": (
+        but(huge_pages="shmem_enabled is deny"), wanting(huge_pages=("cme",)), "huge pages", TROUBLE, "deny", "echo never"),
+    "huge pages given": (but(huge_pages="yes"), wanting(huge_pages=("cme",)), "huge pages", OK, "gives them", ""),
+    "node": (
+        but(nodes=frozenset({0, 1})), wanting(nodes={"feed cme": 1}), "NUMA node of feed cme", OK, "1, of 0-1", ""),
+    "node that is not there": (
+        but(nodes=frozenset({0})), wanting(nodes={"feed cme": 1}), "NUMA node of feed cme", TROUBLE, "no node 1", "lscpu"),
     "buffers": (but(rmem_max_bytes=212_992), LIVE, "receive buffers", TROUBLE, "212,992", "rmem_max=67108864"),
     "buffers, nothing wanted": (but(rmem_max_bytes=212_992), NOTHING, "receive buffers", ADVICE, "212,992", "sysctl"),
     "buffers of an administrator": (

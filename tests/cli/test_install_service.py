@@ -22,6 +22,7 @@ PLACES = {
     "etc/sysctl.d/60-mdfeedd.conf",
     "etc/mdfeedd/mdfeedd.yaml",
     "etc/mdfeedd/mdfeedd.schema.json",
+    "usr/local/share/man/man1/mdfeedd.1",
 }
 
 
@@ -64,7 +65,7 @@ def test_again_changes_nothing_and_keeps_your_configuration(tmp_path, capsys):
     assert install(tmp_path) == 0
     assert (own.read_text(), drop_in.read_text()) == ("mine", "mine too")
     out = capsys.readouterr().out
-    assert out.count("is as it should be") == 5
+    assert out.count("is as it should be") == 6
     assert f"left {own} as it is" in out
 
 

@@ -226,3 +226,16 @@ def test_replay_command_takes_a_journal(tmp_path, shm_dir, capsys):
 
     rows = sum(pq.read_metadata(path).num_rows for path in out.rglob("*.parquet"))
     assert rows == 200
+
+
+@pytest.mark.parametrize("part", ["ls", "verify", "cat"])
+def test_folder_of_another_user_is_one_sentence(tmp_path, run, monkeypatch, part):
+    make(tmp_path / "cme", 5)
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("mdfeedd.journal.segment.os.listdir", denied)
+    status, out, err = run(part, tmp_path)
+    assert (status, out) == (1, "")
+    assert err == f"mdfeedd journal: {tmp_path} cannot be read: Permission denied\n"

@@ -12,7 +12,7 @@ from mdfeedd.cli import main
 if TYPE_CHECKING:
     from tests.cli.conftest import Run
 
-COMMANDS = ("demo", "replay", "run", "check", "tail", "doctor", "decode", "sim")
+COMMANDS = ("demo", "live", "replay", "run", "check", "tail", "doctor", "decode", "sim", "man")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +56,8 @@ def test_help_of_a_command_has_examples_of_itself(
         ["replay", "x.dbn", "--speed", "fast"],
         ["tail", "x", "-n", "0"],
         ["--demo", "--symbols", "ESZ4"],
-        ["--vendors", "databento,bloomberg", "--symbols=ESZ4,NQZ4"],
+        ["--vendors=databento", "--demo"],
+        ["--symbols=ESZ4,NQZ4"],
     ],
 )
 def test_wrong_usage_is_status_2_and_one_error(
@@ -70,8 +71,8 @@ def test_wrong_usage_is_status_2_and_one_error(
     assert all(err.partition("error:")[2].count(word) <= 1 for word in ("--seconds", "--speed"))
     if "--speed" in arguments:
         assert "must be max, or above 0" in err
-    if "--symbols" in " ".join(arguments):
-        assert "mdfeedd run -c FILE" in err
+    if "--demo" in arguments:
+        assert "the demo has its own" in err
 
 
 @pytest.mark.parametrize("moment", ["mdfeedd.cli.tail", "numpy"])

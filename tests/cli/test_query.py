@@ -170,7 +170,7 @@ def test_mistakes_are_one_sentence(stored, capfdbinary, arguments, sentence):
     assert "Traceback" not in err
 
 
-def test_output_goes_where_the_shell_says(stored, tmp_path):
+def test_output_goes_where_the_shell_says(stored, tmp_path, spawn):
     """Into a file that has something already, and into a pipe that is closed early."""
     file = tmp_path / "out"
     command = [sys.executable, "-m", "mdfeedd", "query", "-d", str(stored), "--format", "csv"]
@@ -179,7 +179,7 @@ def test_output_goes_where_the_shell_says(stored, tmp_path):
         out.flush()
         subprocess.run([*command, "SELECT 1 AS x"], stdout=out, check=True, timeout=60)
     assert file.read_text() == "before\nx\n1\n"
-    many = subprocess.Popen(
+    many = spawn(
         [*command, "SELECT range FROM range(20000000)"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -189,3 +189,42 @@ def test_output_goes_where_the_shell_says(stored, tmp_path):
     assert many.wait(60) == 0
     assert many.stderr.read() == b""
     many.stderr.close()
+
+
+def test_table_that_cannot_be_read_does_not_disturb_the_others(stored, capfdbinary):
+    folder = stored / "quotes" / "feed=cme" / "date=2026-09-21"
+    folder.mkdir(parents=True)
+    (folder / "000001-1-2-aa.parquet").write_bytes(b"no Parquet file")
+    status, out, err = query(
+        capfdbinary, "-d", stored, "--format", "csv", "SELECT count(*) FROM trades"
+    )
+    assert (status, out.split()[1]) == (0, "3")
+    assert "mdfeedd query: main.quotes cannot be read: " in err
+    status, _, err = query(capfdbinary, "-d", stored, "FROM quotes")
+    assert status == 1
+    assert "main.quotes cannot be read" in err
+    assert "Traceback" not in err
+
+
+def test_output_that_cannot_be_written_is_one_sentence(stored, tmp_path, capfdbinary):
+    for form in ("table", "csv", "json"):
+        nowhere = tmp_path / "nowhere" / "x"
+        given = ["-d", stored, "--format", form, "-o", nowhere, "FROM trades"]
+        status, _, err = query(capfdbinary, *given)
+        assert status == 1
+        assert str(nowhere) in err
+        assert "Traceback" not in err
+
+
+def test_journal_that_needs_more_room_than_there_is(stored, journal, capfdbinary, monkeypatch):
+    import errno
+    import os
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("mdfeedd.sinks.parquet.os.pwrite", full)
+    status, _, err = query(capfdbinary, "-d", stored, "--journal", journal, "FROM journal.trades")
+    assert status == 1
+    assert "No space left on device (TMPDIR names another place" in err
+    assert len(err.splitlines()) == 1

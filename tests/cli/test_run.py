@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,11 @@ from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.cli.conftest import Start
+    from tests.conftest import Spawn
 
 FEED = "  - {{name: {name}, vendor: synthetic, options: {{rate: {rate}, instruments: [ESZ6]}}}}\n"
 
@@ -185,14 +186,15 @@ os.execv(sys.executable, [sys.executable, "-m", "mdfeedd", "run", "-c", sys.argv
 """
 
 
-def test_terminal_that_goes_away_stops_the_daemon(file: Path, shm_dir: str) -> None:
+def test_terminal_that_goes_away_stops_the_daemon(file: Path, shm_dir: str, spawn: Spawn) -> None:
     ours, theirs = os.openpty()
-    process = subprocess.Popen(
+    process = spawn(
         [sys.executable, "-c", ON_TERMINAL, str(file)], stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    with process:
+    try:
         wait_for_ring("sim", shm_dir)
+    finally:
         os.close(ours)
-        assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == 0
     assert inspect("sim", shm_dir).state_text == "closed"

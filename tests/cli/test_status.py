@@ -15,6 +15,7 @@ import pytest
 
 from mdfeedd.cli import main
 from mdfeedd.cli.status import printable
+from mdfeedd.daemon import config
 from mdfeedd.ring import Reader, Writer
 from mdfeedd.tick import TICK
 
@@ -88,6 +89,53 @@ def test_nobody_answers_where_the_file_says(
         assert status("-c", configured(tmp_path, shm_dir, f"{{port: {port}}}")) == 1
     out = capsys.readouterr().out
     assert f"trouble: no daemon answers at 127.0.0.1 port {port}: Connection refused\n" in out
+
+
+def test_file_with_mistakes_still_says_where_to_look(
+    shm_dir: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When a reload was refused, above all: what runs is of the file as it was."""
+    port = free_port()
+    file = tmp_path / "bad.yaml"
+    part = tmp_path / "part.yaml"
+    part.write_text("feeds: [{name: sim, vendor: nobody}]\n")
+    file.write_text(
+        f"include: part.yaml\nshm_dir: {shm_dir}\nmetrics: {{port: {port}}}\nlog: {{level: inof}}\nfeeds: []\n"
+    )
+    with Writer("sim", 256, directory=shm_dir):
+        assert status("-c", str(file), "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["shm_dir"] == shm_dir
+    kinds = {trouble["trouble"]: trouble["text"] for trouble in told["troubles"]}
+    assert kinds.keys() == {"file", "no answer"}
+    assert "bad.yaml has 2 mistakes, a restart would not come up with it" in kinds["file"]
+    assert f"127.0.0.1 port {port}" in kinds["no answer"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shm_dir", "port"),
+    [
+        ("", "/dev/shm", 9464),
+        ("[", "/dev/shm", 9464),
+        ("a: {b: c}\n", "/dev/shm", 9464),
+        ("shm_dir: run\nmetrics: {port: x, host: y}\n", "/dev/shm", 9464),
+        ("shm_dir: /run/x\nmetrics:\n", "/run/x", 9464),
+        ("shm_dir: /run/x\nmetrics: null\n", "/run/x", None),
+        ("metrics: {port: null}\n", "/dev/shm", None),
+        ("metrics: {port: 12}\nfeeds: 7\n", "/dev/shm", 12),
+    ],
+)
+def test_whereabouts_of_any_file(tmp_path: Path, text: str, shm_dir: str, port: int | None) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    where, metrics = config.whereabouts(file)
+    assert where == shm_dir
+    assert (None if metrics is None else metrics.port) == port
+
+
+def test_file_that_cannot_be_read_is_one_sentence_and_78(tmp_path: Path, run: Run) -> None:
+    ran = run("status", "-c", tmp_path / "none.yaml")
+    assert (ran.status, ran.sentence().count("cannot be read: No such file")) == (78, 1)
 
 
 @pytest.mark.parametrize(

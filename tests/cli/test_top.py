@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mdfeedd.cli.top_draw import draw, shares, spark
 from mdfeedd.cli.top_view import TREND, History, View, percentiles
 from mdfeedd.daemon.status import snapshot
 from mdfeedd.ring import Reader, Writer
+from mdfeedd.ring.lines import LineKey, WriterLines
 from mdfeedd.tick import TICK
 from tests.cli.conftest import environment
 
@@ -110,6 +112,71 @@ def test_lines_a_and_b(shown: Shown) -> None:
     assert history.take(one, answered=False).feeds[0].duplicate_share == 0, "B has fallen silent"
     none = later(one)
     assert history.take(none, answered=False).feeds[0].duplicate_share is None
+
+
+LINE_NAMES = ("A", "B")
+
+
+@pytest.fixture
+def lined(shm_dir: str) -> Iterator[Shown]:
+    """A feed with lines A and B of a channel, and one for recovery."""
+    with Writer("cme", 256, directory=shm_dir) as writer:
+        keys = [LineKey(310, "incremental", side) for side in LINE_NAMES]
+        lines = WriterLines(writer, [*keys, LineKey(310, "snapshot", "A")])
+        for key in keys:
+            lines.set(key, {"received_packets": 1000, "last_packet_ns": time.monotonic_ns()})
+        yield snapshot(shm_dir)
+
+
+def gone_on(shown: Shown, a: dict[str, int], b: dict[str, int]) -> Shown:
+    new = copy.deepcopy(shown)
+    new["time_s"] += 2.0
+    for line, grown in zip(new["feeds"][0]["lines"], (a, b, {}), strict=True):
+        for name, n in grown.items():
+            line[name] += n
+    return new
+
+
+def test_health_of_each_line(lined: Shown) -> None:
+    history = History()
+    first = history.take(lined, answered=False).lines
+    assert [row.line for row in first] == [
+        "310 incremental A",
+        "310 incremental B",
+        "310 snapshot A",
+    ]
+    assert {row.rate for row in first} == {row.first_share for row in first} == {None}
+    a = {"received_packets": 100, "duplicate_packets": 25}
+    b = {"received_packets": 90, "duplicate_packets": 70, "lost_packets": 10, "dropped_packets": 3}
+    rows = history.take(gone_on(lined, a, b), answered=False).lines
+    assert [row.rate for row in rows] == [50, 45, 0]
+    assert rows[0].first_share == 0.75
+    assert rows[1].first_share == pytest.approx(2 / 9)
+    assert (rows[0].lost_share, rows[1].lost_share) == (0, 0.1)
+    assert (rows[1].lost, rows[1].dropped) == (10, 3)
+    assert [row.shown for row in rows] == [True, True, False], (
+        "a line of recovery only while it brings something"
+    )
+
+
+def test_feed_that_began_anew_says_nothing_of_its_lines(lined: Shown) -> None:
+    history = History()
+    history.take(gone_on(lined, {"received_packets": 10}, {}), answered=False)
+    row = history.take(gone_on(lined, {}, {}), answered=False).lines[0]
+    assert (row.rate, row.first_share) == (None, None)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_lines_are_a_table_of_their_own(lined: Shown, width: int) -> None:
+    history = History()
+    history.take(lined, answered=False)
+    later_on = gone_on(lined, {"received_packets": 100}, {"lost_packets": 100})
+    later_on["feeds"][0]["lines"][1]["silent_s"] = 45.0
+    text = "\n".join(screen(history.take(later_on, answered=False), width, 40))
+    assert "310 incremental A" in text
+    assert "100.00%" in text, "all that B should have brought is lost"
+    assert "45.0 s" in text
+    assert "snapshot" not in text
 
 
 def test_cpu_is_that_of_the_same_process(shown: Shown) -> None:

@@ -8,11 +8,13 @@ import json
 import logging
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 from reload_scenario import QUICK, feed, lines_of, pids, until
 
+from mdfeedd.daemon.control import LastWords, last_words
 from mdfeedd.daemon.plan import MAX_PLAN_BYTES
 from mdfeedd.daemon.process import Unheard
 from mdfeedd.daemon.supervisor import Limits, State
@@ -278,6 +280,53 @@ def test_worker_that_ended_cannot_be_told(file):
                 await process.tell({}, 60.0)
 
     asyncio.run(scenario())
+
+
+def test_last_error_of_a_worker_is_heard(file):
+    file.write([feed(exit_status=77)])
+
+    async def scenario():
+        supervisor, _ = file.daemon()
+        async with supervisor:
+            await until(lambda: supervisor.find("f").state is State.FAILED)
+            return supervisor.find("f").last_words
+
+    assert asyncio.run(scenario()) == ""  # it said nothing
+
+
+def test_last_error_of_a_worker_that_crashed_is_heard(file):
+    file.write([feed(crash=True)])
+
+    async def scenario():
+        supervisor, _ = file.daemon()
+        async with supervisor:
+            await until(lambda: supervisor.find("f").last_code == 70)
+            return supervisor.find("f").last_words
+
+    assert asyncio.run(scenario()).startswith("crashed: ")
+
+
+def test_last_words_are_those_of_the_latest_error():
+    words = LastWords.listen()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    log = logging.getLogger("test_control")
+    with ours, theirs:
+        assert last_words(theirs) == ""
+        words.send(ours)
+        log.error("the first")
+        log.error("two\nlines", exc_info=KeyError("k"))
+        log.warning("no error")
+        ours.sendall(b'{"refused": ""}\n')
+        words.send(ours)
+        logging.getLogger().removeHandler(words)
+        assert last_words(theirs) == "two lines: KeyError: 'k'"
+        ours.sendall(b'{"refused": ""}\n')
+        assert last_words(theirs) == ""
+        ours.sendall(b"nonsense\n")
+        assert last_words(theirs) == ""
+        theirs.close()
+        words.send(ours)  # nobody listens
 
 
 def test_worker_that_dies_while_it_is_told(file):

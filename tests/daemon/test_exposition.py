@@ -7,47 +7,47 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as text_of
-from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
-from mdfeedd.daemon.exposition import OPENMETRICS, TEXT, LatencyFamily, content_type, render
+from mdfeedd.daemon.catalogue import Metric
+from mdfeedd.daemon.exposition import OPENMETRICS, TEXT, Table, content_type, render
 from mdfeedd.ring.latency import BOUNDS_S, Latency
 
 HOSTILE = 'a"b\\c\nd{e="f"} ü€'
 
 
-def families():
-    counter = Metric("mdfeedd_test_thing_seen", 'says "so" \\ and\nso', "counter")
-    counter.samples = [
-        Sample("mdfeedd_test_thing_seen_total", {"ring": "r-1", "reader": HOSTILE}, 2**53),
-        Sample("mdfeedd_test_thing_seen_total", {"ring": "r-1", "reader": ""}, True),
-    ]
-    gauge = Metric("mdfeedd_test_age_seconds", "an age", "gauge")
-    values = (0, -1.5, 1e-9, 1e22, math.inf, -math.inf)
-    gauge.samples = [
-        Sample("mdfeedd_test_age_seconds", {"feed": f"f{i}"}, value)
-        for i, value in enumerate(values)
-    ]
-    alone = Metric("mdfeedd_test_alone", "no label", "gauge")
-    alone.samples = [Sample("mdfeedd_test_alone", {}, 3)]
-    latency = LatencyFamily("mdfeedd_test_latency_seconds", "times")
+def metric(name, kind, text, *labels):
+    return Metric(f"mdfeedd_test_{name}", kind, text, labels)
+
+
+def tables():
+    counter = metric("thing_seen_total", "counter", 'says "so" \\ and\nso', "ring", "reader")
+    age = metric("age_seconds", "gauge", "an age", "feed")
+    ages = (0, -1.5, 1e-9, 1e22, math.inf, -math.inf, 10**15 - 1, 10**15, -(10**17), True)
+    latency = metric("latency_seconds", "histogram", "times", "ring", "reader")
     buckets = tuple(range(len(BOUNDS_S) + 1))
-    latency.latencies = [
-        ({"ring": "r", "reader": HOSTILE}, Latency(buckets, 123_456_789)),
-        ({"ring": "q", "reader": "x"}, Latency((0,) * len(buckets), 0)),
+    return [
+        Table(counter, [(("r-1", HOSTILE), 2**53), (("r-1", ""), True)]),
+        Table(age, [((f"f{i}",), value) for i, value in enumerate(ages)]),
+        Table(metric("alone", "gauge", "no label"), [((), 3)]),
+        Table(
+            latency,
+            [
+                (("r", HOSTILE), Latency(buckets, 123_456_789)),
+                (("q", "x"), Latency((0,) * len(buckets), 0)),
+            ],
+        ),
     ]
-    return [counter, gauge, alone, latency]
 
 
 class Given(Collector):
     def collect(self):
-        return [f.expanded() if isinstance(f, LatencyFamily) else f for f in families()]
+        return [table.expanded() for table in tables()]
 
 
 def numbers(lines):
@@ -62,7 +62,7 @@ def numbers(lines):
 def test_the_same_lines_as_prometheus_client(kind, theirs):
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Given())
-    ours, expected = render(families(), kind).decode(), theirs(registry).decode()
+    ours, expected = render(tables(), kind).decode(), theirs(registry).decode()
     assert numbers(ours.split("\n")) == numbers(expected.split("\n"))
     comments = [line for line in ours.split("\n") if line.startswith("#")]
     assert comments == [line for line in expected.split("\n") if line.startswith("#")]
@@ -75,7 +75,7 @@ def test_the_same_lines_as_prometheus_client(kind, theirs):
 def test_parsers_read_back_what_was_written(kind, parse):
     found = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parse(render(families(), kind).decode())
+        for family in parse(render(tables(), kind).decode())
         for sample in family.samples
     }
     expected = {
@@ -88,9 +88,8 @@ def test_parsers_read_back_what_was_written(kind, parse):
 
 
 def test_nan_is_written_as_prometheus_reads_it():
-    gauge = Metric("mdfeedd_test_odd", "odd", "gauge")
-    gauge.samples = [Sample("mdfeedd_test_odd", {}, math.nan)]
-    assert b"mdfeedd_test_odd NaN\n" in render([gauge], TEXT)
+    odd = Table(metric("odd", "gauge", "odd"), [((), math.nan)])
+    assert b"mdfeedd_test_odd NaN\n" in render([odd], TEXT)
 
 
 def test_openmetrics_is_for_who_names_it():

@@ -23,7 +23,7 @@ def lines(tmp_path):
     file = (tmp_path / "log").open("w+", encoding="utf-8")
 
     def begin(plan=DEFAULT, process="feed f"):
-        log.setup(plan, process, file)
+        log.setup(plan, process, file, journal=str(tmp_path / "no-journal"))
 
         def written():
             file.flush()
@@ -89,6 +89,22 @@ def test_another_journal_stream_is_not_ours(lines, monkeypatch):
     written = lines()
     logging.getLogger("mdfeedd.x").error("x")
     assert not written()[0].startswith("<")
+
+
+def test_who_listens_for_other_reasons_is_left_alone(lines):
+    class Listener(logging.Handler):
+        def emit(self, record):
+            heard.append(record.getMessage())
+
+    heard, listener = [], Listener()
+    lines()
+    logging.getLogger().addHandler(listener)
+    try:
+        lines(LogPlan("debug"))
+        logging.getLogger("x").error("once")
+        assert heard == ["once"]
+    finally:
+        logging.getLogger().removeHandler(listener)
 
 
 def test_flood_of_one_message_is_counted():

@@ -26,6 +26,7 @@ from mdfeedd.daemon import catalogue, config
 from mdfeedd.daemon.supervisor import Limits, StartError, State, Supervisor
 from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS, Reader, Writer
 from mdfeedd.ring.latency import BOUNDS_S, LATENCY_EVERY
+from mdfeedd.ring.lines import LINE_VALUES, LineKey, WriterLines
 from mdfeedd.tick import BAR, TICK
 
 P = "daemon_test_plugins"
@@ -253,7 +254,34 @@ def test_ten_feeds_and_twenty_readers_in_one_scrape(shm_dir):
     assert {"mdfeedd_ring_tick_published", "mdfeedd_reader_latency_seconds"} <= families
 
 
+def test_each_line_of_a_feed_is_told_with_its_channel_and_side(shm_dir):
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
+            with Writer("cme", 256, directory=shm_dir) as writer:
+                keys = [LineKey(310, "incremental", side) for side in "AB"]
+                lines = WriterLines(writer, keys)
+                lines.set(
+                    keys[0],
+                    {"received_packets": 7, "last_packet_ns": time.monotonic_ns() - 2 * 10**9},
+                )
+                lines.set(keys[1], {"lost_packets": 5})
+                return await asyncio.to_thread(get, supervisor)
+
+    text = asyncio.run(scenario())
+    labels = 'channel="310",feed="cme",kind="incremental",line="%s"'
+    a, b = labels % "A", labels % "B"
+    assert f"mdfeedd_line_packet_received_total{{{a}}} 7.0\n" in text
+    assert f"mdfeedd_line_packet_received_total{{{b}}} 0.0\n" in text
+    assert f"mdfeedd_line_packet_lost_total{{{b}}} 5.0\n" in text
+    silent = re.findall(r"mdfeedd_line_silent_seconds\{(.*)\} (.*)", text)
+    assert [inside for inside, _ in silent] == [a], (
+        "of a line that never was heard there is no time"
+    )
+    assert 2 <= float(silent[0][1]) < 100
+
+
 def test_every_counter_of_the_header_has_a_metric():
+    assert len(catalogue.LINE_SAMPLES) == len(LINE_VALUES)
     assert len(catalogue.FEED_SAMPLES) == len(FEED_COUNTERS)
     assert len(catalogue.CONSUMER_SAMPLES) == len(CONSUMER_COUNTERS)
 
@@ -283,3 +311,24 @@ def test_names_follow_the_rules():
 
 def test_states_are_those_of_the_supervisor():
     assert [state.value for state in State] == list(catalogue.STATES)
+
+
+def test_disks_tell_what_is_left(shm_dir, tmp_path):
+    journal = {
+        "name": "journal",
+        "type": "journal",
+        "rings": ["f"],
+        "options": {"path": str(tmp_path / "journal"), "segment_bytes": 1 << 20},
+    }
+
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()], [journal])) as supervisor:
+            return await scrape(supervisor)
+
+    found = asyncio.run(scenario())
+    place = ("consumer", "journal", str(tmp_path / "journal"))
+    real = os.statvfs(tmp_path)
+    key = next(key for key in found if key[0] == "mdfeedd_disk_size_bytes")
+    assert set(key[1:]) == set(place)
+    assert found[key] == real.f_blocks * real.f_frsize
+    assert 0 < found["mdfeedd_disk_free_bytes", *key[1:]] <= found[key]

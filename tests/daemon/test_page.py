@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -18,6 +19,7 @@ from mdfeedd.daemon import config
 from mdfeedd.daemon.page import fanouts_of, policy
 from mdfeedd.daemon.supervisor import Limits, Supervisor
 from mdfeedd.ring import Reader, Writer
+from mdfeedd.ring.lines import LineKey, WriterLines
 from mdfeedd.tick import BAR, QUOTE, TICK, TRADE, Kind, Side, to_fixed
 
 HOSTILE = "<script>alert(1)</script>"
@@ -253,6 +255,32 @@ def test_page_shows_everything_at_any_width_light_and_dark(shm_dir, browser, wid
             assert (hidden == "none") == (width == 390)
             browser.screenshot(tmp_path / "page.png")
             assert (tmp_path / "page.png").stat().st_size > 10_000
+
+    browsed(plan_of(shm_dir), browser, examine)
+
+
+def test_lines_are_shown_where_there_are_some(shm_dir, browser):
+    def examine(supervisor):
+        show(browser, supervisor)
+        assert browser.value("document.getElementById('of-lines').hidden")
+        with Writer("cme", 256, directory=shm_dir) as writer:
+            keys = [LineKey(310, "incremental", side) for side in "AB"]
+            lines = WriterLines(writer, [*keys, LineKey(310, "snapshot", "A")])
+            now_ns = time.monotonic_ns()
+            lines.set(keys[0], {"received_packets": 7, "last_packet_ns": now_ns})
+            lines.set(keys[1], {"lost_packets": 5, "last_packet_ns": now_ns - 40 * 10**9})
+            browser.until("document.querySelectorAll('#lines tbody tr').length == 2")
+            assert not browser.value("document.getElementById('of-lines').hidden")
+            text = text_of(browser, "lines")
+            assert "310 A" in text
+            assert "310 B" in text
+            browser.until(
+                "document.getElementById('troubles').innerText.includes('310 incremental B')"
+            )
+            bad = (
+                "[...document.querySelectorAll('#lines td.name.bad')].map(c => c.innerText).join()"
+            )
+            assert browser.value(bad) == "310 B"
 
     browsed(plan_of(shm_dir), browser, examine)
 

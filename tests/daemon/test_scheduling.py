@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from mdfeedd.daemon import config, scheduling
+from mdfeedd.daemon import config, numa, scheduling
 from mdfeedd.daemon.plan import ChildPlan
 from mdfeedd.daemon.supervisor import State, Supervisor
 from mdfeedd.ring.inspect import inspect
@@ -56,11 +59,11 @@ def test_level_that_rlimit_rtprio_must_reach():
 
 
 def test_lists_of_the_kernel():
-    assert list(scheduling.parse_list("0-2,5,8-9\n")) == [0, 1, 2, 5, 8, 9]
-    assert list(scheduling.parse_list("\n")) == []
+    assert list(numa.parse_list("0-2,5,8-9\n")) == [0, 1, 2, 5, 8, 9]
+    assert list(numa.parse_list("\n")) == []
     assert scheduling.written({9, 0, 1, 2, 5, 8}) == "0-2,5,8-9"
     with pytest.raises(ValueError):
-        list(scheduling.parse_list("x"))
+        list(numa.parse_list("x"))
 
 
 def test_cpu_that_this_machine_does_not_have():
@@ -136,3 +139,61 @@ def test_workers_run_where_and_as_they_are_told(shm_dir, tmp_path):
             assert scores[1] == min(1000, scores[0] + scheduling.CONSUMER_OOM_SHIFT)
 
     asyncio.run(scenario())
+
+
+def test_node_that_this_machine_does_not_have():
+    (told,) = scheduling.apply(ChildPlan("feed", "f", "p", "m:C", numa_node=999))
+    assert told.startswith("numa_node: ")
+    assert os.sched_getaffinity(0) == set(HERE), "nor is it pinned to the CPUs of that node"
+
+
+def test_what_the_kernel_tells_of_nodes(tmp_path):
+    assert numa.nodes(tmp_path) == set()
+    assert numa.cpus_of(0, tmp_path) == ()
+    (tmp_path / "online").write_text("0-1\n")
+    (tmp_path / "node1").mkdir()
+    (tmp_path / "node1/cpulist").write_text("4-6,9\n")
+    assert numa.nodes(tmp_path) == {0, 1}
+    assert numa.cpus_of(1, tmp_path) == (4, 5, 6, 9)
+
+
+def test_cpu_far_from_the_node_is_told(monkeypatch):
+    monkeypatch.setattr(numa, "prefer", lambda _node: "")
+    monkeypatch.setattr(numa, "cpus_of", lambda _node: (4000,))
+    plan = ChildPlan("feed", "f", "p", "m:C", cpus=(HERE[0],), numa_node=1)
+    (told,) = scheduling.apply(plan)
+    assert told.startswith(f"numa_node: CPU {HERE[0]} is not of node 1")
+
+
+needs_nodes = pytest.mark.skipif(
+    not numa.nodes(), reason="this kernel tells of no NUMA nodes: nothing can be asked for"
+)
+NODE = min(numa.nodes(), default=0)
+PLACE = """
+import os, sys
+from mdfeedd.daemon import scheduling
+from mdfeedd.daemon.plan import ChildPlan
+from mdfeedd.ring import Writer
+
+print(scheduling.apply(ChildPlan("feed", "f", "p", "m:C", numa_node=int(sys.argv[2]))))
+with Writer("f", 1024, directory=sys.argv[1]):
+    for line in open("/proc/self/numa_maps"):
+        if f"#{os.stat(sys.argv[1] + '/mdfeedd.f').st_ino}" in line:  # made before it had its name
+            print(line.strip())
+print(sorted(os.sched_getaffinity(0)))
+"""
+
+
+@needs_nodes
+def test_memory_of_a_ring_comes_from_the_node(shm_dir):
+    """In a process of its own: the policy stays with the thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLACE, shm_dir, str(NODE)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    refusals, ring, cpus = done.stdout.splitlines()
+    if "refuses" in refusals:
+        pytest.skip(f"set_mempolicy is not allowed here: {refusals}")
+    assert refusals == "[]"
+    assert re.search(rf"\bN{NODE}=\d+", ring), "its pages lie there"
+    assert set(map(int, re.findall(r"\d+", cpus))) <= set(numa.cpus_of(NODE))

@@ -16,8 +16,9 @@ import pytest
 
 from mdfeedd.daemon import config
 from mdfeedd.daemon.supervisor import Limits, StartError, State, Supervisor
-from mdfeedd.ring import Reader
+from mdfeedd.ring import Reader, Writer, list_rings
 from mdfeedd.ring.inspect import inspect
+from mdfeedd.ring.segment import ring_path
 
 P = "daemon_test_plugins"
 PATIENCE_S = 120.0
@@ -331,6 +332,48 @@ def test_second_daemon_on_the_same_rings_is_refused_before_it_starts_anything(sh
     asyncio.run(scenario())
 
 
+def of_another_abi(name, shm_dir):
+    """A ring as an older version has left it."""
+    Writer(name, 256, directory=shm_dir).close()
+    with ring_path(name, shm_dir).open("r+b") as file:
+        file.seek(8)
+        file.write((1).to_bytes(4, "little"))
+
+
+def test_rings_of_an_older_version_are_cleared_away_and_it_is_told(shm_dir, caplog):
+    """An upgrade over a change of the layout needs nobody: what is left of the old version makes room."""
+    of_another_abi("f", shm_dir)
+    of_another_abi("f.depth", shm_dir)
+    of_another_abi("somebody-else", shm_dir)
+
+    async def scenario():
+        async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
+            assert supervisor.find("f").state is State.RUNNING
+            of_another_abi("g", shm_dir)
+            await supervisor.apply(plan_of(shm_dir, [feed(), feed("g")]))
+            assert supervisor.find("g").state is State.RUNNING
+
+    asyncio.run(scenario())
+    told = [r.getMessage() for r in caplog.records if "was of ABI 1" in r.getMessage()]
+    assert [sentence.split()[1] for sentence in told] == ["f", "f.depth", "g"]
+    assert list_rings(shm_dir) == ["f", "g", "somebody-else"]
+
+
+def test_older_version_that_still_runs_is_not_robbed_of_its_ring(shm_dir):
+    async def scenario():
+        with Writer("f", 256, directory=shm_dir):
+            with ring_path("f", shm_dir).open("r+b") as file:
+                file.seek(8)
+                file.write((1).to_bytes(4, "little"))
+            supervisor = Supervisor(plan_of(shm_dir, [feed()]))
+            with pytest.raises(StartError, match=r"another version's ABI.*living writer: stop it"):
+                await supervisor.start()
+            assert all(child.pid == 0 for child in supervisor.children)
+            await supervisor.stop()
+
+    asyncio.run(scenario())
+
+
 SCRIPT = """
 import asyncio, json, sys
 from mdfeedd.daemon.plan import Plan
@@ -346,18 +389,15 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
-def test_supervisor_killed_takes_its_children_with_it(shm_dir, tmp_path, number):
+def test_supervisor_killed_takes_its_children_with_it(shm_dir, tmp_path, spawn, number):
     plan = plan_of(shm_dir, [feed()], [counter("c", tmp_path / "out")])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path[1:]])}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, plan.to_json()], stdout=subprocess.PIPE, env=env
-    )
-    with parent:
-        pids = json.loads(parent.stdout.readline())
-        assert len(pids) == 2
-        asyncio.run(until(lambda: any(c.alive for c in inspect("f", shm_dir).consumers)))
-        parent.send_signal(number)
-        parent.wait()
+    parent = spawn([sys.executable, "-c", SCRIPT, plan.to_json()], stdout=subprocess.PIPE, env=env)
+    pids = json.loads(parent.stdout.readline())
+    assert len(pids) == 2
+    asyncio.run(until(lambda: any(c.alive for c in inspect("f", shm_dir).consumers)))
+    parent.send_signal(number)
+    parent.wait()
     asyncio.run(until(lambda: all(gone(pid) for pid in pids)))
     assert (tmp_path / "out").exists(), "the consumer did not flush"
 

@@ -45,6 +45,38 @@ def test_gap_open_until_the_books_are_right_again(rings):
     assert kinds(look()) == []
 
 
+def line(side, silent_s, packets=5000, kind="incremental", channel=310):
+    return {
+        "channel": channel,
+        "kind": kind,
+        "side": side,
+        "silent_s": silent_s,
+        "received_packets": packets,
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([line("A", 0.1), line("B", 0.1)], ""),
+        ([line("A", 0.1), line("B", 31.0)], "line 310 incremental B has been mute for 31 s"),
+        ([line("A", 0.1), line("B", None, 0)], "line 310 incremental B has brought nothing yet"),
+        ([line("A", 0.1, 10), line("B", None, 0)], ""),  # the feed has just begun
+        ([line("A", 40.0), line("B", 50.0)], ""),  # the market is closed
+        ([line("A", 0.1), line("B", 31.0, channel=312)], ""),
+        ([line("A", 0.1), line("A", 31.0, kind="snapshot")], ""),
+        ([line("A", None, 5000), line("B", None, 0)], ""),  # a recording
+    ],
+)
+def test_line_that_is_mute_while_the_other_is_not(rings, lines, told):
+    _, _, look = rings
+    shown = look()
+    shown["feeds"][0]["lines"] = lines
+    texts = [t["text"] for t in troubles_of(shown) if t["trouble"] == "line mute"]
+    assert len(texts) == bool(told)
+    assert told in "".join(texts)
+
+
 def test_topics_that_bring_nothing(rings):
     writer, _, look = rings
     writer.counters.set("failed_topics", 2)
@@ -77,6 +109,20 @@ def test_sink_refuses_while_it_refuses(rings):
     assert "1,234 records wait" in told["text"]
     assert kinds(after, after) == []
     assert kinds(after) == [], "of one look nobody can say when it was"
+
+
+def test_sink_refuses_while_it_waits_to_be_tried_again(rings):
+    """Its back-off may be longer than the time between two looks."""
+    _, reader, look = rings
+    reader.counters.set("failed_flushes", 2)
+    reader.counters.set("pending_records", 1000)
+    before = look()
+    reader.counters.set("behind_records", 50)
+    after = look()
+    assert kinds(after, before) == [("store", "refused")]
+    reader.counters.set("behind_records", 80)
+    reader.counters.set("flushes", 1)
+    assert kinds(look(), after) == [], "it takes something again"
 
 
 def test_sink_behind_in_the_journal(rings):

@@ -34,35 +34,34 @@ def assignment(shm_dir, out="", name="f", **options):
     return Assignment(child, LogPlan(), os.getpid(), tuple(sys.path))
 
 
-def start(data, kind="feed", name="f", flags=(), **env):
-    reading, writing = os.pipe()
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            *flags,
-            "-m",
-            "mdfeedd.daemon.worker",
-            kind,
-            name,
-            "--plan-fd",
-            str(reading),
-        ],
-        pass_fds=[reading],
-        stderr=subprocess.PIPE,
-        cwd=REPOSITORY,
-        env={**os.environ, **env},
-    )
-    os.close(reading)
-    with os.fdopen(writing, "wb") as pipe:
-        pipe.write(data)
-    return process
+@pytest.fixture
+def start(spawn):
+    def begin(data, kind="feed", name="f", flags=(), **env):
+        reading, writing = os.pipe()
+        module = ["-m", "mdfeedd.daemon.worker", kind, name, "--plan-fd", str(reading)]
+        process = spawn(
+            [sys.executable, *flags, *module],
+            pass_fds=[reading],
+            stderr=subprocess.PIPE,
+            cwd=REPOSITORY,
+            env={**os.environ, **env},
+        )
+        os.close(reading)
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(data)
+        return process
+
+    return begin
 
 
-def run(data, *args, **kwargs):
-    process = start(data, *args, **kwargs)
-    with process:
+@pytest.fixture
+def run(start):
+    def complete(data, *args, **kwargs):
+        process = start(data, *args, **kwargs)
         _, stderr = process.communicate(timeout=LIMIT_S)
-    return process.returncode, stderr.decode()
+        return process.returncode, stderr.decode()
+
+    return complete
 
 
 def wait_for(condition, process):
@@ -83,20 +82,20 @@ def published(shm_dir):
 @pytest.mark.parametrize(
     "data", [b"", b"garbage", b"{}", b"\x00" * 100, b'{"child": {"kind": "feed", "name": "f"}}']
 )
-def test_garbage_plan_is_refused_in_one_sentence(data):
+def test_garbage_plan_is_refused_in_one_sentence(data, run):
     code, stderr = run(data)
     assert code == 78
     assert stderr.startswith("mdfeedd worker: the plan of feed f cannot be used: ")
     assert stderr.count("\n") == 1
 
 
-def test_plan_of_another_child_is_refused(shm_dir):
+def test_plan_of_another_child_is_refused(shm_dir, run):
     code, stderr = run(assignment(shm_dir).to_json(), "feed", "g")
     assert code == 78
     assert "the plan is that of feed f, not of feed g" in stderr
 
 
-def test_class_that_is_gone_is_refused(shm_dir):
+def test_class_that_is_gone_is_refused(shm_dir, run):
     told = assignment(shm_dir)
     child = dataclasses.replace(told.child, target=f"{P}:Gone")
     code, stderr = run(dataclasses.replace(told, child=child).to_json())
@@ -105,7 +104,7 @@ def test_class_that_is_gone_is_refused(shm_dir):
     assert "Traceback" not in stderr
 
 
-def test_options_of_another_version_are_refused(shm_dir):
+def test_options_of_another_version_are_refused(shm_dir, run):
     told = assignment(shm_dir)
     child = dataclasses.replace(told.child, options={"no_such_option": 1})
     code, stderr = run(dataclasses.replace(told, child=child).to_json())
@@ -114,7 +113,7 @@ def test_options_of_another_version_are_refused(shm_dir):
 
 
 @pytest.mark.parametrize("how", ["flag", "environment"])
-def test_python_without_assertions_is_refused(shm_dir, how):
+def test_python_without_assertions_is_refused(shm_dir, how, run):
     data = assignment(shm_dir).to_json()
     env = {"PYTHONOPTIMIZE": "1"} if how == "environment" else {}
     code, stderr = run(data, flags=("-O",) if how == "flag" else (), **env)
@@ -122,13 +121,13 @@ def test_python_without_assertions_is_refused(shm_dir, how):
     assert "python -O" in stderr
 
 
-def test_end_of_the_work_is_status_0(shm_dir):
+def test_end_of_the_work_is_status_0(shm_dir, run):
     code, stderr = run(assignment(shm_dir, total=100).to_json())
     assert (code, stderr) == (0, "")
     assert published(shm_dir) == 100
 
 
-def test_crash_is_status_70_and_one_traceback(shm_dir):
+def test_crash_is_status_70_and_one_traceback(shm_dir, run):
     code, stderr = run(assignment(shm_dir, crash=True).to_json())
     assert code == 70
     assert stderr.count("Traceback") == 1
@@ -136,7 +135,7 @@ def test_crash_is_status_70_and_one_traceback(shm_dir):
     assert "RuntimeError: a bug in the feed" in stderr
 
 
-def test_what_is_missing_outside_is_status_69_and_one_sentence(shm_dir, tmp_path):
+def test_what_is_missing_outside_is_status_69_and_one_sentence(shm_dir, tmp_path, run):
     told = assignment(shm_dir, tmp_path / "out", "c", missing=True)
     code, stderr = run(told.to_json(), "consumer", "c")
     assert code == 69
@@ -145,36 +144,32 @@ def test_what_is_missing_outside_is_status_69_and_one_sentence(shm_dir, tmp_path
 
 
 @pytest.mark.parametrize("status", [77, 78, 3])
-def test_status_that_the_feed_asks_for_is_passed_on(shm_dir, status):
+def test_status_that_the_feed_asks_for_is_passed_on(shm_dir, status, run):
     assert run(assignment(shm_dir, exit_status=status).to_json())[0] == status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_stops_and_flushes(shm_dir, tmp_path, number):
+def test_signal_stops_and_flushes(shm_dir, tmp_path, number, start):
     feed = start(assignment(shm_dir).to_json())
-    with feed:
-        wait_for(lambda: published(shm_dir) > 0, feed)
-        told = assignment(shm_dir, tmp_path / "out", "c")
-        consumer = start(told.to_json(), "consumer", "c")
-        with consumer:
-            wait_for(lambda: any(c.records for c in inspect("f", shm_dir).consumers), consumer)
-            consumer.send_signal(number)
-            consumer.communicate(timeout=LIMIT_S)
-        feed.send_signal(number)
-        feed.communicate(timeout=LIMIT_S)
+    wait_for(lambda: published(shm_dir) > 0, feed)
+    told = assignment(shm_dir, tmp_path / "out", "c")
+    consumer = start(told.to_json(), "consumer", "c")
+    wait_for(lambda: any(c.records for c in inspect("f", shm_dir).consumers), consumer)
+    for process in (consumer, feed):
+        process.send_signal(number)
+        process.communicate(timeout=LIMIT_S)
     assert (feed.returncode, consumer.returncode) == (0, 0)
     assert inspect("f", shm_dir).state_text == "closed"
     assert (tmp_path / "out").exists()
 
 
-def test_closed_stderr_is_no_reason_to_die(shm_dir):
+def test_closed_stderr_is_no_reason_to_die(shm_dir, start):
     feed = start(assignment(shm_dir, total=5000, pause_s=0.0).to_json())
-    with feed:
-        feed.stderr.close()
-        assert feed.wait(timeout=LIMIT_S) == 0
+    feed.stderr.close()
+    assert feed.wait(timeout=LIMIT_S) == 0
 
 
-def test_orphan_ends_at_once(shm_dir):
+def test_orphan_ends_at_once(shm_dir, run):
     told = dataclasses.replace(assignment(shm_dir), supervisor_pid=1)
     code, _ = run(told.to_json())
     assert code == 0

@@ -7,10 +7,11 @@ import zlib
 import pytest
 
 from mdfeedd.feeds.shard import MAX_SHARDS, Shard
-from mdfeedd.ring.instruments import partition_of
 from mdfeedd.sinks.kafka import wire
 
 SYMBOLS = ["ESZ6", "NQZ6", "IBM US Equity", "ΑΒΓ", "株式", "🂡", "", "12345", "ES.c.0"]
+ROOTS = ["ES", "NQ", "YM", "RTY", "CL", "NG", "GC", "SI", "HG", "ZB", "ZN", "ZF", "ZT", "ZC"]
+ROOTS += ["ZS", "ZW", "6E", "6J"]
 
 
 @pytest.mark.parametrize(
@@ -22,21 +23,31 @@ SYMBOLS = ["ESZ6", "NQZ6", "IBM US Equity", "ΑΒΓ", "株式", "🂡", "", "123
         ("株式", 0xB9705285),
     ],
 )
-def test_the_function_is_crc32_of_utf8_modulo_n(symbol, crc):
+def test_the_function_is_a_range_of_the_crc32_of_utf8(symbol, crc):
     for of in (1, 2, 3, 4, 7, MAX_SHARDS):
-        assert partition_of(symbol, of) == crc % of
-        assert Shard(crc % of + 1, of).has(symbol)
+        assert Shard(crc * of // 2**32 + 1, of).has(symbol)
 
 
-def test_kafka_puts_instruments_into_partitions_by_the_same_function():
-    assert wire.partition_of is partition_of
+@pytest.mark.parametrize(("of", "partitions"), [(2, 4), (4, 4), (3, 6), (4, 6)])
+def test_a_shard_fills_all_partitions_of_kafka_alike(of, partitions):
+    """Whatever the two numbers have in common."""
+    symbols = [
+        f"{root}{month}{year}" for root in ROOTS for month in "FGHJKMNQUVXZ" for year in "6789"
+    ]
+    for index in range(1, of + 1):
+        filled = [0] * partitions
+        for symbol in symbols:
+            if Shard(index, of).has(symbol):
+                filled[wire.partition_of(symbol, partitions)] += 1
+        fair = len(symbols) / of / partitions
+        assert all(0.6 * fair < n < 1.4 * fair for n in filled), filled
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 5, 64])
 def test_each_symbol_is_in_exactly_one_part(of):
     for symbol in SYMBOLS:
         inside = [i for i in range(1, of + 1) if Shard(i, of).has(symbol)]
-        assert inside == [zlib.crc32(symbol.encode()) % of + 1]
+        assert inside == [zlib.crc32(symbol.encode()) * of // 2**32 + 1]
 
 
 @pytest.mark.parametrize("text", ["1/1", "2/4", "4/4", "4096/4096"])

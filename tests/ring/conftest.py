@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -37,10 +38,8 @@ class Compile(Protocol):
 
 
 @pytest.fixture(scope="session")
-def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+def compile_c(once) -> Compile:
     """Skips where the compiler is missing; fails on any warning."""
-    folder = tmp_path_factory.mktemp("programs")
-    made: dict[tuple[object, ...], Path] = {}
 
     def compile_program(
         source: str,
@@ -51,13 +50,12 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     ) -> Path:
         if not shutil.which(compiler):
             pytest.skip(f"no {compiler} on PATH")
-        key = (source, tuple(flags), compiler, header)
-        if key not in made:
-            program = folder / f"{Path(source).stem}-{len(made)}"
+
+        def compile_to(program: Path) -> None:
             include = HEADER.parent
             if header is not None:
-                include = folder / f"header-{len(made)}"
-                include.mkdir()
+                include = program.with_suffix(".include")
+                include.mkdir(exist_ok=True)
                 (include / "mdfeedd.h").write_text(header)
             command = [compiler, *flags, *WARNINGS, "-D_GNU_SOURCE", f"-I{include}"]
             command += [str(HERE / "c" / source), "-o", str(program), "-pthread"]
@@ -65,8 +63,10 @@ def compile_c(tmp_path_factory: pytest.TempPathFactory) -> Compile:
                 command, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S, check=False
             )
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
-            made[key] = program
-        return made[key]
+
+        what = "\0".join((source, compiler, *flags, "\0", header or ""))
+        digest = hashlib.sha256(what.encode()).hexdigest()
+        return once(f"{Path(source).stem}-{digest[:16]}", compile_to)
 
     return compile_program
 

@@ -218,3 +218,16 @@ def test_teardown_in_the_middle_of_a_wait_prints_nothing(shm_dir: str) -> None:
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert threading.active_count() >= 1
+
+
+def test_reader_closed_after_its_loop_was_closed_under_it(shm_dir: str) -> None:
+    with Writer("r", 256, directory=shm_dir):
+        reader = Reader("r", directory=shm_dir)
+        loop = asyncio.new_event_loop()
+        waiting = loop.create_task(reader.wait())
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        reader.close()
+        assert reader.closed
+        waiting._log_destroy_pending = False
+        waiting.get_coro().close()

@@ -52,10 +52,10 @@ def publish_like_c(writer: Writer, count: int) -> None:
 
 
 @PROGRAMS
-def test_program_reads_what_python_writes(compile_c, shm_dir, language):
+def test_program_reads_what_python_writes(compile_c, shm_dir, spawn, language):
     program = compile_c(f"reader.{language}", **LANGUAGES[language])
     with Writer("r", CAPACITY, feed="py", feed_index=3, directory=shm_dir) as writer:
-        reader = subprocess.Popen(
+        reader = spawn(
             [program, ring_path("r", shm_dir)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

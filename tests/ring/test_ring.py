@@ -132,8 +132,11 @@ def test_lapped_reader_that_wants_to_know_is_told_and_goes_on(shm_dir: str, tick
         with pytest.raises(RingOverrun) as caught:
             reader.read(timeout=0)
         assert caught.value.lost == reader.lost > 0
+        seen = 0
         while len(batch := reader.read(timeout=0)):
             assert batch.lost == 0
+            seen += len(batch)
+        assert reader.lost + seen == 1000
         assert reader.next_seq == 1001
 
 
@@ -353,8 +356,8 @@ def test_reader_that_does_not_follow_ends_with_its_writer(shm_dir: str, ticks) -
     assert len(reader.read()) == 0
 
 
-def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str, ticks) -> None:
-    child = subprocess.Popen(
+def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str, ticks, spawn) -> None:
+    child = spawn(
         [
             sys.executable,
             "-c",
@@ -370,22 +373,19 @@ def test_killed_writer_leaves_a_ring_that_goes_on(shm_dir: str, ticks) -> None:
             shm_dir,
         ]
     )
-    try:
-        reader = Reader("r", directory=shm_dir, wait=20)
-        reader.read(timeout=20)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert not reader.writer_alive
-        with Writer("r", 1024, directory=shm_dir) as writer:
-            first = writer.publish(ticks(1, writer.next_seq))
-            last = 0
-            while reader.next_seq <= first:
-                records = reader.read(timeout=5).records
-                assert (records["ts_event"] == records["seq"]).all()
-                last = int(records["seq"][-1]) if len(records) else last
-            assert last == first
-    finally:
-        child.kill()
+    reader = Reader("r", directory=shm_dir, wait=20)
+    reader.read(timeout=20)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not reader.writer_alive
+    with Writer("r", 1024, directory=shm_dir) as writer:
+        first = writer.publish(ticks(1, writer.next_seq))
+        last = 0
+        while reader.next_seq <= first:
+            records = reader.read(timeout=5).records
+            assert (records["ts_event"] == records["seq"]).all()
+            last = int(records["seq"][-1]) if len(records) else last
+        assert last == first
 
 
 # -------------------------------------------------------------------------------------- waiting
@@ -436,7 +436,7 @@ def test_timeout_gives_an_empty_batch(shm_dir: str) -> None:
             assert batch.records.dtype == TICK
 
 
-def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
+def test_ctrl_c_ends_a_blocking_read(shm_dir: str, spawn) -> None:
     with Writer("r", directory=shm_dir):
         code = """
             import signal, sys
@@ -449,7 +449,7 @@ def test_ctrl_c_ends_a_blocking_read(shm_dir: str) -> None:
             except KeyboardInterrupt:
                 print("interrupted")
         """
-        child = subprocess.Popen(
+        child = spawn(
             [sys.executable, "-c", textwrap.dedent(code), shm_dir],
             stdout=subprocess.PIPE,
             text=True,

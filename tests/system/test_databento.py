@@ -86,6 +86,7 @@ class Daemon:
             return self.process.wait(LIMIT_S)
         finally:
             self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture

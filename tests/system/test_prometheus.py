@@ -21,9 +21,12 @@ import yaml
 
 from mdfeedd.daemon import catalogue, config
 from mdfeedd.daemon.supervisor import Limits, State, Supervisor
+from mdfeedd.ring import Writer
+from mdfeedd.ring.lines import LineKey, WriterLines
 
 PROMETHEUS = shutil.which("prometheus")
 CONFIG = Path(__file__).parents[2] / "config" / "prometheus"
+DASHBOARD = CONFIG.parent / "grafana" / "mdfeedd.json"
 pytestmark = pytest.mark.skipif(
     PROMETHEUS is None, reason="prometheus is not installed (Debian: prometheus)"
 )
@@ -45,6 +48,10 @@ consumers:
     type: bars
     rings: [good, bad]
     options: {{ring: bars, intervals_s: [1]}}
+  - name: journal
+    type: journal
+    rings: [good]
+    options: {{path: {folder}/journal}}
 """
 WAIT_S = 120.0
 
@@ -114,9 +121,55 @@ class Server:
             await asyncio.sleep(0.2)
 
 
+@pytest.fixture
+def lines(shm_dir):
+    """The ring of a feed with two lines, as one of CME has them."""
+    with Writer("lined", 1024, directory=shm_dir) as writer:
+        keys = [LineKey(310, "incremental", side) for side in "AB"]
+        rows = WriterLines(writer, keys)
+        for key in keys:
+            rows.set(key, {"received_packets": 1000, "last_packet_ns": time.monotonic_ns()})
+        yield
+
+
+def queries_of_dashboard():
+    """Each panel's title and query, with its variables as Grafana fills them in for 'All'."""
+    filled = {
+        "$__rate_interval": "10s",
+        "$__range": "1m",
+        "$instance": ".*",
+        "$feed": ".*",
+        "$ring": ".*",
+    }
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"]
+            for variable, value in filled.items():
+                expression = expression.replace(variable, value)
+            assert "$" not in expression, panel["title"]
+            yield panel["title"], expression
+
+
+def test_every_panel_of_the_dashboard_has_data(shm_dir, tmp_path, lines):
+    """Each query over the daemon's own metrics: none is refused, and each gives at least one series."""
+    waited = "rate(mdfeedd_reader_latency_seconds_count[10s]) > 0"
+
+    async def scenario():
+        async with running(shm_dir, tmp_path) as (_, server):
+            await server.until(lambda: server.query(waited))
+            return {
+                (title, expression): await asyncio.to_thread(server.query, expression)
+                for title, expression in queries_of_dashboard()
+            }
+
+    found = asyncio.run(scenario())
+    assert len(found) > 50
+    assert [title for title, samples in found.items() if not samples] == []
+
+
 @contextlib.asynccontextmanager
 async def running(shm_dir, folder):
-    plan = config.parse(DAEMON.format(shm_dir=shm_dir))
+    plan = config.parse(DAEMON.format(shm_dir=shm_dir, folder=folder))
     async with Supervisor(plan, limits=Limits(restart_first_s=0.01)) as supervisor:
         server = Server(folder, f"127.0.0.1:{supervisor.exporter.port}")
         try:
@@ -125,7 +178,7 @@ async def running(shm_dir, folder):
             server.close()
 
 
-def test_prometheus_reads_every_series_and_evaluates_every_rule(shm_dir, tmp_path):
+def test_prometheus_reads_every_series_and_evaluates_every_rule(shm_dir, tmp_path, lines):
     async def scenario():
         async with running(shm_dir, tmp_path) as (_, server):
             await server.until(lambda: server.query("mdfeedd_reader_latency_seconds_count > 5"))

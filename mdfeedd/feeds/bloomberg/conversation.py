@@ -62,10 +62,10 @@ class Conversation:
         *,
         identified: bool,
     ) -> None:
-        self.stage = Stage.STARTING
-        self.opens = False
-        self.unknown = 0
-        self.opened_ns = 0
+        self.stage: Stage = Stage.STARTING
+        self.opens: bool = False
+        self.unknown: int = 0
+        self.opened_ns: int = 0
         self._topics = topics
         self._service = service
         self._tell = tell

@@ -24,10 +24,10 @@ class Credentials:
     def __init__(
         self, client: bytes = b"", password: str = "", trust: bytes = b"", token: str = ""
     ) -> None:
-        self.client = client
-        self.password = password
-        self.trust = trust
-        self.token = token
+        self.client: bytes = client
+        self.password: str = password
+        self.trust: bytes = trust
+        self.token: str = token
 
     def __repr__(self) -> str:
         return "<Credentials>"

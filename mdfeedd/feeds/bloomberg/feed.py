@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BloombergFeed", "BloombergOptions"]
 
-logger = logging.getLogger("mdfeedd.bloomberg")
+logger: logging.Logger = logging.getLogger("mdfeedd.bloomberg")
 
 WAIT_S: Final = 0.1  # between heartbeats while there is no session
 BEAT_NS: Final = NS // 10

@@ -57,9 +57,10 @@ class Line:
         read_clock: Callable[[], Now] = clock,
     ) -> None:
         now = read_clock()
-        self.silences = self.odd = 0
+        self.silences: int = 0
+        self.odd: int = 0
         self.topics = topics
-        self.conversation = Conversation(
+        self.conversation: Conversation = Conversation(
             topics, options.service, tell, pauses, now, identified=options.auth != "none"
         )
         self._link = link

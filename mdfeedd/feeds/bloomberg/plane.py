@@ -33,7 +33,7 @@ class PythonPlane:
     """One dictionary per message. `unreadable` counts messages that could be used in no way."""
 
     def __init__(self, decoder: Decoder, tell: Tell) -> None:
-        self.unreadable = 0
+        self.unreadable: int = 0
         self._decoder = decoder
         self._tell = tell
 

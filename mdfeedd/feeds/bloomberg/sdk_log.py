@@ -23,7 +23,7 @@ class SdkLog:
     """
 
     def __init__(self, blpapi: Any) -> None:
-        self.failure = ""
+        self.failure: str = ""
         self._lines: deque[tuple[int, Any, Any]] = deque(maxlen=MAX_LINES)
         self._numbers = itertools.count()
         self._next = 0

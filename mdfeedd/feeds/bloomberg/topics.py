@@ -140,14 +140,20 @@ class Followed:
     )  # fmt: skip
 
     def __init__(self, listing: Topic, fields: tuple[str, ...], touch: Touch) -> None:
-        self.listing = listing
-        self.fields = fields
-        self.touch = touch
-        self.stage = Stage.IDLE
-        self.cid = self.due_ns = self.failures = self.losses = self.lost_ns = self.repaints = 0
-        self.established = self.gone = False
+        self.listing: Topic = listing
+        self.fields: tuple[str, ...] = fields
+        self.touch: Touch = touch
+        self.stage: Stage = Stage.IDLE
+        self.cid: int = 0
+        self.due_ns: int = 0
+        self.failures: int = 0
+        self.losses: int = 0
+        self.lost_ns: int = 0
+        self.repaints: int = 0
+        self.established: bool = False
+        self.gone: bool = False
         self.failure: Failure | None = None
-        self.flow = Flow.COMES
+        self.flow: Flow = Flow.COMES
         self.rejected: set[str] = set()
 
 
@@ -170,8 +176,12 @@ class Topics:
         refuse_delayed: bool = False,
     ) -> None:
         self.decoder = decoder
-        self.refused = self.rejected = self.dropped = self.untold = self.warnings = 0
-        self.held_until_ns = 0
+        self.refused: int = 0
+        self.rejected: int = 0
+        self.dropped: int = 0
+        self.untold: int = 0
+        self.warnings: int = 0
+        self.held_until_ns: int = 0
         self._tell = tell
         self._pauses = pauses
         self._chance = chance

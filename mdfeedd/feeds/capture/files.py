@@ -42,10 +42,10 @@ class CaptureFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.read_bytes = 0
+        self.read_bytes: int = 0
         self._file = _open(path)
         state = os.fstat(self._file.fileno())
-        self.size_bytes = state.st_size if stat.S_ISREG(state.st_mode) else 0
+        self.size_bytes: int = state.st_size if stat.S_ISREG(state.st_mode) else 0
         self._mapped: memoryview | None = None
         if self.size_bytes:
             mapped = mmap.mmap(self._file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)

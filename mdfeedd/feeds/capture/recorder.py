@@ -57,7 +57,9 @@ class Recorder:
         buffer_bytes: int = BUFFER_BYTES,
         max_file_bytes: int | None = None,
     ) -> None:
-        self.lines = [replace(line, line=number) for number, line in enumerate(lines)]
+        self.lines: list[LineSpec] = [
+            replace(line, line=number) for number, line in enumerate(lines)
+        ]
         recorded = [
             RecordedLine(line.name or f"{line.address}:{line.port}", line.address, line.port)
             for line in self.lines

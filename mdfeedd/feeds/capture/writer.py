@@ -54,7 +54,7 @@ class CaptureWriter(BlockBuffer):
         max_file_bytes: int | None = None,
     ) -> None:
         self.paths: list[str] = []
-        self.written_bytes = 0
+        self.written_bytes: int = 0
         self._first = Path(path)
         self._head = _section() + b"".join(_interface(line.name) for line in lines)
         self._max_file_bytes = max_file_bytes

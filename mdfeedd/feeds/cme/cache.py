@@ -57,7 +57,7 @@ class DefinitionsCache:
     """The file of one feed. Opens nothing before `load` or `save`."""
 
     def __init__(self, directory: str | Path, feed: str) -> None:
-        self.path = Path(directory) / (feed + _SUFFIX)
+        self.path: Path = Path(directory) / (feed + _SUFFIX)
 
     def load(self, now_ns: int, channels: Container[int]) -> list[Definition]:
         """What was known of the channels; nothing if there is no file.

@@ -1,16 +1,26 @@
-"""The codec's counts as counters of the ring."""
+"""The codec's counts as counters of the ring, and those of each line as a line of it."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 from typing import TYPE_CHECKING, Final
 
+from mdfeedd.ring.lines import LINES, LineKey, WriterLines
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from mdfeedd.feeds.cme.codec import Handler
+    from mdfeedd.feeds.cme.lines import Line
     from mdfeedd.ring import Writer
 
-__all__ = ["COUNTED", "Counting"]
+__all__ = ["COUNTED", "Counting", "LineCounting"]
+
+logger: logging.Logger = logging.getLogger("mdfeedd.cme")
+
+TURNS: Final = 4
+"""Calls of `LineCounting.count_some` after which all lines have been told."""
 
 COUNTED: Final[dict[str, tuple[str, ...]]] = {
     "received_bytes": ("bytes",),
@@ -52,3 +62,56 @@ class Counting:
         states = (self._handler.state(channel) for channel in channels)
         self._counters.set("unproven_books", sum(state.stale_instruments for state in states))
         self._counters.set("latency_ns", max(0, self._handler.latency_ns))
+
+
+class LineCounting:
+    """Brings the lines of a ring up to a codec's counts of them, some at a time, so that no packet waits for long.
+
+    `drops` gives what the kernel has dropped of a line; None: these are packets of a recording, whose times are
+    its own. There is room for `LINES`: the incremental ones come first.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        writer: Writer,
+        lines: Mapping[int, Line],
+        drops: Callable[[int], int] | None,
+    ) -> None:
+        self._handler = handler
+        self._drops = drops
+        ordered = sorted(lines, key=lambda number: lines[number].feed != "incremental")
+        self._keys = {number: _key(lines[number]) for number in ordered}
+        self._rows = WriterLines(writer, self._keys.values())
+        if beyond := len(self._rows.beyond):
+            told = "%d of %d lines are not counted one by one: a ring has room for %d"
+            logger.info(told, beyond, len(self._keys), LINES)
+        self._turns = itertools.cycle(self._keys)
+
+    def count_some(self) -> None:
+        """Tell of those whose turn it is: of each in `TURNS` calls."""
+        for number in itertools.islice(self._turns, -(-len(self._keys) // TURNS)):
+            self._count(number)
+
+    def count_all(self) -> None:
+        """Tell of each."""
+        for number in self._keys:
+            self._count(number)
+
+    def _count(self, number: int) -> None:
+        counts = self._handler.line_counts(number)
+        values = {
+            "received_packets": counts["packets"],
+            "duplicate_packets": counts["duplicates"],
+            "late_packets": counts["late"],
+            "lost_packets": counts["lost"],
+            "malformed_packets": counts["malformed"],
+        }
+        if self._drops is not None:
+            values["dropped_packets"] = self._drops(number)
+            values["last_packet_ns"] = max(0, counts["last_ns"])
+        self._rows.set(self._keys[number], values)
+
+
+def _key(line: Line) -> LineKey:
+    return LineKey(line.channel, line.feed, line.side)

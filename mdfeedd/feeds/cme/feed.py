@@ -5,7 +5,8 @@
     loop, until stop:
       Receiver.run        packets -> Handler -> rings, without the GIL, for up to `RUN_NS` or until asked
       Teller              what the codec has noticed, as sentences
-      every `JOIN_S`      ChannelLines: join the lines of a channel in doubt, leave those of one that is right
+      every `JOIN_S`      ChannelLines: join the lines of a channel in doubt, leave those of one that is right;
+                          what some of the lines have counted, into the ring
       every `BEAT_S`      heartbeats, counters, tables of instruments, definitions to be kept
 """
 
@@ -17,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from mdfeedd.feeds.cme.codec import Event, EventCode, Handler
-from mdfeedd.feeds.cme.counting import Counting
+from mdfeedd.feeds.cme.counting import Counting, LineCounting
 from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CmeFeed", "CmeOptions"]
 
-logger = logging.getLogger("mdfeedd.cme")
+logger: logging.Logger = logging.getLogger("mdfeedd.cme")
 
 RUN_NS: Final = 50_000_000  # how long a stop may wait
 JOIN_S: Final = 0.01
@@ -137,6 +138,9 @@ class _Session:
         self._channels = by_channel(lines, orders=options.orders)
         self._refused: set[int] = set()
         self._counting = Counting(handler, rings.ticks)
+        self._line_counting = LineCounting(
+            handler, rings.ticks, lines, lambda line: receiver.counts(line).kernel_drops
+        )
         self._drops = 0
         self._silences = 0
         self._choice_told = False
@@ -155,6 +159,7 @@ class _Session:
             self._join_s = now_s
             for channel in self._channels.values():
                 self._join(channel, now_s)
+            self._line_counting.count_some()
         if now_s - self._beat_s >= BEAT_S:
             self._beat_s = now_s
             self._teller.settle(now_s)
@@ -169,6 +174,7 @@ class _Session:
         self._tell(time.monotonic())
         self._teller.finish()
         self._count()
+        self._line_counting.count_all()
         self._rings.mirror(whole=True)
         self._known.close(self._handler, time.time_ns())
         for number, line in self._lines.items():

@@ -24,7 +24,7 @@ __all__ = ["RENEW_NS", "KnownDefinitions"]
 RENEW_NS: Final = 24 * 3600 * 1_000_000_000
 """The cache is written anew at this age too, if the venue has repeated all of it: it is not older than that."""
 
-logger = logging.getLogger("mdfeedd.cme.definitions")
+logger: logging.Logger = logging.getLogger("mdfeedd.cme.definitions")
 
 
 class _Handler(Protocol):

@@ -34,7 +34,7 @@ class Rings:
         left_ns = last_beat_ns(plan.name, plan.directory)
         self.depth: Writer | None = None
         self.orders: Writer | None = None
-        self.ticks = plan.writer(feed, TICK)
+        self.ticks: Writer = plan.writer(feed, TICK)
         try:
             self.depth = plan.writer(feed, DEPTH, DEPTH_SUFFIX) if depth else None
             self.orders = plan.writer(feed, ORDER, ORDERS_SUFFIX) if orders else None

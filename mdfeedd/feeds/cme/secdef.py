@@ -78,17 +78,17 @@ class Secdef:
     """
 
     def __init__(self, path: str | Path, channels: Container[int] | None = None) -> None:
-        self.path = str(path)
+        self.path: str = str(path)
         self._channels = channels
         self._reset()
 
     def _reset(self) -> None:
-        self.lines = 0
-        self.used = 0
-        self.deleted = 0
-        self.other_channels = 0
-        self.other_messages = 0
-        self.errors = 0
+        self.lines: int = 0
+        self.used: int = 0
+        self.deleted: int = 0
+        self.other_channels: int = 0
+        self.other_messages: int = 0
+        self.errors: int = 0
         self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Definition]:

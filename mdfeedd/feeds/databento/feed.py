@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabentoFeed", "DatabentoOptions"]
 
-logger = logging.getLogger("mdfeedd.databento")
+logger: logging.Logger = logging.getLogger("mdfeedd.databento")
 
 RUN_NS: Final = 50_000_000  # how long a stop may wait for a busy stream
 WAIT_S: Final = 0.1  # between heartbeats while there is no session
@@ -100,7 +100,7 @@ class DatabentoFeed:
         """Receive until `stop` is set."""
         forbid_core_file("the API key")
         try:
-            key = read_key(self.options.key_env, self.options.key_file, self.options.key_credential)
+            key = _key_of(self.options)
         except SessionEnd as end:
             raise _exit(self.name, end) from None
         left_ns = last_beat_ns(self.ring.name, self.ring.directory)
@@ -389,6 +389,12 @@ class _Line:
             except OSError as error:
                 raise SessionEnd(Ending.RESET, f"the connection broke: {error.strerror}") from None
             del session.outgoing[:sent]
+
+
+def _key_of(options: DatabentoOptions) -> Key:
+    """The key of the options. Raises `SessionEnd`."""
+    foreign = bool(options.gateway)
+    return read_key(options.key_env, options.key_file, options.key_credential, foreign=foreign)
 
 
 def _replays(subscriptions: tuple[Subscription, ...]) -> bool:

@@ -30,7 +30,7 @@ QUIET_NS = 60_000_000_000  # without a drop for so long, the next one begins an 
 MAX_WARNINGS = 100
 MAX_BUFFER_BYTES = 1 << 30
 
-log = logging.getLogger("mdfeedd.multicast")
+log: logging.Logger = logging.getLogger("mdfeedd.multicast")
 
 
 @dataclass(slots=True)

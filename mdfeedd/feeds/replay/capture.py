@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd.feeds.capture import CaptureError, CaptureReader, Stop
 from mdfeedd.feeds.cme.codec import Handler
 from mdfeedd.feeds.cme.config_xml import ConfigXmlError, read
-from mdfeedd.feeds.cme.counting import Counting
+from mdfeedd.feeds.cme.counting import Counting, LineCounting
 from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer, rank
 from mdfeedd.feeds.cme.options import patterns_of
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CaptureReplay", "lines_of", "scan"]
 
-logger = logging.getLogger("mdfeedd.replay")
+logger: logging.Logger = logging.getLogger("mdfeedd.replay")
 
 SCAN_BYTES: Final = 256 << 20  # of each file, looked through for destinations before the replay
 MAX_CHANNELS: Final = 64
@@ -209,6 +209,7 @@ class _Session:
             if writer is not None
         ]
         self._counting = Counting(self._handler, rings.ticks, without=("received_bytes",))
+        self._line_counting = LineCounting(self._handler, rings.ticks, self._lines, None)
         self._count_due_s = 0.0
         self._define()
 
@@ -261,6 +262,7 @@ class _Session:
             self._teller.settle(now_s)
             self._rings.mirror(whole=last)
             self._counting.count(self._channels)
+            self._line_counting.count_all()
             done_bytes = self._reader.read_bytes
             self._rings.ticks.counters.add("received_bytes", done_bytes - self._progress.done_bytes)
             self._progress.done_bytes = done_bytes

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_FILES", "Progress", "ReplayError", "ReplayFeed", "ReplayOptions"]
 
-logger = logging.getLogger("mdfeedd.replay")
+logger: logging.Logger = logging.getLogger("mdfeedd.replay")
 
 MAX_WAIT_S: Final = 0.05  # between looks at `stop` and heartbeats while nothing is due
 
@@ -53,7 +53,7 @@ class ReplayFeed:
         self.name = name
         self.options = options
         self.ring = ring
-        self.progress = Progress(total_bytes(options.paths))
+        self.progress: Progress = Progress(total_bytes(options.paths))
 
     def run(self, stop: threading.Event) -> None:
         """Replay all of it, or until `stop`.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
-logger = logging.getLogger("mdfeedd.replay")
+logger: logging.Logger = logging.getLogger("mdfeedd.replay")
 
 POLL_S: Final = 0.0002  # a ring of the default size takes the fastest replay a millisecond to fill
 BEAT_S: Final = 0.1

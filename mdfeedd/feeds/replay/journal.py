@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JournalRecording", "Read"]
 
-logger = logging.getLogger("mdfeedd.replay")
+logger: logging.Logger = logging.getLogger("mdfeedd.replay")
 
 READ_RECORDS: Final = 16_384
 _NOT_OURS: Final = -1
@@ -51,7 +51,7 @@ class JournalRecording:
 
     def __init__(self, path: str, shard: Shard | None = None) -> None:
         self.path = path
-        self.read_bytes = 0
+        self.read_bytes: int = 0
         folders = list_journals(Path(path))
         if len(folders) != 1:
             inside = ", ".join(str(folder) for folder in folders)

@@ -40,8 +40,8 @@ class Rings:
         self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
         self._bars: Writer | None = None
         self._bars_gate: Gate | None = None
-        self.ticks = plan.writer(feed, TICK)
-        self.gate = Gate(self.ticks, stop, options.stall_limit_s)
+        self.ticks: Writer = plan.writer(feed, TICK)
+        self.gate: Gate = Gate(self.ticks, stop, options.stall_limit_s)
 
     def __enter__(self) -> Self:
         return self

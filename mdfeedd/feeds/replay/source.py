@@ -73,17 +73,17 @@ class Recording:
 
     def __init__(self, path: str, version: int | None = None) -> None:
         self.path = path
-        self.read_bytes = 0
+        self.read_bytes: int = 0
         self._file = _open(path)
         self._mapped = _map(self._file)
         self._buffer = memoryview(bytearray(0 if self._mapped else READ_BYTES))
         self._inflate = ZstdInflater()
         try:
             self._head = self._read()
-            self.compressed = bytes(self._head[:4]) == ZSTD_MAGIC
+            self.compressed: bool = bytes(self._head[:4]) == ZSTD_MAGIC
             self._pieces = self._plain()
             self._first = next(self._pieces, b"")
-            self.decoder_version = self._kind(version)
+            self.decoder_version: int | None = self._kind(version)
         except BaseException:
             self.close()
             raise

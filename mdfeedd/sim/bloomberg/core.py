@@ -116,17 +116,17 @@ class SessionCore:
     def __init__(self, world: World, options: Options) -> None:
         self.world = world
         self.options = options
-        self.state = "new"
-        self.number = -1
-        self.account = SessionAccount(-1, world.keep)
-        self.queue = EventQueue(
+        self.state: str = "new"
+        self.number: int = -1
+        self.account: SessionAccount = SessionAccount(-1, world.keep)
+        self.queue: EventQueue = EventQueue(
             options.queue_limit, options.marks, self._note_dropped, self._data_loss
         )
         self.subscriptions: dict[Hashable, Subscription] = {}
         self.services: set[str] = set()
         self.answered: set[str] = set()  # services that opened, or did not
-        self.server = ""
-        self.identified = False
+        self.server: str = ""
+        self.identified: bool = False
         self._closing: set[Hashable] = set()
         self._due: list[tuple[int, int, Callable[[int], None]]] = []
         self._order = itertools.count()

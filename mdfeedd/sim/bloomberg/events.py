@@ -69,9 +69,9 @@ class EventQueue:
         loss: Callable[[Item, int], Item],
     ) -> None:
         self.limit = limit
-        self.high = int(limit * marks[0])
-        self.low = int(limit * marks[1])
-        self.peak = 0
+        self.high: int = int(limit * marks[0])
+        self.low: int = int(limit * marks[1])
+        self.peak: int = 0
         self._events: deque[Occurrence] = deque()
         self._lost = lost
         self._loss = loss

@@ -114,19 +114,22 @@ class Instrument:
     )
 
     def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.has_sizes = topic.kind in ("equity", "future")
-        self.has_touch = topic.kind != "index"
-        self.has_offset = topic.kind == "equity"  # of its times of day
+        self.topic: Topic = topic
+        self.has_sizes: bool = topic.kind in ("equity", "future")
+        self.has_touch: bool = topic.kind != "index"
+        self.has_offset: bool = topic.kind == "equity"  # of its times of day
         self.bid: int | None = None
         self.ask: int | None = None
-        self.bid_size = 0
-        self.ask_size = 0
-        self.last = self.first = self.high = self.low = topic.listing.price
-        self.last_size = 0
-        self.last_id = ""
-        self.last_ns = 0
-        self.volume = 0
+        self.bid_size: int = 0
+        self.ask_size: int = 0
+        self.first: int = topic.listing.price
+        self.last: int = self.first
+        self.high: int = self.first
+        self.low: int = self.first
+        self.last_size: int = 0
+        self.last_id: str = ""
+        self.last_ns: int = 0
+        self.volume: int = 0
 
     def traded(self, price: int, size: int, trade_id: int, ns: int) -> None:
         """A trade has happened."""

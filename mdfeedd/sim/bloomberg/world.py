@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.sim.bloomberg.account import SessionAccount
     from mdfeedd.sim.bloomberg.content import Content
+    from mdfeedd.sim.bloomberg.topics import Topic
 
 __all__ = ["PORTS", "World"]
 
@@ -67,19 +68,19 @@ class World:
         if not 0 < rate <= MAX_RATE:
             raise ValueError(f"rate: must be above 0 and at most {MAX_RATE:.0f}, not {rate}")
         self.seed = seed
-        self.topics = made_topics(topics)
+        self.topics: tuple[Topic, ...] = made_topics(topics)
         self.rate = rate
-        self.script = script or Script()
+        self.script: Script = script or Script()
         self.oddities = oddities
-        self.ports = frozenset(ports)
-        self.hosts_down = frozenset(hosts_down)
+        self.ports: frozenset[int] = frozenset(ports)
+        self.hosts_down: frozenset[str] = frozenset(hosts_down)
         self.keep = keep
-        self.reply_ns = int(reply_ms * _MILLISECOND)
+        self.reply_ns: int = int(reply_ms * _MILLISECOND)
         self.zone_s = zone_s
         self.repaints = repaints
         self.clock: Clock = clock or SystemClock()
-        self.services = frozenset({MKTDATA, "//blp/refdata"})
-        self.instruments = [Instrument(topic) for topic in self.topics]
+        self.services: frozenset[str] = frozenset({MKTDATA, "//blp/refdata"})
+        self.instruments: list[Instrument] = [Instrument(topic) for topic in self.topics]
         self.sessions: list[SessionAccount] = []
         self._index = {topic.name: i for i, topic in enumerate(self.topics)}
         self._routes: list[list[tuple[SessionCore, Subscription]]] = [[] for _ in self.topics]

@@ -31,11 +31,11 @@ class Order:
     __slots__ = ("order_id", "price", "priority", "side", "size")
 
     def __init__(self, order_id: int, side: int, price: int, size: int, priority: int) -> None:
-        self.order_id = order_id
-        self.side = side
-        self.price = price
-        self.size = size
-        self.priority = priority
+        self.order_id: int = order_id
+        self.side: int = side
+        self.price: int = price
+        self.size: int = size
+        self.priority: int = priority
 
 
 class _PriceLevel:

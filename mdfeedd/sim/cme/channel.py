@@ -49,13 +49,15 @@ class Channel:
 
     def __init__(self, wire: Wire, start_ns: int, first_seq: int, keep_truth: bool) -> None:
         self.wire = wire
-        self.now_ns = start_ns
-        self.epoch = 0
-        self.next_seq = first_seq
-        self.oldest_seq = first_seq  # whose books still count: the first of the epoch, or a reset
-        self.last_sent_ns = start_ns
+        self.now_ns: int = start_ns
+        self.epoch: int = 0
+        self.next_seq: int = first_seq
+        self.oldest_seq: int = (
+            first_seq  # whose books still count: the first of the epoch, or a reset
+        )
+        self.last_sent_ns: int = start_ns
         self.published: dict[int, Published] = {}
-        self.truth = Truth(keep_truth)
+        self.truth: Truth = Truth(keep_truth)
         self.truth.begin(first_seq)
         self._held: list[Outgoing] = []
         self._outbox: list[Sent] = []

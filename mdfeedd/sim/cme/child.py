@@ -49,8 +49,8 @@ class VenueProcess:
     def __init__(self, options: PublisherOptions, *, held: bool = False) -> None:
         self.options = options
         self.held = held
-        self.report = Report()
-        self.began = False
+        self.report: Report = Report()
+        self.began: bool = False
         self._process: subprocess.Popen[str] | None = None
         self._said: collections.deque[str] = collections.deque(maxlen=MAX_SAID)
         self._listeners: list[threading.Thread] = []

@@ -93,12 +93,12 @@ class Instrument:
 
     def __init__(self, listing: Listing) -> None:
         self.listing = listing
-        self.book = Book()
+        self.book: Book = Book()
         self.implied: dict[bytes, list[Level]] = {IMPLIED_BID: [], IMPLIED_OFFER: []}
         self.told: dict[bytes, list[Level]] = {}
-        self.rpt_seq = 0
-        self.grid = listing.tick_size  # at first: a definition may change it
-        self.fair = listing.price  # where the random orders gather
+        self.rpt_seq: int = 0
+        self.grid: int = listing.tick_size  # at first: a definition may change it
+        self.fair: int = listing.price  # where the random orders gather
         self.begin_session()
         self.forget_told()
 

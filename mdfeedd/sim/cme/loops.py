@@ -28,7 +28,7 @@ class Loops:
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
         self._running: dict[Feed, Iterator[None]] = {}
-        self.rounds = dict.fromkeys(LOOPING, 0)  # completed
+        self.rounds: dict[Feed, int] = dict.fromkeys(LOOPING, 0)  # completed
 
     def step(self, feed: Feed) -> None:
         """One packet."""

@@ -127,8 +127,8 @@ class Network:
         self._in_hole: dict[int, bool] = defaultdict(bool)
         self._losing: Counter[int] = Counter()
         self._record = record
-        self.doubled = 0
-        self.reordered = 0
+        self.doubled: int = 0
+        self.reordered: int = 0
 
     def deliver(self, sent: Iterable[Sent], *, until_ns: int | None = None) -> list[Delivered]:
         """What arrives of these packets, in order of arrival.

@@ -99,10 +99,10 @@ class Published:
     def __init__(self, security_id: int, group: str, status: int) -> None:
         self.security_id = security_id
         self.group = group
-        self.status = status
-        self.rpt_seq = 0
+        self.status: int = status
+        self.rpt_seq: int = 0
         self.transact_ns = 0
-        self.update_ns = 0
+        self.update_ns: int = 0
         self.since_seq = 0  # the packet that it was there before: an id may have had another life
         self.limits: tuple[int | None, int | None, int | None] = (None, None, None)
         self.statistics: dict[bytes, Statistic] = {}

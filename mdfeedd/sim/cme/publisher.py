@@ -45,7 +45,7 @@ SECOND_NS: Final = 1_000_000_000
 _MAX_CHANNEL: Final = 32_767
 _LIVELY: Final = Habits(pause=0.0, add=0.0)
 _CALM: Final = replace(_LIVELY, opening=0.0, reset_book=0.0)
-logger = logging.getLogger("mdfeedd.sim.cme")
+logger: logging.Logger = logging.getLogger("mdfeedd.sim.cme")
 
 
 class PublisherError(OSError):
@@ -136,11 +136,11 @@ class Publisher:
 
     def __init__(self, options: PublisherOptions) -> None:
         self.options = options
-        self.lines = options.lines()
-        self.counts = Counts()
+        self.lines: list[Line] = options.lines()
+        self.counts: Counts = Counts()
         self._socket = _socket(options.interface)
         start_ns = time.time_ns()
-        self.venue = Venue(
+        self.venue: Venue = Venue(
             options.seed,
             channel=options.channel,
             instruments=listings(
@@ -157,7 +157,7 @@ class Publisher:
             habits=_CALM if options.calm else _LIVELY,
             keep_truth=False,
         )
-        self.network = Network(
+        self.network: Network = Network(
             options.seed,
             loss={(feed, side): share for feed, side, share in options.loss},
             duplicate=options.duplicate,

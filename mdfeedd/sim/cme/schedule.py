@@ -105,7 +105,7 @@ class Schedule:
         for name in doings:
             total += getattr(venue.habits, name)
             self._weights.append(total)
-        self.happened = dict.fromkeys(doings, 0)
+        self.happened: dict[str, int] = dict.fromkeys(doings, 0)
         self._names = list(doings)
 
     def run(self, events: int | None, until_ns: int | None) -> None:

@@ -290,8 +290,10 @@ class Block:
 
     def __init__(self, text: _BlockText, version: int, strange: int) -> None:
         known = min(version, NEWEST)
-        self.fields = tuple(field for field in text.fields if field.since <= known)
-        self.names = frozenset(field.name for field in text.fields)
+        self.fields: tuple[Field, ...] = tuple(
+            field for field in text.fields if field.since <= known
+        )
+        self.names: frozenset[str] = frozenset(field.name for field in text.fields)
         code = "<" + "".join(field.code for field in self.fields)
         pad = max(0, text.least - struct.calcsize(code))
         more = strange if version > NEWEST else 0
@@ -299,7 +301,7 @@ class Block:
         self._pack = packer.pack
         self._junk = _JUNK * more
         self._count = len(self.fields)
-        self.length = packer.size + more
+        self.length: int = packer.size + more
         self._row = tuple(
             (field.name, b"" if field.is_text else field.null or 0, field.null, field.is_text)
             for field in self.fields
@@ -341,8 +343,8 @@ class Group:
     """A repeating group of one version."""
 
     def __init__(self, text: _GroupText, version: int) -> None:
-        self.name = text.name
-        self.block = Block(text.block, version, _STRANGE_ENTRY)
+        self.name: str = text.name
+        self.block: Block = Block(text.block, version, _STRANGE_ENTRY)
         self._dimension = struct.Struct("<H5xB" if text.wide else "<HB")
 
     def pack(self, entries: Sequence[Mapping[str, object] | tuple[object, ...]]) -> bytes:
@@ -358,9 +360,13 @@ class Message:
         known = min(version, NEWEST)
         self.template_id = template_id
         self.version = version
-        self.root = Block(text.root, version, _STRANGE_ROOT)
-        self.groups = tuple(Group(g, version) for g in text.groups if g.since <= known)
-        self.later_groups = frozenset(g.name for g in text.groups if g.since > known)
+        self.root: Block = Block(text.root, version, _STRANGE_ROOT)
+        self.groups: tuple[Group, ...] = tuple(
+            Group(g, version) for g in text.groups if g.since <= known
+        )
+        self.later_groups: frozenset[str] = frozenset(
+            g.name for g in text.groups if g.since > known
+        )
 
 
 def _block(words: list[str], least: int) -> _BlockText:

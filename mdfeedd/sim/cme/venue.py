@@ -85,11 +85,11 @@ class Venue:
         habits: Habits = _CALM,
         keep_truth: bool = True,
     ) -> None:
-        self.wire = Wire(version, old_templates=old_templates)
+        self.wire: Wire = Wire(version, old_templates=old_templates)
         self.channel_id = channel
-        self.rng = random.Random(f"venue {seed}")  # noqa: S311 - chance, not secrets
-        self.orders = orders and version >= ORDERS_VERSION
-        self.channel = Channel(self.wire, start_ns, first_seq, keep_truth)
+        self.rng: random.Random = random.Random(f"venue {seed}")  # noqa: S311 - chance, not secrets
+        self.orders: bool = orders and version >= ORDERS_VERSION
+        self.channel: Channel = Channel(self.wire, start_ns, first_seq, keep_truth)
         self.instruments: dict[int, Instrument] = {}
         self.retired: list[Listing] = []  # deleted: their ids may come back with other symbols
         self._counter = self.rng.randrange(1, 1 << 24)
@@ -99,8 +99,8 @@ class Venue:
         for listing in known:
             self._open(listing)
         self.habits = habits
-        self.schedule = Schedule(self, rate, loop_rate)
-        self.loops = Loops(self)
+        self.schedule: Schedule = Schedule(self, rate, loop_rate)
+        self.loops: Loops = Loops(self)
 
     # Where it stands
 

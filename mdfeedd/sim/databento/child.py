@@ -45,8 +45,8 @@ class GatewayProcess:
 
     def __init__(self, options: GatewayOptions) -> None:
         self.options = options
-        self.port = 0
-        self.report = Report()
+        self.port: int = 0
+        self.report: Report = Report()
         self._process: subprocess.Popen[str] | None = None
         self._said: collections.deque[str] = collections.deque(maxlen=MAX_SAID)
         self._listeners: list[threading.Thread] = []

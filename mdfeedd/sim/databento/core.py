@@ -73,16 +73,16 @@ class GatewayCore:
         seed: int = 1,
     ) -> None:
         self.market = market
-        self.script = script or Script()
-        self.keys = tuple(keys)
+        self.script: Script = script or Script()
+        self.keys: tuple[str, ...] = tuple(keys)
         for key in self.keys:
             if len(key) != KEY_CHARACTERS:
                 raise ValueError(f"key: must have {KEY_CHARACTERS} characters, not {len(key)}")
         self.dataset = dataset
-        self.habits = habits or Habits()
+        self.habits: Habits = habits or Habits()
         self.sessions: list[SessionAccount] = []
         self.renamed: dict[int, str] = {}  # instrument_ids that stand for another symbol by now
-        self.restarts = 0
+        self.restarts: int = 0
         self._down_until_ns = 0
         self._seed = seed
         self._open: set[int] = set()

@@ -43,6 +43,8 @@ class FileMarket:
 
     def __init__(self, path: str | Path, *, start_ns: int | None = None) -> None:
         data = _contents(path)
+        self.version: int
+        self.dataset: str
         self.dataset, self.version, schema, names, at = _metadata(data, path)
         records = [
             _record(raw, schema, self.version) for raw in _walk(data, at) if raw[1] in _BY_RTYPE
@@ -53,16 +55,16 @@ class FileMarket:
         shift_ns = 0 if start_ns is None else start_ns - records[0].due_ns
         if shift_ns:
             records = [_shifted(record, shift_ns) for record in records]
-        self.start_ns = records[0].due_ns
-        self.end_ns = records[-1].due_ns
-        self.schemas = tuple(sorted({record.schema for record in records}))
+        self.start_ns: int = records[0].due_ns
+        self.end_ns: int = records[-1].due_ns
+        self.schemas: tuple[str, ...] = tuple(sorted({record.schema for record in records}))
         self._timelines = {name: Timeline(name) for name in self.schemas}
         for record in records:
             self._timelines[record.schema].append(record)
         self._due = [record.due_ns for record in records]
         self._at = 0
-        self.instruments = _instruments(records, names)
-        self.symbols = Symbols(self.instruments)
+        self.instruments: tuple[Instrument, ...] = _instruments(records, names)
+        self.symbols: Symbols = Symbols(self.instruments)
 
     @property
     def next_ns(self) -> int | None:

@@ -29,9 +29,9 @@ class Flow:
 
     def __init__(self, timeline: Timeline, now_ns: int) -> None:
         self.timeline = timeline
-        self.position = timeline.after(now_ns)
-        self.replay_end = self.position
-        self.has_replay = False
+        self.position: int = timeline.after(now_ns)
+        self.replay_end: int = self.position
+        self.has_replay: bool = False
         self.is_complete = False
         self.snapshot: collections.deque[Record] = collections.deque()
         self._rules: dict[int, _Rule] = {}

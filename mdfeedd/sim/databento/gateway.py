@@ -45,8 +45,8 @@ class Gateway:
     def __init__(self, core: GatewayCore, host: str = "127.0.0.1", port: int = 0) -> None:
         self.core = core
         self.host = host
-        self.port = port
-        self.lock = threading.RLock()
+        self.port: int = port
+        self.lock: threading.RLock = threading.RLock()
         self._listener: socket.socket | None = None
         self._retired: list[socket.socket] = []  # closed by the thread that may be polling them
         self._stop = threading.Event()

@@ -75,7 +75,7 @@ class Symbols:
     """Resolves what clients ask for."""
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
-        self.by_id = {item.instrument_id: item for item in instruments}
+        self.by_id: dict[int, Instrument] = {item.instrument_id: item for item in instruments}
         self._by_name = {item.raw_symbol: item for item in self.by_id.values()}
 
     def resolve(self, stype: str, symbol: str) -> list[Instrument]:

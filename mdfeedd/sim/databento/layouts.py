@@ -288,9 +288,9 @@ class Layout:
         parts.append(f"{size - end}x")
         self.rtype = rtype
         self.size = size
-        self.struct = struct.Struct("".join(parts))
-        self.fields = [name for _, name, _ in rows]
-        self.types = {name: kind for _, name, kind in rows}
+        self.struct: struct.Struct = struct.Struct("".join(parts))
+        self.fields: list[str] = [name for _, name, _ in rows]
+        self.types: dict[str, str] = {name: kind for _, name, kind in rows}
 
     def pack(self, values: Mapping[str, Any]) -> bytes:
         """The record; what is not named is 0 or empty. KeyError for a field that it does not have."""

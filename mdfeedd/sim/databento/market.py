@@ -25,6 +25,8 @@ from mdfeedd.sim.databento.writer import Event, Writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mdfeedd.sim.databento.instruments import Instrument
+
 __all__ = ["MAX_RATE", "Market"]
 
 MAX_RATE: Final = 100_000.0  # events per second of market time
@@ -61,13 +63,13 @@ class Market:
     ) -> None:
         _check(schemas, rate, publishers)
         self.start_ns = start_ns
-        self.schemas = tuple(schemas)
+        self.schemas: tuple[str, ...] = tuple(schemas)
         self.rate = rate
         self.backward = backward
-        self.instruments = made_up(instruments)
-        self.symbols = Symbols(self.instruments)
-        self.publishers = tuple(range(1, publishers + 1))
-        self.now_ns = start_ns - 1
+        self.instruments: tuple[Instrument, ...] = made_up(instruments)
+        self.symbols: Symbols = Symbols(self.instruments)
+        self.publishers: tuple[int, ...] = tuple(range(1, publishers + 1))
+        self.now_ns: int = start_ns - 1
         self._keep_ns = keep_ns
         self._forget_ns = start_ns
         self._rng = random.Random(f"databento {seed}")  # noqa: S311 - chance, not secrets

@@ -41,7 +41,7 @@ def parse_line(line: bytes) -> dict[str, str]:
 
 def proven_key(auth: str, challenge: str, keys: Iterable[str]) -> str:
     """The key whose digest was given; "" if it is none of them."""
-    digest, _, bucket = auth.rpartition("-")
+    digest, _, bucket = auth.partition("-")  # hexadecimal; a key may have a hyphen
     for key in keys:
         expected = hashlib.sha256(f"{challenge}|{key}".encode()).hexdigest()
         if key[-BUCKET_CHARACTERS:] == bucket and hmac.compare_digest(

@@ -27,6 +27,8 @@ from mdfeedd.sim.databento.requests import (
 from mdfeedd.sim.databento.stream import Close, HalfClose, Reset, Stall, Wire
 
 if TYPE_CHECKING:
+    import random
+
     from mdfeedd.sim.databento.account import SessionAccount
     from mdfeedd.sim.databento.core import GatewayCore
     from mdfeedd.sim.databento.script import Fault
@@ -56,20 +58,22 @@ class Session:
     def __init__(self, core: GatewayCore, account: SessionAccount, now_ns: int) -> None:
         self.core = core
         self.account = account
-        self.rng = core.rng(account, "session")
+        self.rng: random.Random = core.rng(account, "session")
         faults = core.script.of(account.number)
-        self.modes = {fault.kind: fault for fault in faults if fault.is_mode}
-        self.pending = [fault for fault in faults if not fault.is_mode]
+        self.modes: dict[str, Fault] = {fault.kind: fault for fault in faults if fault.is_mode}
+        self.pending: list[Fault] = [fault for fault in faults if not fault.is_mode]
         sizes = {kind: fault.size for kind, fault in self.modes.items()}
-        self.wire = Wire(account, sizes, core.rng(account, "wire"), keep=core.habits.keep_sent)
-        self.now_ns = now_ns
-        self.stage = ""
-        self.records = 0  # market records so far
-        self.replayed = 0
-        self.skip_left = 0
-        self.omit_left = 0
+        self.wire: Wire = Wire(
+            account, sizes, core.rng(account, "wire"), keep=core.habits.keep_sent
+        )
+        self.now_ns: int = now_ns
+        self.stage: str = ""
+        self.records: int = 0  # market records so far
+        self.replayed: int = 0
+        self.skip_left: int = 0
+        self.omit_left: int = 0
         self.flows: dict[str, Flow] = {}
-        self.last_raw = b""
+        self.last_raw: bytes = b""
         self._challenge = f"{self.rng.randrange(2**128):032x}"
         self._input = b""
         self._lines: collections.deque[bytes] = collections.deque()

@@ -71,10 +71,10 @@ class Wire:
         self.actions: list[Action] = []
         self.ts_out = False
         self.version = 3
-        self.pretty = (False, False)
+        self.pretty: tuple[bool, bool] = (False, False)
         self.is_json = False
         self.symbols: dict[int, str] = {}  # JSON: names to add to the lines
-        self.longer_bytes = 0  # of the next market record
+        self.longer_bytes: int = 0  # of the next market record
         self._account = account
         self._modes = modes
         self._rng = rng

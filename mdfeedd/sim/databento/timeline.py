@@ -82,7 +82,7 @@ class Timeline:
 
     def __init__(self, schema: str) -> None:
         self.schema = schema
-        self.first = 0
+        self.first: int = 0
         self._records: list[Record] = []
         self._states: list[tuple[int, Books]] = [(0, {})]  # mbo: by position
 

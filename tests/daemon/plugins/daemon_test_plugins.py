@@ -161,6 +161,9 @@ class SinkHolder:
         if options.rows == 13:
             raise ValueError("rows: 13 is not possible here")
 
+    def run(self, stop: threading.Event) -> None:
+        stop.wait()
+
 
 @dataclass(frozen=True, slots=True)
 class FolderOptions:
@@ -173,7 +176,31 @@ class FolderOptions:
 
 
 class FolderSink:
+    """As far as a configuration looks at one."""
+
     Options: ClassVar[type] = FolderOptions
+    keeps_positions: ClassVar[bool] = False
+
+    def __init__(self, options, name):
+        self.options = options
+
+    def position(self, ring):
+        return None
+
+    def write(self, batch):
+        pass
+
+    def housekeep(self):
+        pass
+
+    def flush(self):
+        pass
+
+    def progress(self, ring_id):
+        return None
+
+    def close(self):
+        pass
 
 
 @dataclass(frozen=True, slots=True)

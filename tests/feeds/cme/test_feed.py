@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from mdfeedd.feeds.multicast import ReceiverError
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
+from mdfeedd.ring.lines import LineKey
 from mdfeedd.sim.cme import Feed, Venue
 from mdfeedd.sim.cme.child import VenueProcess
 from mdfeedd.sim.cme.publisher import PublisherOptions
@@ -63,6 +65,7 @@ class Network:
             for j, side in enumerate("AB")
         )
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sent: Counter[tuple[Feed, int]] = Counter()
 
     def port(self, feed: Feed, side: int = 0) -> int:
         return self.lines[2 * feed + side].port
@@ -73,6 +76,7 @@ class Network:
                 if is_open(self.port(Feed(packet.feed), side)):
                     place = ("127.0.0.1", self.port(Feed(packet.feed), side))
                     self._socket.sendto(packet.payload, place)
+                    self.sent[Feed(packet.feed), side] += 1
 
     def close(self) -> None:
         self._socket.close()
@@ -262,17 +266,32 @@ def test_two_channels_in_one_ring(network, start, ticks):
     assert published[symbol_of(second, second.ids[0])] == 311
 
 
-def test_loss_on_one_line_is_nobody_s_business(network, start, ticks):
+def test_loss_on_one_line_is_nobody_s_business_but_counted(network, start, ticks, shm_dir):
     venue = Venue(2, instruments=2)
     feed = start()
     seen = ticks()
     network.send(opened(venue))
     settle(network, venue, seen)
-    for i, packet in enumerate(venue.run(60)):
+    live = [packet for packet in venue.run(60) if packet.feed == Feed.INCREMENTAL]
+    for i, packet in enumerate(live):
         network.send([packet], sides=(i % 2,))
     settle(network, venue, seen)
     assert len(seen.gaps()) == 0
     feed.end()
+    lines = {line.key: line.values for line in inspect("cme", shm_dir).lines}
+    assert len(lines) == len(network.lines)
+    for side, name in enumerate("AB"):
+        values = lines[LineKey(310, "incremental", name)]
+        assert values["received_packets"] == network.sent[Feed.INCREMENTAL, side]
+        assert values["lost_packets"] == len(live[1 - side :: 2]), (
+            "what only the other side brought"
+        )
+        assert values["dropped_packets"] == values["malformed_packets"] == 0
+        assert 0 < values["last_packet_ns"] <= time.monotonic_ns()
+    both = [lines[LineKey(310, "incremental", name)]["duplicate_packets"] for name in "AB"]
+    assert (
+        sum(both) == min(network.sent[Feed.INCREMENTAL, side] for side in (0, 1)) - len(live) // 2
+    )
 
 
 def test_loss_on_both_lines_is_told_joined_for_and_recovered(network, start, ticks, said):

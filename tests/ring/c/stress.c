@@ -136,10 +136,18 @@ static void run_threads(mdf_writer *w, const run *c) {
     for (int i = 0; i < c->readers; i++) pthread_join(threads[i].id, NULL);
 }
 
+/* A reader that has failed ends the run: what it has found does not wait for the other seconds. */
+static void on_reader_ended(int number) {
+    siginfo_t ended = {0};
+    (void)number;
+    if (!waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) && ended.si_status) _exit(1);
+}
+
 static void run_processes(mdf_writer *w, const run *c) {
     char err[MDF_ERR], name[32], byte = 0;
     int ready[2];
     REQUIRE(pipe(ready) == 0, "no pipe");
+    REQUIRE(signal(SIGCHLD, on_reader_ended) != SIG_ERR, "no handler");
     for (int i = 0; i < c->readers; i++) {
         if (fork_bound()) continue;
         mdf_reader r;

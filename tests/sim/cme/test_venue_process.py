@@ -20,6 +20,8 @@ from mdfeedd.sim.cme.publisher import Publisher, PublisherOptions, Report
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.conftest import Spawn
+
 WAIT_S = 20.0
 PORT = 9_000 + os.getpid() % 1_000  # nobody needs to listen
 
@@ -79,7 +81,7 @@ def test_venue_that_is_killed_says_so(held: VenueProcess) -> None:
 
 
 @pytest.mark.parametrize("begun", [True, False])
-def test_venue_ends_with_a_parent_that_was_killed(begun: bool) -> None:
+def test_venue_ends_with_a_parent_that_was_killed(begun: bool, spawn: Spawn) -> None:
     code = (
         "import time\n"
         "from mdfeedd.sim.cme.child import VenueProcess\n"
@@ -89,7 +91,7 @@ def test_venue_ends_with_a_parent_that_was_killed(begun: bool) -> None:
         "print(venue.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    parent = spawn([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
     assert alive(pid)

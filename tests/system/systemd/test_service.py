@@ -224,6 +224,13 @@ def test_feed_killed_comes_back_alone_and_a_reader_outside_goes_on(service, outs
     assert service.property("NRestarts") == "0"
     (line,) = [e for e in service.journal() if "killed by SIGKILL; restart" in e["MESSAGE"]]
     assert (line["PRIORITY"], line["SYSLOG_IDENTIFIER"]) == ("4", "mdfeedd")
+    assert line["MDFEEDD_KIND"] == "supervisor"
+    chosen = service.run(
+        "journalctl", "-u", "mdfeedd", "MDFEEDD_NAME=demo", "-o", "json", "--no-pager"
+    )
+    entries = [json.loads(entry) for entry in chosen.stdout.splitlines()]
+    assert {entry["_PID"] for entry in entries} >= {str(before["demo"]), str(after["demo"])}
+    assert {entry["MDFEEDD_KIND"] for entry in entries} == {"feed"}
 
 
 def test_main_process_killed_takes_all_down_and_all_come_back(service, outside) -> None:
@@ -372,7 +379,7 @@ def test_feed_gets_its_key_as_a_credential_and_the_journal_does_not(gateway) -> 
     gateway.write(f"{CREDENTIALS}/databento-key", SECRET, 0o600)
     start(gateway)
     gateway.until(lambda: look(gateway, "databento")["tail"], "ticks of the gateway")
-    everything = gateway.run("journalctl", "-b", "-o", "export", "--no-pager").stdout
+    everything = gateway.run("journalctl", "-b", "-o", "json", "--all", "--no-pager").stdout
     assert SECRET not in everything
     shown = (
         gateway.run("ps", "-eo", "args").stdout + gateway.run("systemctl", "show", "mdfeedd").stdout

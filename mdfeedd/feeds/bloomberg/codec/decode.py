@@ -97,10 +97,14 @@ class Decoder:
     ) -> None:
         self.staging = staging
         self.touches: dict[int, Touch] = {}
-        self.messages = self.skipped = self.unknown = self.unmapped = 0
-        self.torn = self.recovered = 0
+        self.messages: int = 0
+        self.skipped: int = 0
+        self.unknown: int = 0
+        self.unmapped: int = 0
+        self.torn: int = 0
+        self.recovered: int = 0
         self.events: list[Event] = []
-        self.last_ns = 0
+        self.last_ns: int = 0
         self._statistics = statistics
         self._refuse_delayed = refuse_delayed
         self._last: dict[str, Any] = {}

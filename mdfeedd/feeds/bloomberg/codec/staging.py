@@ -40,8 +40,11 @@ class Staging:
     __slots__ = ("_array", "_bytes", "_end", "at", "gaps", "others", "quotes", "trades")
 
     def __init__(self, room: int = ROOM) -> None:
-        self.at = 0
-        self.quotes = self.trades = self.others = self.gaps = 0
+        self.at: int = 0
+        self.quotes: int = 0
+        self.trades: int = 0
+        self.others: int = 0
+        self.gaps: int = 0
         self._take(bytearray(room * _TICK_BYTES))
 
     def __len__(self) -> int:

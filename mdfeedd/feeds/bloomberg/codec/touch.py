@@ -27,19 +27,24 @@ class Touch:
     )  # fmt: skip
 
     def __init__(self, instrument_id: int) -> None:
-        self.instrument_id = instrument_id
-        self.flags = _STALE
-        self.last_ns = self.stamp_ns = 0
-        self.hole_first_ns = self.hole_last_ns = self.hole_reason = 0
-        self.shown = EMPTY
+        self.instrument_id: int = instrument_id
+        self.flags: int = _STALE
+        self.last_ns: int = 0
+        self.stamp_ns: int = 0
+        self.hole_first_ns: int = 0
+        self.hole_last_ns: int = 0
+        self.hole_reason: int = 0
+        self.shown: tuple[int, int, int, int] = EMPTY
         self.forget()
 
     def forget(self) -> None:
         """Nothing is known of either side."""
-        self.bid = self.ask = PRICE_UNDEF
-        self.bid_size = self.ask_size = 0
-        self.imaging = False
-        self.image_ns = 0
+        self.bid: int = PRICE_UNDEF
+        self.ask: int = PRICE_UNDEF
+        self.bid_size: int = 0
+        self.ask_size: int = 0
+        self.imaging: bool = False
+        self.image_ns: int = 0
 
     @property
     def stale(self) -> bool:

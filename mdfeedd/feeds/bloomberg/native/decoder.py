@@ -20,7 +20,7 @@ class Decoder(decode.Decoder):
         self, staging: Staging, *, statistics: bool = False, refuse_delayed: bool = False
     ) -> None:
         touches = Touches()
-        self.kernel = Kernel(staging, touches, refuse_delayed=refuse_delayed)
+        self.kernel: Kernel = Kernel(staging, touches, refuse_delayed=refuse_delayed)
         super().__init__(staging, statistics=statistics, refuse_delayed=refuse_delayed)
         self.touches: dict[int, touch.Touch] = touches
 

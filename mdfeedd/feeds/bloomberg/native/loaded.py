@@ -27,7 +27,7 @@ class NativePlane:
     """
 
     def __init__(self, walker: Walker, tell: Tell) -> None:
-        self.off = ""
+        self.off: str = ""
         self._proven = not any(walker.proofs)
         self._walker = walker
         self._tell = tell

@@ -17,15 +17,20 @@ MAX_FILE_BYTES: Final = MAX_SECRET_BYTES
 
 
 class Key:
-    """A key that does not print itself. Raises `SessionEnd` for what cannot be one."""
+    """A key that does not print itself. Raises `SessionEnd` for what cannot be one.
+
+    foreign: of another gateway than Databento's own, whose keys may have any length.
+    """
 
     __slots__ = ("_bucket", "_text")
 
-    def __init__(self, text: str, source: str) -> None:
-        if len(text) != KEY_CHARACTERS or not text.isascii() or not text.isprintable():
+    def __init__(self, text: str, source: str, *, foreign: bool = False) -> None:
+        is_long = len(text) >= BUCKET_CHARACTERS if foreign else len(text) == KEY_CHARACTERS
+        if not is_long or not text.isascii() or not text.isprintable():
+            wanted = f"{BUCKET_CHARACTERS} or more" if foreign else str(KEY_CHARACTERS)
             raise SessionEnd(
                 Ending.KEY,
-                f"what {source} holds is no API key: a key has {KEY_CHARACTERS} characters, this has {len(text)}",
+                f"what {source} holds is no API key: a key has {wanted} characters, this has {len(text)}",
             )
         self._text = text.encode()
         self._bucket = text[-BUCKET_CHARACTERS:]
@@ -42,7 +47,7 @@ class Key:
         raise TypeError("a key is not copied to anywhere")
 
 
-def read_key(env: str, file: str, credential: str) -> Key:
+def read_key(env: str, file: str, credential: str, *, foreign: bool = False) -> Key:
     """The key from the first of these that is given: systemd credential, file, environment variable.
 
     Raises `SessionEnd` (KEY) with a sentence that says what to do.
@@ -58,4 +63,4 @@ def read_key(env: str, file: str, credential: str) -> Key:
         data = read(reference, "API key", MAX_FILE_BYTES)
     except SecretError as error:
         raise SessionEnd(Ending.KEY, str(error)) from None
-    return Key(data.decode("ascii", "replace").strip(), str(reference))
+    return Key(data.decode("ascii", "replace").strip(), str(reference), foreign=foreign)

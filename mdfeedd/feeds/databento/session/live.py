@@ -120,10 +120,10 @@ class LiveSession:
         now: Now,
         shard: Shard | None = None,
     ) -> None:
-        self.stage = Stage.HANDSHAKE
-        self.outgoing = bytearray()
-        self.delivering_since_ns = 0
-        self.names = SessionNames(
+        self.stage: Stage = Stage.HANDSHAKE
+        self.outgoing: bytearray = bytearray()
+        self.delivering_since_ns: int = 0
+        self.names: SessionNames = SessionNames(
             writer, logger, None if are_named(options.subscriptions) else shard
         )
         self.tap: Callable[[bytes | memoryview], None] | None = None
@@ -139,7 +139,7 @@ class LiveSession:
         self._slow_told = False
         self._refused = 0
         self._metadata_s = METADATA_S
-        self.decoder = DbnDecoder(
+        self.decoder: DbnDecoder = DbnDecoder(
             self.names,
             version=JSON_VERSION if self._json else None,
             ts_out=False,

@@ -85,10 +85,10 @@ class Handshake:
     """
 
     def __init__(self, greeting: Greeting, key: Key) -> None:
-        self.stage = Stage.GREETING
-        self.session_id = ""
-        self.lsg_version = ""
-        self.surplus = b""
+        self.stage: Stage = Stage.GREETING
+        self.session_id: str = ""
+        self.lsg_version: str = ""
+        self.surplus: bytes = b""
         self._greeting = greeting
         self._key = key
         self._lines = 0

@@ -66,7 +66,8 @@ def probe(options: DatabentoOptions) -> Iterator[ProbeLine]:
     """A line as soon as it is known; after one that is not ok there is no other."""
     deadline_s = time.monotonic() + PROBE_S
     try:
-        key = read_key(options.key_env, options.key_file, options.key_credential)
+        foreign = bool(options.gateway)
+        key = read_key(options.key_env, options.key_file, options.key_credential, foreign=foreign)
         yield ProbeLine(True, "the API key was read")
         host, port = options.address()
         with connect(host, port, _BUFFER_BYTES) as sock:

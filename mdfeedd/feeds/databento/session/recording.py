@@ -36,6 +36,7 @@ class Recording:
     ) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         safe = "".join(c for c in session_id if c.isalnum())[:32] or "0"
+        self.path: Path
         self.path, self._part = _names(Path(folder), f"{feed}-{stamp}-{safe}")
         self._writer = writer
         self._logger = logger

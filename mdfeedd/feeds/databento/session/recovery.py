@@ -79,7 +79,7 @@ class Recovery:
         limit_ns: int,
         shard: Shard | None = None,
     ) -> None:
-        self.reason = GapReason.RESTART
+        self.reason: GapReason = GapReason.RESTART
         self._positions = positions
         self._writer = writer
         self._logger = logger

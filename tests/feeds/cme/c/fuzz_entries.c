@@ -171,9 +171,10 @@ static void read_corpus(void) {
     CHECK(packets);
 }
 
+/* Of this process alone: on a busy machine the rounds are no fewer. */
 static double now_s(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 

@@ -8,6 +8,8 @@ multiplies how many are played.
 from __future__ import annotations
 
 import collections
+import itertools
+import operator
 import os
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,11 @@ def _book_wrong(book: Any, state: Any) -> str:
     if not wrong and state and book.rpt_seq != state.rpt_seq:
         return f"RptSeq {book.rpt_seq}, in truth {state.rpt_seq}"
     return wrong
+
+
+def joined(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """All ticks of some arrays: by their bytes, for numpy compares the fields of each array with those of the others."""
+    return np.frombuffer(b"".join([part.tobytes() for part in parts]), TICK).copy()
 
 
 class Side:
@@ -167,20 +174,22 @@ class Play:
         events = self.handler.take_events()
         self.events += events
         side.note(events)
-        self._taken.append((side, side.epoch, self.handler.take_ticks()))
+        ticks = self.handler.take_ticks()
+        if len(ticks):  # of most packets of a quiet week there are none
+            self._taken.append((side, side.epoch, ticks))
 
     def ticks(self, *kinds: Kind, side: Side | None = None) -> np.ndarray:
         """All ticks so far, or those of some kinds, of a channel."""
         side = side or self.one
-        parts = [part for of, _, part in self._taken if of is side]
-        ticks = np.concatenate(parts) if parts else np.empty(0, TICK)
+        ticks = joined(part for of, _, part in self._taken if of is side)
         return ticks[np.isin(ticks["kind"], kinds)] if kinds else ticks
 
     def epochs(self, kind: Kind, side: Side) -> Iterator[tuple[int, np.ndarray]]:
         """Ticks of a kind, with the epoch they are of."""
-        for of, epoch, part in self._taken:
-            if of is side:
-                yield epoch, part[part["kind"] == kind]
+        own = [(epoch, part) for of, epoch, part in self._taken if of is side]
+        for epoch, parts in itertools.groupby(own, key=operator.itemgetter(0)):
+            ticks = joined(part for _, part in parts)
+            yield epoch, ticks[ticks["kind"] == int(kind)]
 
     def run(
         self, sent: Sequence[Any], network: Network, *, looks: int = 12, side: Side | None = None
@@ -344,7 +353,7 @@ class Play:
     def check_counts(self) -> None:
         """The handler's counts are what was published, and what arrived."""
         counts = self.handler.counts
-        ticks = np.concatenate([part for _, _, part in self._taken])
+        ticks = joined(part for _, _, part in self._taken)
         kinds = collections.Counter(ticks["kind"].tolist())
         trades = sum(kinds[k] for k in (Kind.TRADE, Kind.TRADE_CANCEL, Kind.TRADE_CORRECTION))
         assert counts["quotes"] == kinds[Kind.QUOTE]

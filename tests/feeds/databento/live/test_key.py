@@ -111,6 +111,16 @@ def test_file_that_holds_something_else(tmp_path, content):
     refused("is no API key", file=tmp_path / "key")
 
 
+def test_another_gateway_has_keys_of_its_own(monkeypatch):
+    monkeypatch.setenv(ENV, "your-key")
+    digest = hashlib.sha256(b"abc|your-key").hexdigest()
+    assert read_key(ENV, "", "", foreign=True).answer("abc") == f"{digest}-r-key"
+    refused("a key has 32 characters, this has 8")
+    monkeypatch.setenv(ENV, "your")
+    with pytest.raises(SessionEnd, match="a key has 5 or more characters, this has 4"):
+        read_key(ENV, "", "", foreign=True)
+
+
 def test_endless_file_is_read_in_part_only():
     refused("is no API key: it has more than 4096 bytes", file="/dev/zero")
 

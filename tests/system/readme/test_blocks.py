@@ -1,4 +1,4 @@
-"""What the README shows runs as shown."""
+"""Every block of the README is run by a test, and nothing is replaced that is not there."""
 
 from __future__ import annotations
 
@@ -15,15 +15,32 @@ import pytest
 import mdfeedd
 from mdfeedd.tick import TRADE, Kind, to_fixed
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[2]
+ELSEWHERE = {"service"}
+"""Which tests/system/systemd/test_readme.py runs, on a systemd of its own."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def test_every_block_is_run_by_a_test(readme) -> None:
+    assert set(readme.blocks_of(readme.README)) == set(readme.BLOCKS.values())
+    tests = [path for path in HERE.glob("test_*.py") if path != Path(__file__)]
+    source = "".join(path.read_text() for path in tests)
+    idle = {name for name in readme.BLOCKS if f'"{name}"' not in source}
+    assert idle == ELSEWHERE, "no test runs these blocks"
 
 
-def test_reader_in_ten_lines(shm_dir: str, monkeypatch) -> None:
-    (code,) = [b for b in blocks("python") if 'Reader("demo-futures")' in b]
+def test_everything_that_is_replaced_is_there(readme) -> None:
+    texts = [readme.README, readme.STRATEGIES, readme.LIBRARY]
+    text = "\n".join(path.read_text() for path in texts)
+    assert [said for said in readme.SUBSTITUTIONS if said not in text] == []
+
+
+def test_readme_is_short(readme) -> None:
+    assert len(readme.README.read_text().splitlines()) <= 300
+
+
+def test_reader_in_ten_lines(readme, shm_dir: str, monkeypatch) -> None:
+    code = readme.blocks_of(readme.README)[readme.BLOCKS["reader"]].text
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     writer = mdfeedd.Writer("demo-futures", 256, directory=shm_dir)
     trades = np.zeros(1000, TRADE)
@@ -53,10 +70,11 @@ def test_reader_in_ten_lines(shm_dir: str, monkeypatch) -> None:
     assert lost > 0, "a ring of 256 must lap a reader of 1000"
 
 
-def test_every_command_of_the_table_exists() -> None:
+def test_every_command_of_the_table_exists(readme) -> None:
     from mdfeedd.cli import main
 
-    names = set(re.findall(r"^\| `mdfeedd ([\w-]+)", README, flags=re.MULTILINE))
+    text = readme.README.read_text()
+    names = set(re.findall(r"^\| `mdfeedd ([\w-]+)", text, flags=re.MULTILINE))
     with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
         main(["--help"])
     commands = out.getvalue().partition("COMMAND\n")[2].partition("\n\n")[0]
@@ -66,11 +84,3 @@ def test_every_command_of_the_table_exists() -> None:
             main([name, "--help"])
         assert done.value.code == 0
         assert f"mdfeedd {name}" in out.getvalue()
-
-
-def test_files_that_the_readme_names_exist() -> None:
-    root = Path(__file__).resolve().parents[2]
-    for path in re.findall(r"\]\(([\w./-]+)\)", README):
-        assert (root / path).exists(), path
-    for path in re.findall(r"`((?:mdfeedd|config|bench|tests|systemd)/[\w./]*)`", README):
-        assert (root / path).exists(), path

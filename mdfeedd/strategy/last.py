@@ -1,0 +1,183 @@
+"""`LastValues`: what `reader.last` is, a `Book` for each symbol, as of the batches read so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from mdfeedd.options import nearest
+from mdfeedd.ring import Instruments, RingMissing
+from mdfeedd.ring._ring import START_OLDEST, ReaderCore
+from mdfeedd.strategy._last import LastTable
+from mdfeedd.strategy.book import Book, consolidated, from_row
+from mdfeedd.strategy.merged import MergedInstruments, distinct_symbols
+from mdfeedd.tick import TICK, layout_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from mdfeedd.ring import Instrument, Reader
+
+    Default = TypeVar("Default")
+
+__all__ = ["LOOK_BACK_RECORDS", "LastValues", "UnknownSymbol", "Watcher", "look_back"]
+
+LOOK_BACK_RECORDS: Final = 1 << 20
+"""Of a ring's records from before the first look at `last`, at most so many are taken over."""
+_LOOK_RECORDS: Final = 4096
+_FEED: Final = 6  # place of the feed in a row
+
+
+class UnknownSymbol(KeyError):
+    """No instrument of the rings has that symbol, or not yet."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class LastValues:
+    """The last values of each instrument: ``last["ESZ4"]`` is a `Book`.
+
+    A symbol that several feeds or venues have is one `Book` with the best bid and ask over them, and so is a
+    symbol of the map that the reader was given. An int is the instrument_id of a single one. Values are those of
+    the batches that the reader has given out; nothing is read here.
+    """
+
+    def __init__(
+        self,
+        instruments: MergedInstruments,
+        feeds: Sequence[str],
+        symbols: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self.table: LastTable = LastTable()
+        self._instruments = instruments
+        self._feeds = tuple(feeds)
+        self._symbols = dict(symbols or {})
+        self._stamp: object = None
+        self._ids: dict[str, tuple[tuple[int, Instrument | None], ...]] = {}
+
+    @property
+    def records(self) -> npt.NDArray[np.void]:
+        """All rows as one array of dtype `mdfeedd.LAST`, shape (n,), in order of first appearance: a copy.
+
+        Prices in units of 1e-9, times in UNIX ns; `columns` makes floats of them, numba takes it as it is.
+        """
+        return self.table.records()
+
+    def __getitem__(self, key: str | int) -> Book:
+        if isinstance(key, int):
+            return self._book(key, self._instruments.get(key))
+        ids = self._resolved(key)
+        if not ids:
+            known = [*self._symbols, *(entry.symbol for entry in self._instruments)]
+            where = ", ".join(self._feeds)
+            raise UnknownSymbol(f"no instrument '{key}' in {where}{nearest(key, known)}")
+        return consolidated(key, [self._book(one, entry) for one, entry in ids])
+
+    def _book(self, instrument_id: int, instrument: Instrument | None) -> Book:
+        row = self.table.row(instrument_id)
+        if instrument is None and row is None:
+            raise UnknownSymbol(f"no instrument {instrument_id} in {', '.join(self._feeds)}")
+        symbol = f"#{instrument_id}" if instrument is None else instrument.symbol
+        return from_row(row, symbol, "" if row is None else self._feeds[row[_FEED]], instrument)
+
+    def _resolved(self, symbol: str) -> tuple[tuple[int, Instrument | None], ...]:
+        """The ids of a symbol and their entries, looked for again when an instruments table has changed."""
+        stamp = self._instruments.stamp()
+        if stamp != self._stamp:
+            self._ids.clear()
+            self._stamp = stamp
+        found = self._ids.get(symbol)
+        if found is None:
+            found = tuple((one, self._instruments.get(one)) for one in self._look_up(symbol))
+            self._ids[symbol] = found
+        return found
+
+    def _look_up(self, symbol: str) -> Iterator[int]:
+        named = self._symbols.get(symbol)
+        if named is None:
+            yield from self._instruments.ids(symbol)
+            return
+        for member, feed in enumerate(self._feeds):
+            if feed in named:
+                yield from self._instruments.ids_of(member, named[feed])
+
+    @overload
+    def get(self, key: str | int) -> Book | None: ...
+    @overload
+    def get(self, key: str | int, default: Default) -> Book | Default: ...
+    def get(self, key: str | int, default: Any = None) -> Any:
+        """As ``last[key]``, and `default` in place of a `KeyError`."""
+        try:
+            return self[key]
+        except UnknownSymbol:
+            return default
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str | int) and self.get(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The symbols of which something is known: those of the map, then the others by first appearance."""
+        ids = self.table.records()["instrument_id"].tolist()
+        mapped = {one: name for name in self._symbols for one, _ in self._resolved(name)}
+        yield from dict.fromkeys(mapped[one] for one in ids if one in mapped)
+        rest = [one for one in ids if one not in mapped]
+        yield from (s for s in distinct_symbols(self._instruments, rest) if s not in self._symbols)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<LastValues of {len(self.table)} instruments in {', '.join(self._feeds)}>"
+
+
+class Watcher:
+    """Keeps a table up to date with what one reader reads: the observer of `ReaderCore.observe`.
+
+    It knows no reader, so that one which nobody holds any more is closed at once.
+    """
+
+    def __init__(self, table: LastTable, reader: Reader) -> None:
+        self._table = table
+        self._lost = reader.lost
+        self._ring_id = reader.ring_id
+
+    def __call__(self, reader: ReaderCore, records: npt.NDArray[np.void]) -> None:
+        """Take over records; after a loss, or of another ring, what is known is not known to be right."""
+        if reader.ring_id != self._ring_id:
+            self._ring_id = reader.ring_id
+            self._table.forget(0)
+        if reader.lost != self._lost:
+            self._lost = reader.lost
+            self._table.lapped(0)
+        self._table.take(records)
+
+
+class _Look(ReaderCore):
+    """A reader that is in no registry. It waits for nothing."""
+
+
+def look_back(
+    table: LastTable, reader: Reader, member: int, before: int, instruments: MergedInstruments
+) -> None:
+    """Take over what the ring of `reader` still holds with sequence numbers below `before`."""
+    core = _Look()
+    far = reader.capacity > LOOK_BACK_RECORDS and before > LOOK_BACK_RECORDS
+    start = before - LOOK_BACK_RECORDS if far else START_OLDEST
+    layout = layout_of(TICK).encode()
+    try:
+        core.open_core(bytes(reader.path), layout, TICK, start, None, 0, False, 0.0)
+    except RingMissing:  # removed: its readers keep it, and nobody else gets it
+        return
+    try:
+        core.set_instruments(Instruments(core, reader.feed))
+        while core.ring_id == reader.ring_id and core.next_seq < before:
+            batch = core.poll(min(_LOOK_RECORDS, before - core.next_seq))
+            if not len(batch):
+                break
+            instruments.make_unique(member, batch.records)
+            table.take(batch.records, feed=member)
+    finally:
+        core.close_core()
