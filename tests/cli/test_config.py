@@ -75,7 +75,7 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"].keys() == {
-        "feeds", "consumers", "include", "shm_dir", "metrics", "log",
+        "feeds", "consumers", "include", "shm_dir", "metrics", "log", "symbols",
     }  # fmt: skip
 
 

@@ -55,6 +55,12 @@ def journal(tmp_path):
     made.close()
 
 
+def own_handler() -> journald.JournalHandler:
+    """Among those of others, such as pytest's."""
+    found = logging.getLogger().handlers
+    return next(one for one in found if isinstance(one, journald.JournalHandler))
+
+
 @pytest.fixture
 def begin(tmp_path, journal, monkeypatch):
     """Set up logging whose standard error ends in journald; gives back what is written there."""
@@ -182,7 +188,7 @@ def test_argument_that_cannot_be_shown_ends_nothing(begin, capfd):
             raise ValueError("no")
 
     begin()
-    handler = logging.getLogger().handlers[0]
+    handler = own_handler()
     record = logging.LogRecord("x", 20, "", 0, "%s", (Bad(),), None)
     handler.emit(record)
     assert "ValueError: no" in capfd.readouterr().err
@@ -199,7 +205,7 @@ def test_setting_up_again_leaves_no_descriptor(begin):
 def test_end_of_the_process_waits_until_the_last_words_are_taken(begin, journal):
     """Else journald would find nobody to whom they belong."""
     begin()
-    handler = logging.getLogger().handlers[0]
+    handler = own_handler()
     logging.getLogger("x").error("last words")
     flushing = threading.Thread(target=handler.flush)
     flushing.start()
@@ -214,4 +220,4 @@ def test_journald_that_hangs_keeps_no_process(begin, monkeypatch):
     monkeypatch.setattr(journald, "FLUSH_S", 0.05)
     begin()
     logging.getLogger("x").error("last words")
-    logging.getLogger().handlers[0].flush()
+    own_handler().flush()

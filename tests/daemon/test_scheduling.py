@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -20,6 +21,15 @@ from mdfeedd.ring.inspect import inspect
 P = "daemon_test_plugins"
 HERE = sorted(os.sched_getaffinity(0))
 FORMS = "must be normal, fifo-1 to fifo-99, rr-1 to rr-99, nice-20 to nice+19, batch or idle"
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_it_stays():
+    """The process of the tests, and all that it starts, keeps its CPUs."""
+    yield
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), HERE)
 
 
 @pytest.mark.parametrize(
