@@ -102,8 +102,8 @@ SEVERAL = {
         {"rate", "burstiness", "seed", "wait_consumers", "instruments"},
     ),
     "bars": (
-        {"intervals_s": (), "ring": "", "capacity": 0, "flat_limit": 0},
-        {"intervals_s", "ring", "capacity", "flat_limit"},
+        {"intervals_s": (), "ring": "", "capacity": 0, "instruments_capacity": -1, "flat_limit": 0},
+        {"intervals_s", "ring", "capacity", "instruments_capacity", "flat_limit"},
     ),
     "callbacks": (
         {"on_tick": "x", "on_bar": "y", "batch_size": 0, "wait_s": -1.0},

@@ -23,7 +23,7 @@ A command is a module with `add(subparsers)` and `run(arguments) -> int`; what i
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.
 
 Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
-130 Ctrl-C; 3 `status`: no daemon runs; 143 a replay, demo or live cut short by SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
+130 Ctrl-C; 3 `status`: no daemon runs; 129 and 143 a replay, demo or live cut short by SIGHUP, SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ removed at the end, the files stay.
 
 exit status:
   0 everything that was published is in the files   1 it is not, or something else went wrong
-  130 Ctrl-C   143 SIGTERM
+  129 SIGHUP   130 Ctrl-C   143 SIGTERM
 
 examples:
   mdfeedd demo

@@ -62,7 +62,7 @@ With -c FILE the options of the first feed of each vendor in FILE are taken; wha
 
 exit status:
   0 the time was over, or the feeds ended   1 it could not start, or a feed was given up
-  77 credentials   78 configuration   130 Ctrl-C   143 SIGTERM
+  77 credentials   78 configuration   129 SIGHUP   130 Ctrl-C   143 SIGTERM
 
 examples:
   mdfeedd live --vendors databento --symbols ESZ6,NQZ6

@@ -53,6 +53,7 @@ _STATUSES: Final = (
     ("69", "Something outside is missing, such as a server."),
     ("77", "Credentials: missing, refused, or not entitled."),
     ("78", "Configuration: a mistake in a file or in what was asked for."),
+    ("129", "A finite command was cut short by SIGHUP: its terminal was closed."),
     ("130", "Ended by Ctrl-C."),
     ("143", "A finite command was cut short by SIGTERM."),
 )

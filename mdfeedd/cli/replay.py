@@ -39,7 +39,7 @@ With --wait-consumers N the first record waits for N readers.
 
 exit status:
   0 everything is replayed, and in the files if there are any   1 it is not, with the reason
-  130 Ctrl-C   143 SIGTERM
+  129 SIGHUP   130 Ctrl-C   143 SIGTERM
 
 examples:
   mdfeedd replay day.dbn.zst --out ticks                    into ticks/{trades,quotes}/feed=NAME/date=.../

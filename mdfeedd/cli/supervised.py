@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 TERMINATED: Final = 128 + signal.SIGTERM
+HUNG_UP: Final = 128 + signal.SIGHUP
 
 
 class Stopped(enum.Enum):
@@ -28,6 +29,7 @@ class Stopped(enum.Enum):
 
     BY_ITSELF = "by itself"
     BY_SIGNAL = "by SIGTERM"
+    BY_HANGUP = "by SIGHUP"
     BY_INTERRUPT = "by Ctrl-C"
 
 
@@ -40,7 +42,8 @@ def supervise(
     """Start, wait until all has ended, the view returns or a signal comes, and stop in order.
 
     `before_stop` is for what feeds the feeds: it ends that, so that they still get what was under way.
-    Without `sighup` that signal ends the process, as ever.
+    Without `sighup` that signal, which comes when the terminal is closed, stops in order, too, unless it is
+    ignored, as under nohup.
     A second Ctrl-C kills the children and raises `KeyboardInterrupt`. Raises `Trouble` if it cannot start.
     """
     try:
@@ -53,7 +56,8 @@ def status_of(stopped: Stopped, status: int) -> int:
     """The exit status of a finite command: its own, unless a signal cut it short. Raises `KeyboardInterrupt`."""
     if stopped is Stopped.BY_INTERRUPT:
         raise KeyboardInterrupt
-    return TERMINATED if stopped is Stopped.BY_SIGNAL else status
+    cut_short = {Stopped.BY_SIGNAL: TERMINATED, Stopped.BY_HANGUP: HUNG_UP}
+    return cut_short.get(stopped, status)
 
 
 def status_of_failures(supervisor: Supervisor) -> int:
@@ -100,6 +104,8 @@ async def _supervise(
 
     loop.add_signal_handler(signal.SIGTERM, stop, Stopped.BY_SIGNAL)
     loop.add_signal_handler(signal.SIGINT, stop, Stopped.BY_INTERRUPT)
+    if sighup is None and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        loop.add_signal_handler(signal.SIGHUP, stop, Stopped.BY_HANGUP)
     work = asyncio.create_task(_work(supervisor, view))
     end = asyncio.create_task(ending.wait())
     tasks = [work, end]

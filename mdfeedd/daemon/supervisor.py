@@ -550,6 +550,8 @@ class Supervisor:
             child.stopping.set()
             if child.process is not None and child.process.alive:
                 child.process.kill()
+        if self._heartbeat is not None and not self._heartbeat.get_loop().is_closed():
+            self._heartbeat.cancel()  # the loop may go on without us
         self._close_exporter()
 
     def _close_exporter(self) -> None:

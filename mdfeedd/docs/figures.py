@@ -75,7 +75,7 @@ FIGURES: Final[dict[str, Figure]] = {
 
 
 def figures(results: Results) -> Mapping[str, Callable[[], str]]:
-    """How each figure is written now. Calling one raises `KeyError` where the result does not have it."""
+    """How each figure is written now. Calling one raises `ValueError` where the result does not have it."""
     return {name: _maker(results, figure) for name, figure in FIGURES.items()}
 
 
@@ -84,11 +84,18 @@ def _maker(results: Results, figure: Figure) -> Callable[[], str]:
 
     if result not in results:
         return lambda: NOT_MEASURED
-    return lambda: written.format(at(results[result], path) * factor)
+
+    def made() -> str:
+        try:
+            return written.format(at(results[result], path) * factor)
+        except (LookupError, TypeError, ValueError):
+            raise ValueError(f"{result}.json has no number at {path!r}") from None
+
+    return made
 
 
 def filled(text: str, known: Mapping[str, Callable[[], str]], page: str) -> str:
-    """The page with each figure as it is now. Raises `ValueError` for one that nobody knows."""
+    """The page with each figure as it is now. Raises `ValueError` for one that nobody knows or has."""
 
     def fill(found: re.Match[str]) -> str:
         opening, name, _, closing = found.groups()

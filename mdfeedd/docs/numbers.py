@@ -185,7 +185,7 @@ def load(folder: Path) -> Results:
 
 
 def page(results: Results) -> str:
-    """The whole page, Markdown."""
+    """The whole page, Markdown. Raises `ValueError` for a result that has not what its section shows."""
     names = [*(n for n in SECTIONS if n in results), *(n for n in results if n not in SECTIONS)]
     parts = [_HEAD]
     for name in names:
@@ -201,7 +201,10 @@ def _section(name: str, result: Results) -> Iterator[str]:
         yield from _whole(result)
     for shown in section.tables:
         yield f"{shown.caption[0].upper()}{shown.caption[1:]}:\n"
-        value = at(result, shown.path)
+        try:
+            value = at(result, shown.path)
+        except (LookupError, TypeError):
+            raise ValueError(f"{name}.json has nothing at {shown.path!r}") from None
         if shown.path == "lines":
             yield table(["what", "figure", "aimed at", "met"], map(_aim, value))
         else:

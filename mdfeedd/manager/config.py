@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mdfeedd.secret import Secret
 
-__all__ = ["FeedConfig", "Vendor", "child_variables", "feed_section"]
+__all__ = ["FeedConfig", "Vendor", "brings_bars", "child_variables", "feed_section"]
 
 MAX_NAME: Final = 24
 """Characters of a feed's name: those of the processes that make its bars begin with more."""
@@ -62,6 +62,7 @@ class FeedConfig:
         the second on, if empty.
     options: what else the vendor's feed can be told: the keys of ``options:`` in the configuration file.
     schema, stype: of Databento's subscription; mbp-1 has every change of the best bid and ask, and every trade.
+        ohlcv-1s, -1m, -1h and -1d are bars that the vendor has made: they come to on_bar of that length.
     capacity: ticks that the ring holds, a power of two; 64 bytes each.
 
     Two options have a default in the environment, for tests and desks: `gateway` of Databento is
@@ -87,6 +88,8 @@ class FeedConfig:
         if isinstance(self.api_key, str):
             if not self.api_key.strip():
                 raise ValueError("api_key: is empty")
+            if not self.api_key.strip().isprintable():
+                raise ValueError("api_key: has characters that no key has")
             object.__setattr__(self, "api_key", Secret(self.api_key))
         elif self.api_key is not None and not isinstance(self.api_key, Secret):
             raise TypeError("api_key: must be a text")
@@ -111,6 +114,8 @@ class FeedConfig:
 def _symbols(given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise TypeError(f'symbols: must be a list, such as ["{given}"], not the text "{given}"')
+    if not isinstance(given, Iterable):
+        raise TypeError(f"symbols: must be a list of texts, not {given!r}")
     symbols = tuple(given)
     for symbol in symbols:
         if not isinstance(symbol, str) or not symbol:
@@ -146,6 +151,11 @@ def feed_section(config: FeedConfig, name: str = "") -> dict[str, Any]:
 def child_variables(config: FeedConfig) -> dict[str, Secret]:
     """What the environment of this feed's process has that no other's has."""
     return {KEY_VARIABLE: config.api_key} if isinstance(config.api_key, Secret) else {}
+
+
+def brings_bars(config: FeedConfig) -> bool:
+    """Whether what the feed brings are bars, made by its vendor: none are made of it here."""
+    return config.vendor == Vendor.DATABENTO and config.schema.startswith("ohlcv-")
 
 
 def _named_after(vendor: str) -> str:

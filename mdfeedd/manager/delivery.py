@@ -98,6 +98,8 @@ class Source:
         self, ring: str, feed: str, directory: str, start: Start | int, *, bars: bool
     ) -> None:
         self.ring = ring
+        self.key: str = ring
+        """Of `Delivery.sources`: another one once the ring's name is that of a new source."""
         self.feed = feed
         self.bars = bars
         self.reader: Reader | None = None
@@ -132,7 +134,7 @@ class Source:
     def look(self, now_s: float) -> None:
         """Has the ring been replaced, or its writer changed? When nothing comes."""
         reader = self.reader
-        if reader is None:
+        if reader is None or self.leaving:  # who leaves does not go over to a new ring of the name
             return
         if reader.ready:
             reader.on_change()
@@ -207,14 +209,19 @@ class Delivery:
         self, ring: str, feed: str, directory: str, start: Start | int, *, bars: bool = False
     ) -> None:
         """Read a ring from now on; it may appear later."""
-        if ring not in self.sources or self.sources[ring].leaving:
-            self.sources.pop(ring, None)
-            self.sources[ring] = Source(ring, feed, directory, start, bars=bars)
-            self._turns = tuple(self.sources.values())
+        before = self.sources.get(ring)
+        if before is not None and not before.leaving:
+            return
+        if before is not None:  # of a feed that was removed: to its end, beside the new one
+            before.key = f"{ring}/{id(before)}"
+            self.sources[before.key] = self.sources.pop(ring)
+        self.sources[ring] = Source(ring, feed, directory, start, bars=bars)
+        self._turns = tuple(self.sources.values())
 
     def leave(self, ring: str) -> None:
-        """Read a ring no longer than to its end, which is near: its writer is gone."""
+        """Read a ring no longer than to its end, which is near: its writer is gone, and its name soon."""
         if ring in self.sources:
+            self.sources[ring].attach()
             self.sources[ring].leaving = True
 
     def tell(self, status: FeedStatus) -> None:
@@ -250,11 +257,11 @@ class Delivery:
                     await self._wait()
         finally:
             self._told.report(time.monotonic(), over=True)
-            for ring in list(self.sources):
-                self._let_go(ring)
+            for key in list(self.sources):
+                self._let_go(key)
 
-    def _let_go(self, ring: str) -> None:
-        source = self.sources.pop(ring)
+    def _let_go(self, key: str) -> None:
+        source = self.sources.pop(key)
         self._turns = tuple(self.sources.values())
         source.close()
         self.left.append(source)
@@ -263,7 +270,7 @@ class Delivery:
         """Let go of rings at their end; is it over?"""
         for source in list(self.sources.values()):
             if (source.leaving or self._finishing) and source.at_end:
-                self._let_go(source.ring)
+                self._let_go(source.key)
         return self._finishing and not self.sources
 
     async def _wait(self) -> None:
@@ -303,7 +310,7 @@ class Delivery:
         assert reader is not None
         size, available = self.handling.batch_size, reader.available
         if not available:
-            if reader.ready:
+            if reader.ready and not source.leaving:
                 reader.on_change()
             return False
         if available < size and self._hold(source):

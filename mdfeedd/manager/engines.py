@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from mdfeedd.manager.config import KEY_VARIABLE, Vendor, child_variables
+from mdfeedd.manager.config import KEY_VARIABLE, Vendor, brings_bars, child_variables
 from mdfeedd.manager.events import FeedFailed, FeedStatus
 from mdfeedd.manager.home import Home
 from mdfeedd.ring import RingError, RingMissing, list_rings, remove
@@ -54,6 +54,12 @@ class Aggregations:
         if later and self.wanted[-1]:
             self.wanted.append([])
         self.wanted[-1].append((timeframe_s, on_bar))
+
+    def copy(self) -> Aggregations:
+        """The same, to be changed."""
+        other = Aggregations()
+        other.wanted = [list(group) for group in self.wanted]
+        return other
 
     def merged(self) -> Aggregations:
         """All in one group: for a new start."""
@@ -183,13 +189,17 @@ class OwnFeeds:
 
     def _follow(self, delivery: Delivery) -> None:
         """Read the ring of each feed, and those of its bars."""
+        from mdfeedd.feeds.protocol import BARS_SUFFIX  # noqa: PLC0415 - see plan
+
         functions, groups = self.aggregations.functions(), self.aggregations.groups()
-        for name in self.feeds:
+        for name, feed in self.feeds.items():
             delivery.follow(name, name, self.directory, FIRST)
-            for group in groups:
-                ring = group.ring(name)
+            rings = {group.ring(name): group.intervals_s for group in groups}
+            if brings_bars(feed):
+                rings = {name + BARS_SUFFIX: tuple(functions)} if functions else {}
+            for ring, lengths_s in rings.items():
                 delivery.follow(ring, name, self.directory, FIRST, bars=True)
-                for timeframe_s in group.intervals_s:
+                for timeframe_s in lengths_s:
                     delivery.callbacks.on_bar[ring, timeframe_s] = functions[timeframe_s]
 
     async def apply(self) -> None:
@@ -216,7 +226,7 @@ class OwnFeeds:
         self._indexes |= indexes_of(plan)
         for change in changed:
             if change.old is not None and change.new is None:
-                for ring in change.old.writes:
+                for ring in change.old.may_write:
                     delivery.leave(ring)
                 self._remove(change.old.may_write)
 
@@ -255,13 +265,17 @@ class OwnFeeds:
 
     async def stop(self) -> None:
         """Feeds, then the processes of the bars, which read everything and close what is open."""
-        if self._supervisor is not None:
+        if self._supervisor is not None and not self._is_forked():
             await self._supervisor.stop()
 
     def abandon(self) -> None:
         """Kill the processes."""
-        if self._supervisor is not None:
+        if self._supervisor is not None and not self._is_forked():
             self._supervisor.abandon()
+
+    def _is_forked(self) -> bool:
+        """Are we a child of the process whose feeds these are? It leaves them alone."""
+        return self._home is not None and not self._home.is_ours
 
     def clean(self) -> None:
         """Remove the rings."""
@@ -299,7 +313,13 @@ class Attached:
         self._feeds = []
         bars = 0
         for name in names:
-            is_bars = kinds.get(inspect(name, self.directory).layout)
+            try:
+                is_bars = kinds.get(inspect(name, self.directory).layout)
+            except RingError as error:
+                if self._rings:
+                    raise
+                logger.warning("left out: %s", error)  # nobody has asked for this one
+                continue
             if is_bars is None and not self._rings:
                 continue  # depth, orders: nobody is told of them here
             if is_bars is None:

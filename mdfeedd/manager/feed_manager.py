@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mdfeedd.consumers.event_loop import loop_factory
@@ -125,6 +126,7 @@ class FeedManager:
         self._delivery = Delivery(Callbacks(), self._handling)
         self._life: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = os.getpid()
         self._ready: asyncio.Future[None] | None = None
         self._wanted = asyncio.Event()  # of the end
         self._applying: asyncio.Task[None] | None = None
@@ -156,6 +158,11 @@ class FeedManager:
         its bars from the daemon's rings of bars, which must make that length. `start` raises `RingMissing` where
         there is no ring; a daemon that is restarted is followed. Feeds cannot be added or removed.
         """
+        for key in ("shm_dir", "log_level"):
+            if key in options:
+                raise TypeError(
+                    f"{key}: is for feeds of one's own; the daemon's rings are in `directory`"
+                )
         manager = cls(on_batch, on_tick, on_gap, on_status, **options)
         named = [rings] if isinstance(rings, str) else list(rings)
         manager._engine = Attached(named, directory, start)
@@ -222,8 +229,9 @@ class FeedManager:
         """Have bars made of the trades of all feeds, and `on_bar` called with each `Bar`. Several times if wanted.
 
         timeframe_seconds: 1 to 604,800, aligned to UNIX time, by venue time. A process of each feed makes them,
-        whatever the callbacks do. A bar comes when it is closed: by the first tick after its end. `stop` closes
-        what is open, flagged `BarFlag.PARTIAL`. Prices are integers in units of 1e-9 (`from_fixed`).
+        whatever the callbacks do; a feed of its vendor's bars (see `FeedConfig.schema`) gives those of that length.
+        A bar comes when it is closed: by the first tick after its end. `stop` closes what is open, flagged
+        `BarFlag.PARTIAL`. Prices are integers in units of 1e-9 (`from_fixed`).
         Raises `ValueError`, `TypeError`.
         """
         if on_bar is None or not callable(on_bar):
@@ -240,13 +248,14 @@ class FeedManager:
             self._engine.aggregations.add(timeframe_seconds, on_bar, later=False)
             return
         own = self._changeable()
-        own.aggregations.add(timeframe_seconds, on_bar, later=self.running)
-        self._change(own.feeds, own.aggregations)
+        aggregations = own.aggregations.copy()
+        aggregations.add(timeframe_seconds, on_bar, later=self.running)
+        self._change(own.feeds, aggregations)
 
     async def applied(self) -> None:
         """Until all changes of feeds, symbols and aggregations so far are in force. Raises `RuntimeError`."""
-        self._check_loop()
         if self._applying is not None:
+            self._check_loop()
             await asyncio.shield(self._applying)
 
     def _changeable(self) -> OwnFeeds:
@@ -286,7 +295,7 @@ class FeedManager:
         assert isinstance(self._engine, OwnFeeds)
         if self.running:
             self._engine.plan(feeds, aggregations)
-        self._engine.feeds = feeds
+        self._engine.feeds, self._engine.aggregations = feeds, aggregations
         if self.running:
             self._applying = asyncio.create_task(self._apply(self._applying))
             self._applying.add_done_callback(_note)
@@ -305,7 +314,9 @@ class FeedManager:
     @property
     def running(self) -> bool:
         """Between `start` and the end, whether that was asked for or not."""
-        return self._life is not None and not self._life.done() and not self._is_forsaken()
+        if self._life is None or self._life.done() or self._is_forked():
+            return False
+        return not self._is_forsaken()
 
     @property
     def directory(self) -> str:
@@ -324,8 +335,11 @@ class FeedManager:
             raise RuntimeError("the manager runs already: stop it first")
         if isinstance(self._engine, OwnFeeds) and not self._engine.feeds:
             raise ValueError("there is no feed: add_feed comes before start")
+        if self._is_forsaken():
+            self._forsake()
         self._begin_anew()
         loop = self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
         ready = self._ready = loop.create_future()
         life = self._life = loop.create_task(self._live(), name="mdfeedd manager")
         try:
@@ -360,10 +374,10 @@ class FeedManager:
         What is left is given for ten seconds at most. Does nothing before `start` and after another stop. Called
         from a callback it returns at once, nothing more is called, and the rest happens afterwards. Raises the
         exception of a callback, if nobody has been told of it yet. After the event loop was closed, it
-        kills what is left.
+        kills what is left. A forked child's copy stops nothing.
         """
         life = self._life
-        if life is None:
+        if life is None or self._is_forked():
             return
         if self._is_forsaken():
             self._forsake()
@@ -391,14 +405,15 @@ class FeedManager:
         """
         if self._life is None:
             raise RuntimeError("the manager was not started")
-        self._check_loop()
-        if self._is_in_callback():
-            raise RuntimeError("a callback cannot wait for the end: it would wait for itself")
-        await asyncio.wait([self._life])
+        if not self._life.done():
+            self._check_loop()
+            if self._is_in_callback():
+                raise RuntimeError("a callback cannot wait for the end: it would wait for itself")
+            await asyncio.wait([self._life])
         self._raise_error()
 
     def run(self) -> None:
-        """Start, wait and stop, for a script: returns after Ctrl-C or SIGTERM, or when all feeds are at their end.
+        """Start, wait and stop, for a script: returns after Ctrl-C, SIGTERM, SIGHUP, or when all feeds have ended.
 
         The loop is uvloop's where that is installed. A second Ctrl-C kills the feeds and raises
         `KeyboardInterrupt`. Raises what `start` and `wait` raise, and `RuntimeError` where a loop runs already,
@@ -425,9 +440,10 @@ class FeedManager:
         trace: TracebackType | None,
     ) -> None:
         body, self._body = self._body, None
-        if self._interrupted and body is not None and kind is asyncio.CancelledError:
-            if body.uncancel():
-                self._error = None  # somebody else has cancelled it, too
+        cancelled_by_others = bool(body.uncancel()) if self._interrupted and body else False
+        if self._interrupted and kind is asyncio.CancelledError:
+            if cancelled_by_others:
+                self._error = None
         elif error is not None:
             self._error = None  # it was logged; what the body raised goes on
         await self.stop()
@@ -486,9 +502,13 @@ class FeedManager:
     async def _begin_and_watch(self) -> None:
         """Until the end is wanted or has come. Raises nothing but `CancelledError`."""
         assert self._ready is not None
+        starting = asyncio.create_task(self._engine.start(self._delivery), name="mdfeedd start")
         watching = asyncio.create_task(self._watch(), name="mdfeedd watch")
         try:
-            await self._engine.start(self._delivery)
+            await asyncio.wait([starting, watching], return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                await self._engine.stop()  # has it return before all have come up
+            await starting
             if not self._ready.done():
                 self._ready.set_result(None)
             await watching
@@ -502,6 +522,7 @@ class FeedManager:
             if not isinstance(error, Exception):
                 raise
         finally:
+            starting.cancel()
             watching.cancel()
 
     def _fail_start(self, error: BaseException) -> None:
@@ -594,6 +615,10 @@ class FeedManager:
             and self._life is not None
             and not self._life.done()
         )
+
+    def _is_forked(self) -> bool:
+        """Another process has started it: we are a child that was forked meanwhile."""
+        return os.getpid() != self._pid
 
     def _forsake(self) -> None:
         self._engine.abandon()

@@ -26,7 +26,7 @@ __all__ = ["Home"]
 
 PREFIX: Final = "mdfeedd-manager-"
 FRESH_S: Final = 10.0
-"""A folder as young may not have its lock yet: it is not swept."""
+"""An empty folder as young may not have its lock yet: it is not swept."""
 
 
 class Home:
@@ -49,16 +49,21 @@ class Home:
         return cls(path, lock_fd, before)
 
     def remove(self) -> None:
-        """Remove it with all that is in it; again: nothing."""
+        """Remove it with all that is in it; again, or in a forked child: nothing."""
         atexit.unregister(self._at_exit)
-        if self._lock_fd < 0:
+        if self._lock_fd < 0 or not self.is_ours:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock_fd)
         self._lock_fd = -1
 
+    @property
+    def is_ours(self) -> bool:
+        """Are we the process that made it, and no forked child of that?"""
+        return os.getpid() == self._pid
+
     def _at_exit(self) -> None:
-        if os.getpid() != self._pid:
+        if not self.is_ours:
             return
         self._before()
         self.remove()
@@ -69,7 +74,7 @@ def _sweep(parent: str) -> None:
     youngest = time.time() - FRESH_S
     for path in Path(parent).glob(PREFIX + "*"):
         with contextlib.suppress(OSError):  # another user's, or another one sweeps it
-            if path.stat().st_mtime > youngest:
+            if path.stat().st_mtime > youngest and not os.listdir(path):
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:

@@ -2,7 +2,7 @@
 
     feeds ─────────► feed sections ─┐
     aggregations ──► a bars consumer ├─► mdfeedd.daemon.config.check ─► Plan
-                     per feed, group ┘
+                     per feed, group ┘   (none for a feed that brings its vendor's bars)
 
 Each feed has its bars made by a process of its own, so that feeds come and go without touching the open bars of
 others; for the same reason an aggregation that is enabled later is a group of its own.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon import config
-from mdfeedd.manager.config import FeedConfig, Vendor, feed_section
+from mdfeedd.manager.config import FeedConfig, Vendor, brings_bars, feed_section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,7 +65,12 @@ def plan_of(
             section["vendor"] == Vendor.REPLAY
         ):  # it waits for its readers, and for the slowest of them
             section["options"].setdefault("min_consumers", 1 + len(groups))
-    bars = [_bars(group, name) for name in feeds for group in groups]
+    bars = [
+        _bars(group, section)
+        for section, feed in zip(sections, feeds.values(), strict=True)
+        for group in groups
+        if not brings_bars(feed)
+    ]
     try:
         return config.check(
             _file(sections, bars) | {"shm_dir": directory, "log": {"level": log_level}}, SOURCE
@@ -81,14 +86,16 @@ def _section(name: str, feed: FeedConfig) -> dict[str, Any]:
     return section
 
 
-def _bars(group: BarGroup, feed: str) -> dict[str, Any]:
-    ring = group.ring(feed)
+def _bars(group: BarGroup, feed: dict[str, Any]) -> dict[str, Any]:
+    ring = group.ring(feed["name"])
     options = {
         "intervals_s": list(group.intervals_s),
         "ring": ring,
         "capacity": BARS_CAPACITY,
     }
-    return {"name": ring, "type": "bars", "rings": [feed], "options": options}
+    if "instruments_capacity" in feed:  # as many as the ticks can have
+        options["instruments_capacity"] = feed["instruments_capacity"]
+    return {"name": ring, "type": "bars", "rings": [feed["name"]], "options": options}
 
 
 def _file(feeds: list[dict[str, Any]], consumers: list[dict[str, Any]]) -> dict[str, Any]:

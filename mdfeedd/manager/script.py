@@ -18,9 +18,10 @@ async def run_until_signal(
     wait: Callable[[], Awaitable[None]],
     request_stop: Callable[[], None],
 ) -> None:
-    """Start and wait; SIGINT and SIGTERM request the stop, a second SIGINT cancels.
+    """Start and wait; SIGINT, SIGTERM and SIGHUP request the stop, a second SIGINT cancels.
 
-    Signals are handled in the main thread only; in another one nothing but `request_stop` ends it.
+    Signals are handled in the main thread only; in another one nothing but `request_stop` ends it. A SIGHUP that
+    was ignored, as under nohup, or had a handler keeps its meaning. Afterwards all do what they did before.
     Raises `KeyboardInterrupt` at the second SIGINT.
     """
     main = asyncio.current_task()
@@ -38,7 +39,10 @@ async def run_until_signal(
     starting = asyncio.ensure_future(start())  # from its first step on a stop can be requested
     await asyncio.sleep(0)
     handled = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGINT, signal.SIGTERM) if handled else ()
+    numbers = [signal.SIGINT, signal.SIGTERM] if handled else []
+    if handled and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         loop.add_signal_handler(number, stop, number)
     try:
@@ -49,5 +53,7 @@ async def run_until_signal(
             raise KeyboardInterrupt from None
         raise
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # one that Python does not know
+                signal.signal(number, handler)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 
-from mdfeedd.ring import Instruments, RingMismatch, segment
+from mdfeedd.ring import Instruments, RingMismatch, RingMissing, segment
 from mdfeedd.ring._ring import START_NOW, START_OLDEST, ReaderCore
 from mdfeedd.strategy.arrays import columns
 from mdfeedd.tick import BAR, layout_of
@@ -111,11 +111,13 @@ def bars(
     prices: "float" (NaN: none), or "decimal": exact, by way of Arrow (pip install 'mdfeedd[parquet]').
 
     Columns: symbol, interval_s, ts_open (UTC, venue time), open, high, low, close, volume, vwap, count, flags
-    (`BarFlag`). Raises `RingMissing`, `RingMismatch` for a ring that holds no bars, `RingDenied`, `ValueError`, and
-    `ImportError` where the package of the frame is not installed.
+    (`BarFlag`). Raises `RingMissing`, `RingMismatch` for a ring that holds no bars, `RingDenied`, `ValueError`, `TypeError`
+    for symbols that are no list, and `ImportError` where the package of the frame is not installed.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
+    if isinstance(symbols, str):
+        raise TypeError(f"symbols must be a list, such as [{symbols!r}]")
     if frame not in _FRAMES:
         raise ValueError(f"frame must be one of {', '.join(_FRAMES)}, not {frame!r}")
     if prices not in ("float", "decimal"):
@@ -141,7 +143,12 @@ def _read(ring: str, directory: str) -> tuple[Records, Instruments]:
     path = bytes(segment.ring_path(ring, directory))
     core = _Look()
     try:
-        core.open_core(path, None, None, START_NOW, None, 0, False, 0.0)
+        try:
+            core.open_core(path, None, None, START_NOW, None, 0, False, 0.0)
+        except RingMissing:
+            raise RingMissing(
+                f"no ring '{ring}' in {directory}: is its writer running? ('mdfeedd doctor' lists the rings)"
+            ) from None
         header = core.header()
         if header["layout"] != layout_of(BAR):
             raise RingMismatch(f"ring '{ring}' holds no bars: {header['layout'][:40]} ...")

@@ -25,7 +25,8 @@ _OPAQUE = f"V{TICK.itemsize}"
 class MultiBatch(Sequence[Tick]):
     """Ticks of several feeds: a sequence of `Tick` (built only when iterated or indexed) over an array of `TICK`.
 
-    Sequence numbers are those of each feed's own ring; instrument ids are unique over the feeds.
+    Sequence numbers are those of each feed's own ring; instrument ids are unique over the feeds, and over rings of one
+    name that follow each other.
     """
 
     __slots__ = ("feed", "feeds", "instruments", "late", "lost_by_feed", "records")

@@ -30,7 +30,8 @@ class Book:
     Prices of the fields that end in `_price` are ints in units of 1e-9, None where there is none; `bid`,
     `ask`, `mid`, `spread` and `trade` are the nearest floats, NaN where there is none, so that any comparison
     with it is false; `decimal` is exact. Times are UNIX ns. A book of several feeds has the best bid and the
-    best ask over those that are not stale (over all, if all are), and may be crossed: they have different delays.
+    best ask over those that are neither stale nor gapped (over all, if all are), and may be crossed: they have
+    different delays. A feed that is down says nothing, so its last quote stays: `ts_recv_ns` of `sources` tells how old.
     """
 
     symbol: str
@@ -49,7 +50,7 @@ class Book:
     ts_recv_ns: int | None = None
     """When that reached this host."""
     is_stale: bool = False
-    """The feed says that it does not know the instrument's state to be right."""
+    """The feed did not know the instrument's state to be right, says its last quote or trade."""
     is_gapped: bool = False
     """Records are missing, lost by the feed or by this reader, and no quote has come since that is right."""
     is_trading: bool | None = None

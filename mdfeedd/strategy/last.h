@@ -2,7 +2,8 @@
  *
  *   tick ──► QUOTE         bid, ask; heals STALE, GAPPED and LAPPED unless it is flagged STALE: a quote is the full touch
  *        ├─► TRADE         last trade; of an instrument that never had a quote it heals as a quote does
- *        ├─► TRADE_CANCEL, TRADE_CORRECTION   of the last trade: taken away, replaced; of an earlier one: nothing
+ *        ├─► TRADE_CANCEL, TRADE_CORRECTION   of the last trade: taken away, replaced; of an earlier one: nothing.
+ *        │                     One that names no trade (trade_id 0) cancels the last if price and size are its own
  *        ├─► CLEAR         bid and ask void
  *        ├─► STATUS        is_trading
  *        ├─► GAP           GAPPED, the instrument or (instrument 0) all of the feed
@@ -102,7 +103,10 @@ static inline void mdf_last_no_trade(mdf_last_row *r) {
 /* The row of an instrument, made if it is new; NULL: no memory. */
 static inline mdf_last_row *mdf_last_row_of(mdf_last *l, uint32_t id, uint8_t feed) {
     mdf_last_row *r = mdf_last_find(l, id);
-    if (r) return r;
+    if (r) {
+        r->feed = feed; /* an id of a ring that is gone may come again, as another feed's */
+        return r;
+    }
     if (l->n == l->size && mdf_last_grow(l)) return NULL;
     r = l->rows + l->n;
     memset(r, 0, sizeof *r);
@@ -120,8 +124,12 @@ static inline void mdf_last_mark(mdf_last *l, uint8_t feed, uint16_t set, uint16
         if (l->rows[i].feed == feed) l->rows[i].flags = (uint16_t)((l->rows[i].flags & ~clear) | set);
 }
 
-/* Another ring has the name: its ids may stand for other instruments. */
+/* Another ring has the name: its ids may stand for other instruments, and nobody heals the old one's gaps. */
 static inline void mdf_last_forget(mdf_last *l, uint8_t feed) {
+    uint32_t n = l->open_n < MDF_LAST_LINES ? l->open_n : MDF_LAST_LINES, kept = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (l->open[i] >> 32 != feed) l->open[kept++] = l->open[i];
+    if (l->open_n <= MDF_LAST_LINES) l->open_n = kept;
     for (uint32_t i = 0; i < l->n; i++) {
         if (l->rows[i].feed != feed) continue;
         l->rows[i].flags = l->rows[i].is_trading = 0;
@@ -177,7 +185,9 @@ static inline void mdf_last_trade(mdf_last_row *r, const mdf_tick *t) {
 }
 
 static inline void mdf_last_mend(mdf_last_row *r, const mdf_tick *t) {
+    int same = t->payload.trade.price == r->trade_price && t->payload.trade.size == r->trade_size;
     if (r->trade_price == MDF_PRICE_UNDEF || t->payload.trade.trade_id != r->trade_id) return;
+    if (!r->trade_id && !same) return; /* of which trade it is, nobody says */
     if (t->kind == MDF_TRADE_CANCEL) {
         mdf_last_no_trade(r);
         return;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+import operator
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar, overload
 
 from mdfeedd.options import nearest
 from mdfeedd.ring import Instruments, RingMissing
@@ -13,7 +14,7 @@ from mdfeedd.strategy.merged import MergedInstruments, distinct_symbols
 from mdfeedd.tick import TICK, layout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -28,21 +29,32 @@ LOOK_BACK_RECORDS: Final = 1 << 20
 """Of a ring's records from before the first look at `last`, at most so many are taken over."""
 _LOOK_RECORDS: Final = 4096
 _FEED: Final = 6  # place of the feed in a row
+_IDS: Final = range(1 << 32)
 
 
 class UnknownSymbol(KeyError):
-    """No instrument of the rings has that symbol, or not yet."""
+    """No instrument of the rings has that symbol, or not yet. Its sentence is made when somebody wants to read it.
+
+    For it looks at every symbol, and a condition may meet the error with each batch.
+    """
+
+    def __init__(self, key: str | int, sentence: Callable[[], str]) -> None:
+        super().__init__(key)
+        self._sentence = sentence
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return self._sentence()
+
+    def __reduce__(self) -> tuple[type[KeyError], tuple[str]]:
+        return KeyError, (str(self),)
 
 
 class LastValues:
     """The last values of each instrument: ``last["ESZ4"]`` is a `Book`.
 
     A symbol that several feeds or venues have is one `Book` with the best bid and ask over them, and so is a
-    symbol of the map that the reader was given. An int is the instrument_id of a single one. Values are those of
-    the batches that the reader has given out; nothing is read here.
+    symbol of the map that the reader was given. An int, of Python or numpy, is the instrument_id of a single one.
+    Values are those of the batches that the reader has given out; nothing is read here.
     """
 
     def __init__(
@@ -64,22 +76,41 @@ class LastValues:
 
         Prices in units of 1e-9, times in UNIX ns; `columns` makes floats of them, numba takes it as it is.
         """
-        return self.table.records()
+        rows = self.table.records()
+        known: npt.NDArray[np.void] = rows[
+            rows["seq"] != 0
+        ]  # the others are of rings that are no more
+        return known
 
-    def __getitem__(self, key: str | int) -> Book:
-        if isinstance(key, int):
-            return self._book(key, self._instruments.get(key))
+    def __getitem__(self, key: str | SupportsIndex) -> Book:
+        if not isinstance(key, str):
+            instrument_id = operator.index(key)
+            return self._book(instrument_id, self._instruments.get(instrument_id))
         ids = self._resolved(key)
         if not ids:
-            known = [*self._symbols, *(entry.symbol for entry in self._instruments)]
-            where = ", ".join(self._feeds)
-            raise UnknownSymbol(f"no instrument '{key}' in {where}{nearest(key, known)}")
+            raise UnknownSymbol(key, lambda: self._why_unknown(key))
         return consolidated(key, [self._book(one, entry) for one, entry in ids])
 
+    def _why_unknown(self, symbol: str) -> str:
+        where = ", ".join(self._feeds)
+        named = self._symbols.get(symbol)
+        if named is None:
+            known = [*self._symbols, *(entry.symbol for entry in self._instruments)]
+            return f"no instrument '{symbol}' in {where}{nearest(symbol, known)}"
+        here = [(member, feed) for member, feed in enumerate(self._feeds) if feed in named]
+        if not here:
+            return f"'{symbol}' is of {', '.join(named)} by symbols=, and read are {where}"
+        missing = []
+        for member, feed in here:
+            known = [entry.symbol for entry in self._instruments.of_member(member)]
+            missing.append(f"no instrument '{named[feed]}' in {feed}{nearest(named[feed], known)}")
+        return f"'{symbol}' of symbols=: {', '.join(missing)}"
+
     def _book(self, instrument_id: int, instrument: Instrument | None) -> Book:
-        row = self.table.row(instrument_id)
+        row = self.table.row(instrument_id) if instrument_id in _IDS else None
         if instrument is None and row is None:
-            raise UnknownSymbol(f"no instrument {instrument_id} in {', '.join(self._feeds)}")
+            where = ", ".join(self._feeds)
+            raise UnknownSymbol(instrument_id, lambda: f"no instrument {instrument_id} in {where}")
         symbol = f"#{instrument_id}" if instrument is None else instrument.symbol
         return from_row(row, symbol, "" if row is None else self._feeds[row[_FEED]], instrument)
 
@@ -105,10 +136,10 @@ class LastValues:
                 yield from self._instruments.ids_of(member, named[feed])
 
     @overload
-    def get(self, key: str | int) -> Book | None: ...
+    def get(self, key: str | SupportsIndex) -> Book | None: ...
     @overload
-    def get(self, key: str | int, default: Default) -> Book | Default: ...
-    def get(self, key: str | int, default: Any = None) -> Any:
+    def get(self, key: str | SupportsIndex, default: Default) -> Book | Default: ...
+    def get(self, key: str | SupportsIndex, default: Any = None) -> Any:
         """As ``last[key]``, and `default` in place of a `KeyError`."""
         try:
             return self[key]
@@ -116,11 +147,11 @@ class LastValues:
             return default
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str | int) and self.get(key) is not None
+        return isinstance(key, str | SupportsIndex) and self.get(key) is not None
 
     def __iter__(self) -> Iterator[str]:
         """The symbols of which something is known: those of the map, then the others by first appearance."""
-        ids = self.table.records()["instrument_id"].tolist()
+        ids = self.records["instrument_id"].tolist()
         mapped = {one: name for name in self._symbols for one, _ in self._resolved(name)}
         yield from dict.fromkeys(mapped[one] for one in ids if one in mapped)
         rest = [one for one in ids if one not in mapped]
@@ -175,7 +206,9 @@ def look_back(
         core.set_instruments(Instruments(core, reader.feed))
         while core.ring_id == reader.ring_id and core.next_seq < before:
             batch = core.poll(min(_LOOK_RECORDS, before - core.next_seq))
-            if not len(batch):
+            if batch.lost:  # the writer was faster: what came before is not known to be right
+                table.lapped(member)
+            if not len(batch) or core.next_seq > before:
                 break
             instruments.make_unique(member, batch.records)
             table.take(batch.records, feed=member)

@@ -33,10 +33,14 @@ MAX_FEEDS: Final = 64
 HOLD_S: Final = 0.1
 """How long order "venue" waits for a feed that is silent, unless told otherwise."""
 MAX_HOLD_S: Final = 10.0
+_READ_RECORDS: Final = 4096
+"""What has to wait is read in pieces of so many at least, however few `read` is asked for."""
 _FULL_TURN: Final = 64
 """Once in so many reads all rings are looked at, though only one of them has something."""
 _SLICE_S: Final = 0.1
 """A blocking read looks at signals, and at the rings' names, this often."""
+_LOOK_S: Final = 1.0
+"""While some rings bring records, the names of the others are looked at this often: another ring may have one."""
 
 
 class MultiReader(Waiting[MultiBatch]):
@@ -52,7 +56,7 @@ class MultiReader(Waiting[MultiBatch]):
         "bloomberg": "ESZ4 Index"}}`` by the names of the rings, or the path of an mdfeedd.yaml that has it.
     start, consumer, wait, follow, spin, on_overrun, directory: as of `Reader`, for each ring.
 
-    Raises what `Reader` raises, and `ValueError` for options that cannot be.
+    Raises what `Reader` raises, `ValueError` for options that cannot be, and `TypeError` for a name that is no list.
     """
 
     def __init__(
@@ -70,10 +74,10 @@ class MultiReader(Waiting[MultiBatch]):
         on_overrun: OnOverrun = "oldest",
         directory: str = segment.DEFAULT_DIRECTORY,
     ) -> None:
+        self.hold_s: float = _checked(names, order, hold_s)
         self.feeds: tuple[str, ...] = tuple(names)
         """The names of the rings, by index."""
         self.order: Order = order
-        self.hold_s: float = _checked(self.feeds, order, hold_s)
         self.late: int = 0
         """Records given out after later ones, since the beginning."""
         self._symbols = symbol_map(symbols)
@@ -82,6 +86,7 @@ class MultiReader(Waiting[MultiBatch]):
         self._in_a_row = 0
         self._full = False
         self._turns = 0
+        self._looked_s = time.monotonic()
         deadline_s = time.monotonic() + wait
         with contextlib.ExitStack() as opened:
             self.readers: tuple[ring_reader.Reader, ...] = tuple(
@@ -202,23 +207,36 @@ class MultiReader(Waiting[MultiBatch]):
     def _take_all(self, max_records: int) -> Released:
         """What all rings have, merged."""
         now_s = time.monotonic()
+        self._look(now_s)
         more = [False] * len(self.readers)
-        live = [True] * len(self.readers)
+        pieces = max(max_records, _READ_RECORDS) if self.hold_s > 0 else max_records
+        live = [reader.state == STATE_LIVE for reader in self.readers]  # before the last is read
         for member, reader in enumerate(self.readers):
             if self._merger.wants(member, max_records):
-                batch = reader.read(max_records, timeout=0)
+                batch = reader.read(pieces, timeout=0)
                 if len(batch) or batch.lost:
-                    self.instruments.make_unique(member, batch.records)
                     anew = self._renewed(member)
+                    self.instruments.make_unique(member, batch.records)
                     self._merger.add(member, batch.records, now_s, lost=batch.lost, anew=anew)
             more[member] = reader.available > 0
-            live[member] = reader.state == STATE_LIVE
         return self._merger.release(max_records, now_s, more, live)
 
+    def _look(self, now_s: float) -> None:
+        """Once in a while: does the name of a ring that brings nothing still mean that ring?"""
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        for reader in self.readers:
+            if not reader.available:
+                reader.on_idle()
+
     def _renewed(self, member: int) -> bool:
-        """Whether a ring is another one than it was."""
+        """Whether a ring is another one than it was; its ids are told apart from the old one's."""
         before, self._rings[member] = self._rings[member], self.readers[member].ring_id
-        return self._rings[member] != before
+        if self._rings[member] == before:
+            return False
+        self.instruments.renew(member)
+        return True
 
     @staticmethod
     def _watch(last: LastValues, released: Released) -> None:
@@ -313,7 +331,10 @@ class MultiReader(Waiting[MultiBatch]):
                 raise StopAsyncIteration
 
     def close(self) -> None:
-        """Detach from all rings and give the consumer's slots back. What is held is not given out."""
+        """Detach from all rings and give the consumer's slots back. What is held is not given out.
+
+        With ``start="resume"`` it comes again, if batches were acknowledged.
+        """
         for reader in self.readers:
             reader.close()
 
@@ -334,7 +355,9 @@ class MultiReader(Waiting[MultiBatch]):
 
 
 def _checked(names: Sequence[str], order: str, hold_s: float | None) -> float:
-    """The hold in seconds. Raises `ValueError` for options that cannot be."""
+    """The hold in seconds. Raises `ValueError` for options that cannot be, `TypeError` for one name alone."""
+    if isinstance(names, str):
+        raise TypeError(f"names must be a list of rings, such as [{names!r}]")
     if not 1 <= len(names) <= MAX_FEEDS:
         raise ValueError(f"names must be 1 to {MAX_FEEDS} rings, not {len(names)}")
     if len(set(names)) < len(names):

@@ -221,7 +221,7 @@ class Reader(ring_reader.Reader, Waiting[TickBatch]):
     def _watch(self) -> LastValues:
         if self.header()["layout"] != layout_of(TICK):
             raise TypeError(f"the ring '{self.name}' holds no ticks, so there are no last values")
-        instruments = MergedInstruments([self])
+        instruments = MergedInstruments([self], any_ring=True)
         last = LastValues(instruments, (self.name,))
         look_back(last.table, self, 0, self.next_seq, instruments)
         self.observe(Watcher(last.table, self))

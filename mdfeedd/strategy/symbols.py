@@ -34,6 +34,10 @@ def symbol_map(given: SymbolMap | str | Path | None) -> dict[str, dict[str, str]
         return {}
     if isinstance(given, str | Path):
         return load_symbols(given)
+    if not isinstance(given, Mapping):
+        raise OptionsError(
+            [f"symbols: must be a mapping or the path of a configuration, not {given!r}"]
+        )
     if mistakes := list(_mistakes(given)):
         raise OptionsError(mistakes)
     return {name: dict(feeds) for name, feeds in given.items()}

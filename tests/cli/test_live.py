@@ -175,11 +175,12 @@ def test_bars_as_they_close_and_the_time(begin, vendors, shm_dir):
     assert rings(shm_dir) == []
 
 
-def test_sigterm_ends_it_in_order(begin, vendors, shm_dir):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_ends_it_in_order(begin, vendors, shm_dir, number, status):
     running = begin("live", "--vendors", "databento", "--symbols", "ESZ4", env=vendors)
     running.until(r"databento +\d+ batch")
-    assert running.stop(signal.SIGTERM) == 143
-    assert "interrupted by SIGTERM" in "".join(running.out)
+    assert running.stop(number) == status
+    assert f"interrupted by {number.name}" in "".join(running.out)
     assert rings(shm_dir) == []
 
 

@@ -44,6 +44,15 @@ def test_figure_that_nobody_knows_is_told() -> None:
         figures.filled(text, figures.figures({}), "x.md")
 
 
+def test_result_that_has_another_shape_is_told() -> None:
+    machine = {"cpu": "one", "cpus": 2, "kernel": "Linux", "command": "python bench/dbn.py"}
+    with pytest.raises(ValueError, match=r"dbn\.json has nothing at 'million_records_per_s'"):
+        numbers.page({"dbn": {"machine": machine, "rows": {}}})
+    for result in ({}, {"rounds": []}, {"rounds": {"handler": "fast"}}):
+        with pytest.raises(ValueError, match=r"cme\.json has no number at 'rounds\.handler'"):
+            figures.figures({"cme": result})["cme.packet"]()
+
+
 def test_figure_is_replaced_and_its_marks_stay() -> None:
     known = {"a.b": lambda: "2 ns"}
     text = "takes <!--=a.b-->1 ns<!--/--> and <!--=a.b-->1\nns<!--/-->"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from manager_scenes import counting, pids
 
 from mdfeedd import FeedManager
-from mdfeedd.ring import RingMissing, Writer
+from mdfeedd.ring import RingError, RingMissing, Writer
 
 
 def test_attached_to_rings_of_others(shm_dir, run, until):
@@ -73,3 +74,23 @@ def test_attached_to_another_manager_with_its_bars(made, run, until):
 
     run(scenario())
     assert {bar.symbol for bar in bars} == {"A"}
+
+
+def test_ring_that_cannot_be_read_is_left_out_unless_it_is_asked_for(shm_dir, run, caplog):
+    with Writer("cme", 256, directory=shm_dir):
+        Path(shm_dir, "mdfeedd.torn").write_bytes(b"no ring" * 100)
+
+        async def scenario(*rings):
+            async with FeedManager.attach(rings, directory=shm_dir) as manager:
+                assert list(manager.stats().feeds) == ["cme"]
+
+        run(scenario())
+        assert "left out: " in caplog.text
+        with pytest.raises(RingError):
+            run(scenario("cme", "torn"))
+
+
+@pytest.mark.parametrize("key", ["shm_dir", "log_level"])
+def test_option_of_feeds_of_ones_own(key, shm_dir):
+    with pytest.raises(TypeError, match=f"^{key}: is for feeds of one's own"):
+        FeedManager.attach("cme", **{key: shm_dir})

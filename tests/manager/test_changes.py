@@ -120,6 +120,47 @@ def test_bars_of_several_lengths_also_of_feeds_that_come_later(made, run, until)
             assert bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
 
 
+def test_bars_of_the_vendor(made, run, until, databento):
+    databento("ESZ4", "NQZ4")
+    bars = []
+    manager = made()
+    manager.enable_aggregation(1, bars.append)
+    manager.enable_aggregation(60, lambda bar: pytest.fail("nobody makes these"))
+    manager.add_feed(
+        FeedConfig(Vendor.DATABENTO, ["ESZ4"], "your-key", "GLBX.MDP3", schema="ohlcv-1s")
+    )
+
+    async def scenario():
+        async with manager:
+            (only,) = pids(manager)
+            made.seen.add(only)
+            await until(lambda: len(bars) >= 2)
+
+    run(scenario())
+    assert {(bar.symbol, bar.vendor, bar.interval_s) for bar in bars} == {("ESZ4", "databento", 1)}
+    opened = [bar.ts_open_ns for bar in bars]
+    assert len(set(opened)) == len(opened)
+    assert manager.stats().bars == len(bars)
+
+
+def test_aggregation_that_is_refused_changes_nothing(made, run, monkeypatch):
+    manager = made()
+    manager.add_feed(counting())
+
+    def refuse(*_):
+        raise ValueError("consumers: too many")
+
+    async def scenario():
+        async with manager:
+            made.seen.update(pids(manager))
+            monkeypatch.setattr(manager._engine, "plan", refuse)
+            with pytest.raises(ValueError, match="too many"):
+                manager.enable_aggregation(7, print)
+            assert not manager._engine.aggregations
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

@@ -146,6 +146,13 @@ def test_key_is_shown_by_nothing():
     assert SECRET not in str(told.value)
 
 
+def test_key_with_a_line_s_end_and_one_that_cannot_be():
+    assert child_variables(FeedConfig("databento", api_key=SECRET + "\n"))
+    for wrong in (SECRET + "\0", "db-\udc80", "db-1\ndb-2"):
+        with pytest.raises(ValueError, match="api_key: has characters that no key has"):
+            FeedConfig("databento", api_key=wrong)
+
+
 def test_options_are_a_copy():
     options = {"rate": 5.0}
     given = FeedConfig("synthetic", options=options)

@@ -10,7 +10,7 @@ import pytest
 
 from mdfeedd.manager.delivery import Callbacks, Delivery, Handling
 from mdfeedd.manager.events import FeedStatus
-from mdfeedd.ring import Writer
+from mdfeedd.ring import Writer, remove
 from mdfeedd.tick import BAR, GAP, QUOTE, TICK, GapReason, Kind
 
 CAPACITY = 256
@@ -132,6 +132,20 @@ def test_ring_that_appears_later_is_read_from_its_beginning(room, run, until):
 
     run(asyncio.wait_for(scenario(), 60))
     assert seen == [1, 2, 3]
+
+
+def test_ring_that_is_left_is_read_to_its_end_though_its_name_is_taken_again(room, run):
+    room.writer().publish(quotes(1, 100))
+    seen = []
+    delivery = room.delivery(on_tick=lambda tick: seen.append(tick.venue_seq))
+    delivery.leave("cme")
+    room.close()
+    remove("cme", room.directory)
+    room.writer().publish(quotes(101, 50))
+    delivery.follow("cme", "cme", room.directory, "oldest")
+    to_the_end(room, delivery, run)
+    assert sorted(seen) == list(range(1, 151))
+    assert sorted(source.delivered for source in delivery.left) == [50, 100]
 
 
 def test_gap_is_told_before_its_batch(room, run):

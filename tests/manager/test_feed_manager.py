@@ -308,6 +308,25 @@ def test_exception_cancels_the_body_of_async_with(made, run):
         run(scenario())
 
 
+def test_body_that_ends_otherwise_when_it_is_cancelled_is_not_left_cancelled(made, run):
+    manager = made(on_batch=failing(20))
+    manager.add_feed(counting(ticks=10**6))
+
+    async def scenario():
+        try:
+            async with manager:
+                made.seen.update(pids(manager))
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    raise ZeroDivisionError
+        finally:
+            assert not asyncio.current_task().cancelling()
+
+    with pytest.raises(ZeroDivisionError):
+        run(scenario())
+
+
 def test_exception_of_the_body_goes_first(made, run):
     manager = made()
     manager.add_feed(counting())

@@ -83,3 +83,19 @@ def test_folder_of_one_that_was_killed_is_swept_by_the_next(shm_dir, spawn):
     assert Path(living.path).is_dir()
     another.remove()
     living.remove()
+
+
+def test_folder_with_rings_is_swept_at_once(shm_dir, spawn):
+    killed = spawn(
+        [sys.executable, "-c", SCRIPT, shm_dir, "wait"], stdout=subprocess.PIPE, text=True
+    )
+    left = Path(killed.stdout.readline().strip())
+    (left / "mdfeedd.x").touch()
+    another = Home.make(shm_dir, nothing)
+    assert left.is_dir()  # its owner lives
+    another.remove()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    another = Home.make(shm_dir, nothing)
+    assert not left.exists()
+    another.remove()

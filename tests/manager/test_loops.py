@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
-from manager_scenes import counting, pids
+from manager_scenes import counting, is_gone, pids
 
-from mdfeedd import FeedManager
+from mdfeedd import FeedConfig, FeedManager
 
 
 def test_loop_that_ends_without_a_stop_leaves_nothing(made):
@@ -101,3 +102,87 @@ def test_run_within_a_loop_is_refused(run):
             manager.run()
 
     run(scenario())
+
+
+def test_loop_that_was_closed_under_it_and_another_start(made, run, until):
+    count = []
+    manager = made(on_batch=lambda ticks: count.append(len(ticks)))
+    manager.add_feed(counting())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(manager.start())
+    left = pids(manager)
+    abandoned.extend(asyncio.all_tasks(loop))
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    for task in abandoned:
+        task._log_destroy_pending = False
+
+    async def scenario():
+        count.clear()
+        async with manager:
+            made.seen.update(pids(manager))
+            assert all(map(is_gone, left))
+            await until(lambda: sum(count) == 100)
+
+    run(scenario())
+
+
+def test_start_that_is_cancelled_leaves_no_task(made, run, until):
+    manager = made()
+    manager.add_feed(FeedConfig("manager_test_feeds:SilentFeed"))
+
+    async def scenario():
+        starting = asyncio.create_task(manager.start())
+        made.seen.update(await until(lambda: manager.directory and pids(manager)))
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "a task is left", 20)
+
+    run(scenario())
+
+
+def test_stop_ends_a_start_whose_feed_does_not_come_up(made, run, until, caplog):
+    manager = made()
+    manager.add_feed(FeedConfig("manager_test_feeds:SilentFeed"))
+
+    async def scenario():
+        starting = asyncio.create_task(manager.start())
+        made.seen.update(await until(lambda: manager.directory and pids(manager)))
+        await manager.stop()
+        await starting
+        await manager.wait()
+
+    run(scenario())
+    assert "no ring" not in caplog.text  # the ten seconds for it were not waited for
+    assert manager.stats().feeds["SilentFeed"].state in ("stopped", "finished")
+
+
+def test_what_can_be_asked_before_the_start_and_in_another_loop_after_the_end(made, run):
+    manager = made()
+    manager.add_feed(counting())
+
+    async def scenario():
+        await manager.applied()
+        async with manager:
+            made.seen.update(pids(manager))
+
+    run(scenario())
+    run(manager.wait())
+    run(manager.stop())
+
+
+def test_handlers_of_signals_are_given_back(made):
+    def mine(number, frame):
+        raise AssertionError(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, mine) for number in numbers}
+    try:
+        manager = made()
+        manager.add_feed(counting(ticks=10, end=True))
+        manager.run()
+        assert [signal.getsignal(number) for number in numbers] == [mine] * 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -66,7 +66,9 @@ def are_gone(pids, limit_s=30.0):
     return []
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+)
 def test_run_ends_in_order_by_a_signal(script, number, status):
     running = script("manager.run()\nprint('after', manager.stats().feeds['synthetic'].state)")
     assert running.stdout.readline().startswith("Received")
@@ -210,3 +212,58 @@ def test_from_standard_input_as_a_notebook_does(shm_dir):
     assert ran.stdout.splitlines()[-1] == "done True"
     assert ran.stderr == ""
     assert os.listdir(shm_dir) == []
+
+
+@pytest.mark.parametrize("ends", ["sys.exit(0)", "raise LookupError", "os._exit(0)"])
+def test_forked_child_leaves_the_feeds_alone(script, ends):
+    running = script(
+        f"""
+        import os
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(manager.start())
+        child = os.fork()
+        if child == 0:
+            assert not manager.running
+            asyncio.new_event_loop().run_until_complete(manager.stop())
+            {ends}
+        os.waitpid(child, 0)
+        async def rest():
+            before = manager.stats().feeds["synthetic"].published
+            while (now := manager.stats().feeds["synthetic"]).published <= before:
+                await asyncio.sleep(0.01)
+            print("still", now.state, now.restarts, os.path.isdir(manager.directory), flush=True)
+            await manager.stop()
+        loop.run_until_complete(rest())
+        loop.close()
+        """
+    )
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert "still running 0 True" in said.splitlines()
+
+
+def test_two_managers_in_one_process(script):
+    running = script(
+        """
+        counts = {"a": 0, "b": 0}
+        def counter(name):
+            def on_batch(ticks):
+                counts[name] += len(ticks)
+            return on_batch
+        two = [FeedManager(on_batch=counter(name), shm_dir=sys.argv[1]) for name in counts]
+        for one in two:
+            one.add_feed(FeedConfig(Vendor.SYNTHETIC, options={"rate": 2000.0}))
+        async def main():
+            async with two[0]:
+                async with two[1]:
+                    while min(counts.values()) < 100:
+                        await asyncio.sleep(0.01)
+                before = counts["a"]
+                while counts["a"] < before + 100:
+                    await asyncio.sleep(0.01)
+            print("both", flush=True)
+        asyncio.run(main())
+        """
+    )
+    said, trouble = running.communicate(timeout=60)
+    assert (said, trouble) == ("both\n", "")

@@ -153,12 +153,10 @@ class JsonLinesSink:
 def _last_seq(path: Path) -> int:
     """The sequence number of the last whole line, 0 if there is none. What follows it is cut off."""
     with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        start = file.seek(max(0, size - LAST_BYTES))
-        lines, newline, torn = file.read().rpartition(b"\n")
-        if torn:
-            file.truncate(size - len(torn))
-        last = lines.rpartition(b"\n")[2]
-        if newline and (start == 0 or b"\n" in lines):
-            return int(json.loads(last)["seq"])
-        return 0
+        while size := file.seek(0, os.SEEK_END):
+            file.seek(max(0, size - LAST_BYTES))
+            lines, newline, torn = file.read().rpartition(b"\n")
+            if newline and not torn:
+                return int(json.loads(lines.rpartition(b"\n")[2])["seq"])
+            file.truncate(size - len(torn))  # a crash may leave more than a part of a line
+    return 0

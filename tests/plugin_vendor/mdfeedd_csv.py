@@ -91,7 +91,8 @@ class CsvFeed:
             done = self._published(writer)
             began_s = time.monotonic()
             with open(self.options.path, newline="", encoding="utf-8") as file:
-                rows = itertools.islice(enumerate(csv.DictReader(file), 1), done, None)
+                table = csv.DictReader(file, restval="?")  # a row that ends early: no number
+                rows = itertools.islice(enumerate(table, 1), done, None)
                 published = 0
                 while not stop.is_set() and (batch := list(itertools.islice(rows, self._most()))):
                     self._publish(writer, batch)
@@ -122,23 +123,17 @@ class CsvFeed:
             if not self._is_ours(row["symbol"]):
                 continue
             try:
-                trade = bool(row["price"])
-                if trade:
-                    trades[n]["price"] = to_fixed(row["price"])
-                    trades[n]["size"] = int(row["size"])
+                if row["price"]:
+                    _fill_trade(trades[n], row)
                 else:
-                    for side in ("bid", "ask"):
-                        price = row[f"{side}_price"]
-                        quotes[n][f"{side}_price"] = to_fixed(price) if price else PRICE_UNDEF
-                        quotes[n][f"{side}_size"] = int(row[f"{side}_size"] or 0)
-                when = np.datetime64(row["time"].removesuffix("Z"), "ns")
-            except ValueError as error:
+                    _fill_quote(quotes[n], row)
+                instrument_id = writer.instruments.add(_symbol(row))
+            except (ValueError, OverflowError) as error:  # no number, no symbol; or too large
                 logger.warning("row %d is left out: %s", number, error)
                 writer.counters.add("malformed_records")
+                ticks[n] = np.zeros((), TICK)
                 continue
-            ticks[n]["ts_event"] = when.astype(np.int64)
-            ticks[n]["instrument_id"] = writer.instruments.add(row["symbol"])
-            ticks[n]["kind"] = Kind.TRADE if trade else Kind.QUOTE
+            ticks[n]["instrument_id"] = instrument_id
             ticks[n]["venue_seq"] = number
             n += 1
         ticks = ticks[:n]
@@ -161,3 +156,30 @@ class CsvFeed:
         while not stop.is_set() and (left_s := due_s - time.monotonic()) > 0:
             stop.wait(min(left_s, LONGEST_PAUSE_S))
             writer.beat()
+
+
+def _fill_quote(quote: np.void, row: dict[str, str]) -> None:
+    for side in ("bid", "ask"):
+        price = row[f"{side}_price"]
+        quote[f"{side}_price"] = to_fixed(price) if price else PRICE_UNDEF
+        quote[f"{side}_size"] = int(row[f"{side}_size"] or 0)
+    quote["kind"], quote["ts_event"] = Kind.QUOTE, _time_ns(row["time"])
+
+
+def _fill_trade(trade: np.void, row: dict[str, str]) -> None:
+    trade["price"], trade["size"] = to_fixed(row["price"]), int(row["size"])
+    trade["kind"], trade["ts_event"] = Kind.TRADE, _time_ns(row["time"])
+
+
+def _symbol(row: dict[str, str]) -> str:
+    if not row["symbol"]:
+        raise ValueError("it has no symbol")
+    return row["symbol"]
+
+
+def _time_ns(text: str) -> int:
+    """UNIX ns. Raises `ValueError`, also where there is none."""
+    when = np.datetime64(text.removesuffix("Z"), "ns")
+    if np.isnat(when):
+        raise ValueError("it has no time")
+    return int(when.astype(np.int64))

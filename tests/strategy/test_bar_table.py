@@ -159,8 +159,13 @@ def test_options_that_cannot_be(ring, shm_dir, options, sentence):
         bars("bars", directory=shm_dir, **options)
 
 
+def test_symbol_that_is_no_list(ring, shm_dir):
+    with pytest.raises(TypeError, match=r"symbols must be a list, such as \['AB'\]"):
+        bars("bars", symbols="AB", directory=shm_dir)
+
+
 def test_rings_that_hold_no_bars(shm_dir):
-    with pytest.raises(RingMissing):
+    with pytest.raises(RingMissing, match=r"no ring 'nowhere' in .*: is its writer running"):
         bars("nowhere", directory=shm_dir)
     with Writer("ticks", directory=shm_dir), pytest.raises(RingMismatch, match="holds no bars"):
         bars("ticks", directory=shm_dir)

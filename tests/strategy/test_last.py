@@ -76,6 +76,15 @@ def test_trade_that_is_cancelled_or_corrected(table, make):
     assert book(table).trade_ts_ns is None
 
 
+def test_cancel_that_names_no_trade_is_of_the_last_if_it_looks_like_it(table, make):
+    table.take(make.trade(ES, 10, 1))
+    table.take(make.trade(ES, 11, 1, kind=Kind.TRADE_CORRECTION))
+    table.take(make.trade(ES, 11, 1, kind=Kind.TRADE_CANCEL))
+    assert book(table).trade == 10.0
+    table.take(make.trade(ES, 10, 1, kind=Kind.TRADE_CANCEL))
+    assert book(table).trade_price is None
+
+
 def test_status_says_whether_it_trades(table, make):
     table.take(make.status(ES, 2))
     assert book(table).is_trading is False
@@ -126,6 +135,22 @@ def test_gap_of_the_feed_ends_when_all_its_lines_are_recovered(table, make):
     assert not book(table, NQ).is_gapped
     table.take(make.gap(line=318, kind=Kind.RECOVERED))
     assert not book(table).is_gapped
+
+
+def test_gap_of_a_ring_that_is_no_more_is_no_gap_of_the_next(table, make):
+    table.take(make.gap(line=5), feed=1)
+    table.take(make.gap(line=310))
+    table.forget(0)
+    table.take(np.concatenate([make.quote(ES, 1, 2), make.gap(line=318)]))
+    table.take(make.quote(9, 1, 2), feed=1)
+    table.take(make.gap(line=6), feed=1)
+    assert book(table).is_gapped
+    table.take(make.gap(line=318, kind=Kind.RECOVERED))
+    assert not book(table).is_gapped
+    table.take(make.gap(line=6, kind=Kind.RECOVERED), feed=1)
+    assert book(table, 9).is_gapped  # its line 5 still is
+    table.take(make.gap(line=5, kind=Kind.RECOVERED), feed=1)
+    assert not book(table, 9).is_gapped
 
 
 def test_more_lines_with_gaps_than_are_told_apart(table, make):
@@ -211,7 +236,11 @@ def test_view_follows_the_batches(shm_dir, make):
         reader.read(timeout=5)
         assert last["ESZ6"].bid == 10.25
         assert last["ESZ6"].instrument.venue == "XCME"
-        assert last["ESZ6"] == last[es]
+        assert last["ESZ6"] == last[es] == last[np.uint32(es)]
+        assert np.uint32(es) in last
+        assert 1.5 not in last
+        for none in (-1, 1 << 40):
+            assert last.get(none) is None
         assert list(last) == ["ESZ6"]
         assert len(last) == 1
         assert "ESZ6" in last
@@ -236,6 +265,29 @@ def test_first_look_takes_over_what_the_ring_holds(shm_dir, make, monkeypatch):
         with Reader("r", directory=shm_dir) as reader:
             assert reader.last["A"].bid_price is None
             assert reader.last["B"].bid == 1000.0
+
+
+def test_writer_that_laps_the_first_look_is_told(shm_dir, make, monkeypatch):
+    """Between two reads of the look the ring goes round: what it had read by then may be no more so."""
+    with Writer("r", 256, directory=shm_dir) as writer:
+        a, b = writer.instruments.add("A"), writer.instruments.add("B")
+        writer.publish(make.quote(a, 1, 2))
+        for i in range(200):
+            writer.publish(make.quote(b, i, i + 1))
+
+        class Slow(last_module._Look):
+            def poll(self, n):
+                batch = super().poll(n)
+                if self.next_seq == 51:
+                    for _ in range(300):
+                        writer.publish(make.clear(99))
+                return batch
+
+        monkeypatch.setattr(last_module, "_Look", Slow)
+        monkeypatch.setattr(last_module, "_LOOK_RECORDS", 50)
+        with Reader("r", directory=shm_dir) as reader:
+            assert reader.last["A"].bid == 1.0
+            assert reader.last["A"].is_gapped
 
 
 def test_reader_that_began_in_the_past_knows_nothing_of_its_future(shm_dir, make):
@@ -281,6 +333,21 @@ def test_symbol_that_comes_later_and_one_that_never_does(shm_dir, make):
         writer.publish(make.quote(esz7, 1, 2))
         reader.read()
         assert last["ESZ7"].bid == 1.0
+
+
+def test_names_are_searched_for_a_likely_one_only_when_somebody_reads_it(shm_dir, monkeypatch):
+    import pickle
+
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        writer.instruments.add("ESZ6")
+        monkeypatch.setattr(last_module, "nearest", None)  # it would be called with each batch
+        with pytest.raises(UnknownSymbol) as unknown:
+            reader.wait_until(lambda last: last["ESZ7"].bid > 0, 0.01)
+        monkeypatch.undo()
+        assert unknown.value.args == ("ESZ7",)
+        sentence = "no instrument 'ESZ7' in r (did you mean 'ESZ6'?)"
+        assert str(unknown.value) == sentence
+        assert pickle.loads(pickle.dumps(unknown.value)).args == (sentence,)
 
 
 def test_reader_that_was_lapped(shm_dir, make):

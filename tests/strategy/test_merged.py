@@ -7,7 +7,7 @@ import pytest
 
 from mdfeedd.ring import Writer
 from mdfeedd.ring.reader import Reader
-from mdfeedd.strategy.merged import MergedInstruments
+from mdfeedd.strategy.merged import MAX_RETIRED, MergedInstruments
 from mdfeedd.tick import TICK
 
 
@@ -72,6 +72,25 @@ def test_vendors_own_names(tables):
     own = writers[1].instruments.add("ESZ6", vendor_symbol="ESZ6 Index")
     assert merged.ids_of(1, "ESZ6 Index") == merged.ids_of(1, "ESZ6") == [merged.merged(1, own)]
     assert merged.ids_of(0, "ESZ6") == []
+
+
+def test_rings_that_follow_each_other_have_ids_of_their_own_while_there_are_any(tables):
+    writers, merged = tables
+    own = writers[0].instruments.add("A")
+    merged.make_unique(1, records(*(byte << 24 | 1 for byte in range(64, 255))))
+    seen = []
+    for _ in range(100):
+        rows = records(own)
+        merged.make_unique(0, rows)
+        seen.append(int(rows["instrument_id"][0]))
+        assert merged[seen[-1]].symbol == "A"
+        assert merged.ids("A") == seen[-1:]
+        merged.renew(0)
+    for at in range(100 - MAX_RETIRED):
+        assert len(set(seen[at : at + MAX_RETIRED])) == MAX_RETIRED
+    assert merged.get(seen[-1]).symbol == "A"  # as its records have it
+    merged.make_unique(1, records(*(byte << 24 | 1 for byte in range(60))))
+    assert merged.merged(0, own)  # the oldest gave way
 
 
 def test_more_feeds_than_a_byte_can_tell(tables):

@@ -76,6 +76,15 @@ def test_merged_by_the_venues_time_with_a_hold(shm_dir, pair, make):
         assert reader.read(timeout=5).records["ts_event"].tolist() == [10, 20, 30]
 
 
+def test_one_record_at_a_time_of_many_that_are_held(shm_dir, pair, make):
+    with Reader(["a", "b"], order="venue", hold_s=0.05, directory=shm_dir) as reader:
+        for feed, writer in enumerate(pair, 1):
+            writer.publish(make.at_times(range(feed, 10_000, 2), feed << 24 | 1))
+        seen = [reader.read(1, timeout=PATIENCE_S) for _ in range(100)]
+        assert [int(batch.records["ts_event"][0]) for batch in seen] == list(range(1, 101))
+        assert reader.held > 4096, "what has to wait is read in large pieces"
+
+
 def test_hold_ends_by_itself(shm_dir, pair, make):
     a, b = pair
     with Reader(["a", "b"], order="venue", hold_s=0.05, directory=shm_dir) as reader:
@@ -156,6 +165,57 @@ def test_quiet_ring_is_looked_at_though_another_is_busy(shm_dir, pair, make):
                 if feeds == {0, 1}:
                     break
         assert feeds == {0, 1}
+
+
+def test_name_of_a_quiet_ring_is_looked_at_though_another_is_busy(shm_dir, pair, make):
+    """The ring's file was taken away, and its writer never said so: only the name tells."""
+    from mdfeedd.ring import segment
+
+    a, _b = pair
+    with Reader(["a", "b"], directory=shm_dir) as reader:
+        segment.ring_path("b", shm_dir).unlink()
+        with Writer("b", feed_index=9, directory=shm_dir) as again:
+            again.publish(make.at_times([1], 9 << 24 | 1))
+            feeds, end_s = set(), time.monotonic() + PATIENCE_S
+            while feeds != {0, 1} and time.monotonic() < end_s:
+                time.sleep(0.01)
+                a.publish(make.at_times([1], 1 << 24 | 1))
+                feeds.update(reader.read(timeout=0).feed.tolist())
+        assert feeds == {0, 1}
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 10.0])
+def test_ring_made_anew_has_ids_of_its_own(shm_dir, make, hold_s):
+    """The new ring gives the id of what was there to something else; records of both wait, and old batches are kept."""
+    from mdfeedd.ring import remove
+
+    with Writer("a", feed_index=1, directory=shm_dir) as a:
+        b = Writer("b", feed_index=2, directory=shm_dir)
+        reader = Reader(["a", "b"], order="venue", hold_s=hold_s, directory=shm_dir)
+        with b:
+            old = b.instruments.add("OLD")
+            b.publish(np.concatenate([make.quote(old, 1, 2, ts=t) for t in (10, 11)]))
+            last = reader.last
+            batches = [reader.read(1, timeout=0)]
+        remove("b", shm_dir)
+        with Writer("b", feed_index=2, directory=shm_dir) as b, reader:
+            new = b.instruments.add("NEW")
+            assert new == old
+            b.publish(make.quote(new, 3, 4, ts=20))
+            end_s = time.monotonic() + PATIENCE_S
+            while hold_s and reader.held < 3 and time.monotonic() < end_s:
+                assert not len(reader.read(timeout=0.01))
+            a.publish(make.quote(a.instruments.add("A"), 5, 6, ts=30))
+            while sum(map(len, batches)) < (3 if hold_s else 4) and time.monotonic() < end_s:
+                batches.append(reader.read(1, timeout=0.1))
+            ticks = [tick.symbol for batch in batches for tick in batch]
+            assert [name for name in ticks if name != "A"] == ["OLD", "OLD", "NEW"]
+            ids = np.concatenate([batch.records["instrument_id"] for batch in batches])
+            assert len(set(ids.tolist())) == len(set(ticks))
+            assert last["NEW"].bid == 3.0
+            assert "OLD" not in last
+            assert set(last) == set(ticks) - {"OLD"}
+            assert len(last.records) == len(last)
 
 
 def test_loss_is_told_by_feed(shm_dir, make):
@@ -284,6 +344,7 @@ def test_resumes_after_what_was_acknowledged(shm_dir, pair, make):
         (["a"], {"order": "seq"}, "order must be recv or venue"),
         (["a"], {"hold_s": -1}, "hold_s must be 0 to 10 seconds"),
         (["a"], {"hold_s": float("nan")}, "hold_s must be 0 to 10 seconds"),
+        (["a"], {"symbols": ["X"]}, "symbols: must be a mapping"),
         (["a"], {"symbols": {"X": {}}}, "must map feeds"),
         (["a"], {"symbols": {"X": {"a": ""}}}, "must be a symbol"),
         (["a"], {"symbols": {"X": {"a": "Z"}, "Y": {"a": "Z"}}}, "cannot be 'Y' too"),
@@ -292,6 +353,11 @@ def test_resumes_after_what_was_acknowledged(shm_dir, pair, make):
 def test_options_that_cannot_be(shm_dir, pair, names, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         MultiReader(names, directory=shm_dir, **options)
+
+
+def test_name_that_is_no_list(shm_dir, pair):
+    with pytest.raises(TypeError, match=r"names must be a list of rings, such as \['ab'\]"):
+        MultiReader("ab", directory=shm_dir)
 
 
 def test_no_record_at_all_is_asked_for(both):
@@ -320,6 +386,21 @@ def test_one_symbol_over_vendors(shm_dir, pair, make):
         drain(reader, 1)
         assert last["ES"].bid_feed == "a"
         assert not last["ES"].is_gapped
+
+
+def test_symbol_of_the_map_that_no_ring_has_is_told_with_what_was_meant(shm_dir, pair):
+    a, _b = pair
+    a.instruments.add("ESZ6")
+    symbols = {"ES": {"a": "ESZ9", "b": "ESZ6 Index"}, "NQ": {"aa": "NQZ6"}}
+    with Reader(["a", "b"], symbols=symbols, directory=shm_dir) as reader:
+        with pytest.raises(KeyError) as unknown:
+            reader.last["ES"]
+        assert str(unknown.value) == (
+            "'ES' of symbols=: no instrument 'ESZ9' in a (did you mean 'ESZ6'?),"
+            " no instrument 'ESZ6 Index' in b"
+        )
+        with pytest.raises(KeyError, match="'NQ' is of aa by symbols=, and read are a, b"):
+            reader.last["NQ"]
 
 
 def test_last_values_are_those_of_what_was_given_out(shm_dir, pair, make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -247,15 +249,63 @@ def test_only_some_symbols_and_a_row_that_cannot_be_read(cli, config, rows, tmp_
     assert all(itertools.starmap(same, zip(wanted, lines, strict=True)))
 
 
+def module_of(package: Path, name: str):
+    """The one module of a package that is not installed."""
+    sys.path.insert(0, str(package))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(package))
+
+
+def test_rows_that_cannot_be_read_leave_nothing_behind(tmp_path, shm_dir):
+    from mdfeedd.feeds.protocol import RingPlan
+
+    module = module_of(PACKAGES[0], "mdfeedd_csv")
+    whole = ("2026-03-02T14:30:00Z,A,1,2,3,4,,", "2026-03-02T14:30:01Z,A,,,,,5,6")
+    broken = (
+        "2026-03-02T14:30:00Z",
+        ",A,1,2,3,4,,",
+        "2026-03-02T14:30:00Z,A,1,2,3,-4,,",
+        f"2026-03-02T14:30:00Z,A,,,,,5,{1 << 32}",
+        "yesterday,A,1,2,3,4,,",
+        "2026-03-02T14:30:00Z,,1,2,3,4,,",
+        f"2026-03-02T14:30:00Z,{'A' * 200},1,2,3,4,,",
+    )
+    lines = [",".join(module.COLUMNS)]
+    for row in broken:
+        lines += [row, whole[1], row, whole[0]]
+    (tmp_path / "ticks.csv").write_text("\n".join(lines))
+    options = module.CsvOptions(str(tmp_path / "ticks.csv"))
+    module.CsvFeed("f", options, RingPlan("f", directory=shm_dir)).run(threading.Event())
+    with Reader("f", "oldest", follow=False, directory=shm_dir) as reader:
+        batch = reader.read(timeout=0)
+        assert len(batch) == 2 * len(broken)
+        assert batch.records["venue_seq"].tolist() == list(range(2, 4 * len(broken) + 1, 2))
+        for tick in batch.trades:
+            assert (tick["price"], tick["size"], tick["trade_id"]) == (5 * 10**9, 6, 0)
+        assert set(batch.quotes["ask_size"].tolist()) == {4}
+
+
+def test_sink_cuts_off_whatever_a_crash_has_left(tmp_path):
+    module = module_of(PACKAGES[1], "mdfeedd_jsonlines")
+    file = tmp_path / f"r-{'0' * 32}.jsonl"
+    sink = module.JsonLinesSink(module.JsonLinesOptions(str(tmp_path)), "s")
+    for torn in ("", '{"seq":', "\0" * 200_000):
+        file.write_text('{"seq":7}\n' + torn)
+        assert sink.position("r").seq == 7
+        assert file.read_text() == '{"seq":7}\n'
+    file.write_text("\0" * 200_000)
+    assert sink.position("r") is None
+    assert not file.stat().st_size
+    sink.close()
+
+
 def test_sink_takes_up_its_work_when_there_is_room_again(tmp_path):
     """A file that may not grow any more, as on a full disk, and later may."""
     from mdfeedd.sinks import SinkError
 
-    sys.path.insert(0, str(PACKAGES[1]))
-    try:
-        import mdfeedd_jsonlines as module
-    finally:
-        sys.path.remove(str(PACKAGES[1]))
+    module = module_of(PACKAGES[1], "mdfeedd_jsonlines")
     options = module.JsonLinesOptions(str(tmp_path / "full"))
     sink = module.JsonLinesSink(options, "s")
     batch = one_batch()

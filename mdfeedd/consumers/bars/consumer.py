@@ -47,6 +47,10 @@ class BarsOptions:
     )
     ring: str = field(default="bars", metadata={"help": "name of the ring for the bars"})
     capacity: int = field(default=65_536, metadata={"help": "slots of that ring"})
+    instruments_capacity: int = field(
+        default=0,
+        metadata={"help": "entries of its instruments table; 0: 65,536 for each ring that is read"},
+    )
     flat: bool = field(
         default=False, metadata={"help": "also make bars of intervals without a trade"}
     )
@@ -84,6 +88,11 @@ class BarsOptions:
             yield "ring: must name the ring for the bars"
         if not 1 <= self.capacity <= MAX_CAPACITY:
             yield f"capacity: must be 1 to {MAX_CAPACITY}, not {self.capacity}"
+        if not 0 <= self.instruments_capacity <= MAX_RING_INSTRUMENTS:
+            yield (
+                f"instruments_capacity: must be 0 to {MAX_RING_INSTRUMENTS}, "
+                f"not {self.instruments_capacity}"
+            )
 
     def _check_flat(self) -> Iterator[str]:
         if self.flat_limit < 1:
@@ -272,12 +281,13 @@ class BarsConsumer:
     def run(self, stop: threading.Event) -> None:
         """Read until `stop` is set or, without `follow`, until all rings have ended."""
         feed = self._rings[0] if len(self._rings) == 1 else self._name
+        entries = self._options.instruments_capacity or INSTRUMENTS * len(self._rings)
         with Writer(
             self._options.ring,
             self._options.capacity,
             BAR,
             feed=feed.encode()[:FEED_NAME_BYTES].decode(errors="ignore"),
-            instruments_capacity=min(INSTRUMENTS * len(self._rings), MAX_RING_INSTRUMENTS),
+            instruments_capacity=min(entries, MAX_RING_INSTRUMENTS),
             directory=self._directory,
         ) as writer:
             sources: list[Source] = []

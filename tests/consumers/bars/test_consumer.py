@@ -295,3 +295,13 @@ def test_option_beyond_its_limit_is_named(options, key):
 
 def test_intervals_are_sorted_and_once_each():
     assert BarsOptions(intervals_s=(60, 1, 60)).intervals_s == (1, 60)
+
+
+def test_table_of_instruments_is_as_large_as_it_is_told(shm_dir):
+    writer, ids = feed("cme", shm_dir)
+    writer.publish(at(0.1, 1.2, instrument_id=ids[0]))
+    writer.close()
+    consume(["cme"], shm_dir, instruments_capacity=64, capacity=1024)
+    info = inspect("bars", shm_dir)
+    assert (info.instruments_capacity, info.instruments_count) == (64, 1)
+    assert info.total_size < 1 << 20

@@ -106,6 +106,13 @@ class LockedOutFeed:
         raise SystemExit(77)
 
 
+class SilentFeed(LockedOutFeed):
+    """Never has a ring."""
+
+    def run(self, stop):
+        stop.wait()
+
+
 class MortalFeed(LockedOutFeed):
     """Comes up, publishes, and loses its entitlement."""
 
