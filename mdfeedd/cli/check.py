@@ -136,14 +136,14 @@ def connect(plan: Plan) -> int:
             print(f"  feed {child.name}: {word}{text}", flush=True)
             worst = max(worst, line.severity)
     for child in plan.consumers:
-        for noun, refusal in _secrets(child):
+        for noun, refusal in secrets_of(child):
             told = f"credentials: {refusal}" if refusal else f"its {noun} is there"
             print(f"  consumer {child.name}: {told}", flush=True)
             worst = max(worst, Severity.CREDENTIALS if refusal else Severity.OK)
     return STATUS[worst]
 
 
-def _secrets(child: ChildPlan) -> Iterator[tuple[str, str]]:
+def secrets_of(child: ChildPlan) -> Iterator[tuple[str, str]]:
     """The secrets of a consumer and of its sink: what each is, and why it cannot be read, if so."""
     from mdfeedd.daemon import plugins
     from mdfeedd.daemon.references import references_in

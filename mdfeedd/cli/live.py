@@ -287,16 +287,12 @@ def _without_defaults(child: ChildPlan) -> dict[str, Any]:
 
 def _check_secrets(feeds: Iterable[ChildPlan]) -> None:
     """Raise `Trouble` (77) for a secret that cannot be had, before anything is started."""
-    from mdfeedd.daemon import plugins
-    from mdfeedd.daemon.references import references_in
-    from mdfeedd.secret import SecretError, read
+    from mdfeedd.cli.check import secrets_of
 
     for child in feeds:
-        for noun, reference in references_in(plugins.load(child.target).Options, child.options):
-            try:
-                read(reference, noun)
-            except SecretError as error:
-                raise Trouble(f"{child.plugin}: {error}", CREDENTIALS) from None
+        for _, refusal in secrets_of(child):
+            if refusal:
+                raise Trouble(f"{child.plugin}: {refusal}", CREDENTIALS)
 
 
 def _remove_rings(planned: Plan) -> None:

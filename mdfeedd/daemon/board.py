@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from mdfeedd.ring import Instruments, RingError
-from mdfeedd.ring._ring import START_NOW, ReaderCore
+from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import list_rings
+from mdfeedd.ring.look import Look
 from mdfeedd.ring.segment import ring_path
 from mdfeedd.tick import BAR, TICK, layout_of
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mdfeedd.consumers.fanout.snapshot import Snapshot
+    from mdfeedd.ring import Instruments
     from mdfeedd.sinks.jsontext import JsonText
 
     Records = npt.NDArray[np.void]
@@ -52,10 +53,6 @@ class _Known:
     next_seq: int
     last: Snapshot
     bars: Records
-
-
-class _Look(ReaderCore):
-    """A reader that is in no registry. It waits for nothing."""
 
 
 class Board:
@@ -88,28 +85,20 @@ class Board:
 
     def _ring(self, name: str) -> bytes | None:
         """One ring's JSON; None of one that cannot be read, or holds neither ticks nor bars."""
-        path = bytes(ring_path(name, self._shm_dir))
-        core = _Look()
         try:
-            core.open_core(path, None, None, START_NOW, None, 0, False, 0.0)
-            header = core.header()
-            core.close_core()
-            dtype = _LAYOUTS.get(header["layout"])
-            if dtype is None:
-                return None
-            known = self._of_life(name, header["ring_id"], dtype)
-            end = header["tail"] + 1
-            start = max(known.next_seq, end - min(LOOK_RECORDS, header["capacity"] // 2), 1)
-            layout = header["layout"].encode()
-            core.open_core(path, layout, dtype, start, None, 0, False, 0.0)
-            instruments = Instruments(core, header["feed"])
-            core.set_instruments(instruments)
-            self._read(core, known, end)
-            return self._json(name, dtype, known, instruments)
+            with Look(ring_path(name, self._shm_dir)) as look:
+                header = look.header()
+                dtype = _LAYOUTS.get(header["layout"])
+                if dtype is None:
+                    return None
+                known = self._of_life(name, header["ring_id"], dtype)
+                end = header["tail"] + 1
+                start = max(known.next_seq, end - min(LOOK_RECORDS, header["capacity"] // 2), 1)
+                instruments = look.begin(dtype, start)
+                self._read(look, known, end)
+                return self._json(name, dtype, known, instruments)
         except (RingError, ValueError):  # gone again, another user's, or no ring at all
             return None
-        finally:
-            core.close_core()
 
     def _of_life(self, name: str, ring_id: bytes, dtype: np.dtype[Any]) -> _Known:
         from mdfeedd.consumers.fanout.snapshot import Snapshot  # noqa: PLC0415 - when it is asked for
@@ -120,17 +109,14 @@ class Board:
         return known
 
     @staticmethod
-    def _read(core: ReaderCore, known: _Known, end: int) -> None:
-        """Take what there was when the look began: a fast writer does not keep us."""
-        while core.next_seq < end:
-            batch = core.poll(min(LOOK_RECORDS, end - core.next_seq))
-            if not len(batch):
-                break
+    def _read(look: Look, known: _Known, end: int) -> None:
+        """Take what there was when the look began."""
+        for batch in look.until(end, LOOK_RECORDS):
             if batch.records.dtype == BAR:
                 known.bars = np.concatenate([known.bars, batch.records])[-MAX_BARS:]
             else:
                 known.last.take(batch.records)
-        known.next_seq = core.next_seq
+        known.next_seq = look.next_seq
 
     def _json(
         self, name: str, dtype: np.dtype[Any], known: _Known, instruments: Instruments

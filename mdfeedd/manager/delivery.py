@@ -151,9 +151,9 @@ class Source:
     @property
     def published(self) -> int:
         """Records of the ring since we began."""
-        if self.reader is not None and not self.reader.closed:
-            self._published = self.reader.next_seq + self.reader.available - self.first_seq
-        return self._published
+        if self.reader is None or self.reader.closed:
+            return self._published
+        return self.reader.next_seq + self.reader.available - self.first_seq
 
     @property
     def behind(self) -> int:
@@ -168,7 +168,8 @@ class Source:
     def close(self) -> None:
         """Let go of the ring; the counts stay."""
         self.too_slow.settle(time.monotonic(), over=True)
-        if self.published >= 0 and self.reader is not None:
+        self._published = self.published
+        if self.reader is not None:
             self.reader.close()
 
 

@@ -10,8 +10,8 @@
 
 `mdfeedd.h` is the truth: layouts, memory orders and the life of a segment, usable alone from C and C++.
 `_ring.pyx` holds one C writer or reader per object; the modules here add names and policy:
-`writer`, `reader` (waiting, re-attaching, asyncio by `aio`), `instruments`, `counters`, `lines`, `segment` (paths,
-removal, fork) and `inspect` (looking without touching).
+`writer`, `reader` (waiting, re-attaching, asyncio by `aio`, iteration by `stream`), `instruments`, `counters`, `lines`,
+`segment` (paths, removal, fork), `inspect` and `look` (looking without touching: at its state, at its records).
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mdfeedd.ring import segment
-from mdfeedd.ring._ring import START_NOW, STATE_CLOSED, STATE_SUPERSEDED, ReaderCore, clock_ns
+from mdfeedd.ring._ring import STATE_CLOSED, STATE_SUPERSEDED, clock_ns
 from mdfeedd.ring.latency import Latency
 from mdfeedd.ring.lines import LineInfo
+from mdfeedd.ring.look import Look
 from mdfeedd.ring.segment import list_rings
 
 __all__ = ["ConsumerInfo", "RingInfo", "inspect", "list_rings"]
@@ -99,11 +100,9 @@ class RingInfo:
 
 def inspect(name: str, directory: str = segment.DEFAULT_DIRECTORY) -> RingInfo:
     """Look at one ring. Raises what attaching raises: `RingMissing`, `RingMismatch`, `RingDenied` ..."""
-    core = ReaderCore()
     # a scrape looks at dozens of rings, and a Path costs a fifth of a look
     path = f"{os.path.abspath(directory)}/{segment.PREFIX}{segment.check_name(name)}"
-    core.open_core(os.fsencode(path), None, None, START_NOW, None, 0, False, 0.0)
-    try:
+    with Look(path) as core:
         header: dict[str, Any] = core.header()
         consumers: list[dict[str, Any]] = core.consumers()
         for row, key in [(header, "arrival_latency"), (header, "venue_latency")] + [
@@ -118,5 +117,3 @@ def inspect(name: str, directory: str = segment.DEFAULT_DIRECTORY) -> RingInfo:
             consumers=tuple(ConsumerInfo(**c) for c in consumers),
             **header,
         )
-    finally:
-        core.close_core()

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Instrument", "Instruments", "WriterInstruments", "partition_of"]
+__all__ = ["Instrument", "InstrumentTable", "Instruments", "WriterInstruments", "partition_of"]
 
 INDEX_BITS: Final = 24
-_INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+INDEX_MASK: Final = (1 << INDEX_BITS) - 1  # above it is the feed, one for all of a ring
 REFRESH_S: Final = 0.1
 
 
@@ -77,7 +77,44 @@ def _read(table: _Table, index: int) -> Instrument | None:
     return None if entry is None else Instrument(*entry)  # type: ignore[arg-type]
 
 
-class Instruments:
+class InstrumentTable:
+    """What follows from two questions: `get`, what an id stands for, and `ids`, which ids have a symbol."""
+
+    def get(self, instrument_id: int) -> Instrument | None:
+        """The entry of an id, or None."""
+        raise NotImplementedError
+
+    def ids(self, symbol: str) -> list[int]:
+        """All ids of a symbol, the newest last."""
+        raise NotImplementedError
+
+    def __getitem__(self, instrument_id: int) -> Instrument:
+        found = self.get(instrument_id)
+        if found is None:
+            raise KeyError(instrument_id)
+        return found
+
+    def symbol(self, instrument_id: int) -> str:
+        """Its symbol; "" for 0 (a whole feed), "#ID" for an instrument no table has."""
+        found = self.get(instrument_id) if instrument_id else None
+        if found is not None:
+            return found.symbol
+        return f"#{instrument_id}" if instrument_id else ""
+
+    def id(self, symbol: str) -> int:
+        """The last id of a symbol. Raises `KeyError`."""
+        ids = self.ids(symbol)
+        if not ids:
+            raise KeyError(symbol)
+        return ids[-1]
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            return bool(self.ids(key))
+        return isinstance(key, int) and self.get(key) is not None
+
+
+class Instruments(InstrumentTable):
     """A reader's view: instrument_id to `Instrument` and symbol to instrument_id.
 
     Stays usable, as it was, after its reader is closed.
@@ -137,35 +174,10 @@ class Instruments:
             self.refresh()
         return self._by_id.get(instrument_id)
 
-    def __getitem__(self, instrument_id: int) -> Instrument:
-        found = self.get(instrument_id)
-        if found is None:
-            raise KeyError(instrument_id)
-        return found
-
-    def symbol(self, instrument_id: int) -> str:
-        """Its symbol; "" for 0 (the whole feed), "#ID" for an instrument the table does not have."""
-        found = self.get(instrument_id)
-        if found is not None:
-            return found.symbol
-        return f"#{instrument_id}" if instrument_id else ""
-
     def ids(self, symbol: str) -> list[int]:
         """All ids of a symbol: one per publisher, in order of appearance."""
         self.refresh()
         return list(self._ids.get(symbol, ()))
-
-    def id(self, symbol: str) -> int:
-        """The last id of a symbol. Raises `KeyError`."""
-        ids = self.ids(symbol)
-        if not ids:
-            raise KeyError(symbol)
-        return ids[-1]
-
-    def __contains__(self, key: object) -> bool:
-        if isinstance(key, str):
-            return bool(self.ids(key))
-        return isinstance(key, int) and self.get(key) is not None
 
     def __len__(self) -> int:
         self.refresh()
@@ -262,7 +274,7 @@ class WriterInstruments:
         key = self._key(given, explicit=instrument_id is not None)
         found = self._places.get(key)
         index = len(self._places) if found is None else found[0]
-        own_id = instrument_id or writer.feed_index << INDEX_BITS | (index + 1) & _INDEX_MASK
+        own_id = instrument_id or writer.feed_index << INDEX_BITS | (index + 1) & INDEX_MASK
         before = None if found is None else found[1]
         entry = Instrument(
             own_id,

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import (
@@ -17,24 +17,22 @@ from mdfeedd.ring._ring import (
     STATE_CLOSED,
     STATE_SUPERSEDED,
     ReaderCore,
+    TickBatch,
 )
 from mdfeedd.ring.counters import CONSUMER_INDEX, Counters
 from mdfeedd.ring.errors import RingError, RingMissing
 from mdfeedd.ring.instruments import Instruments
+from mdfeedd.ring.look import Look
+from mdfeedd.ring.stream import BatchStream
 from mdfeedd.tick import dtype_of, layout_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import numpy as np
-
-    from mdfeedd.ring._ring import TickBatch
 
 Start = Literal["now", "oldest", "resume"]
 OnOverrun = Literal["oldest", "latest", "raise"]
 
 WAIT_STEP_S: Final = 0.05  # how often a reader looks for a ring that does not exist yet
-YIELD_BATCHES: Final = 16  # batches in a row that an async reader takes before others may run
 _NAME_BYTES: Final = 31
 _STARTS: Final[dict[str, int]] = {
     "now": START_NOW,
@@ -50,7 +48,7 @@ def _default_consumer() -> str:
     return f"{program[:14]}-{os.getpid()}-{next(_unnamed)}"
 
 
-class Reader(ReaderCore):
+class Reader(ReaderCore, BatchStream[TickBatch]):
     """Attach to the ring `name`.
 
     start: "now" (the next record), "oldest" (what the ring still holds), "resume" (after what the
@@ -95,7 +93,6 @@ class Reader(ReaderCore):
         self._spin = spin
         self._wanted = dtype
         self.reattached: int = 0
-        self._in_a_row = 0
         self._attach(self._start(start), time.monotonic() + wait)
         self.counters: Counters = Counters(self, CONSUMER_INDEX)
         segment.track(self)
@@ -128,10 +125,8 @@ class Reader(ReaderCore):
     def _open(self, start: int) -> None:
         dtype, layout = self._wanted, None
         if dtype is None:
-            probe = ReaderCore()
-            probe.open_core(bytes(self.path), None, None, START_NOW, None, 0, False, 0.0)
-            layout = probe.header()["layout"]
-            probe.close_core()
+            with Look(self.path) as probe:
+                layout = probe.header()["layout"]
             dtype = dtype_of(layout)
         else:
             layout = layout_of(dtype)
@@ -177,14 +172,11 @@ class Reader(ReaderCore):
     def _reattach(self) -> bool:
         """Change over to the ring that has the name now; the sequence goes on if the space is the same."""
         ring_id, start = self.ring_id, self.next_seq
-        probe = ReaderCore()
         try:
-            probe.open_core(bytes(self.path), None, None, START_NOW, None, 0, False, 0.0)
-            same = probe.ring_id == ring_id
+            with Look(self.path) as probe:
+                same = probe.ring_id == ring_id
         except RingError:  # gone again, or not whole: stay with what we have and look again later
             return False
-        finally:
-            probe.close_core()
         self._open(start if same else START_OLDEST)
         self.reattached += 1
         return True
@@ -192,15 +184,6 @@ class Reader(ReaderCore):
     def stop_waiting(self) -> bool:
         """A reader that does not follow stops when the ring has ended."""
         return not self.follow and self.ended
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> TickBatch:
-        batch = self.read()
-        if len(batch) or batch.lost:
-            return batch
-        raise StopIteration
 
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - a bound, not a cancellation
         """Sleep until there is something to read; False after `timeout` seconds, or if the ring ended."""
@@ -219,24 +202,6 @@ class Reader(ReaderCore):
                 self.on_idle()
         return True
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> TickBatch:
-        import asyncio  # noqa: PLC0415 - see wait
-
-        self._in_a_row += 1
-        if self._in_a_row >= YIELD_BATCHES:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
-        while True:
-            batch = self.read(timeout=0)
-            if len(batch) or batch.lost:
-                return batch
-            self._in_a_row = 0
-            if not await self.wait() and not self.follow:
-                raise StopAsyncIteration
-
     def close(self) -> None:
         """Detach and give the consumer's slot back."""
         aio = sys.modules.get("mdfeedd.ring.aio")
@@ -247,17 +212,6 @@ class Reader(ReaderCore):
     def abandon(self) -> None:
         """Let go, as a forked child must."""
         self.close_core()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"next {self.next_seq}, lag {self.lag}"

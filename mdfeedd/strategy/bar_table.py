@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 
-from mdfeedd.ring import Instruments, RingMismatch, RingMissing, segment
-from mdfeedd.ring._ring import START_NOW, START_OLDEST, ReaderCore
+from mdfeedd.ring import RingMismatch, RingMissing, segment
+from mdfeedd.ring._ring import START_OLDEST
+from mdfeedd.ring.look import Look
 from mdfeedd.strategy.arrays import columns
 from mdfeedd.tick import BAR, layout_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
+
+    from mdfeedd.ring import Instruments
 
     Records = npt.NDArray[np.void]
     Columns = dict[str, npt.NDArray[Any]]
@@ -44,10 +47,6 @@ _SHOWN: Final = (
     "flags",
 )
 _FRAMES: Final = ("pandas", "polars", "arrow", "numpy")
-
-
-class _Look(ReaderCore):
-    """A reader that is in no registry. It waits for nothing."""
 
 
 @overload
@@ -140,33 +139,22 @@ def bars(
 
 def _read(ring: str, directory: str) -> tuple[Records, Instruments]:
     """What the ring holds now, of `LOOK_BARS` at most."""
-    path = bytes(segment.ring_path(ring, directory))
-    core = _Look()
     try:
-        try:
-            core.open_core(path, None, None, START_NOW, None, 0, False, 0.0)
-        except RingMissing:
-            raise RingMissing(
-                f"no ring '{ring}' in {directory}: is its writer running? ('mdfeedd doctor' lists the rings)"
-            ) from None
-        header = core.header()
+        look = Look(segment.ring_path(ring, directory))
+    except RingMissing:
+        raise RingMissing(
+            f"no ring '{ring}' in {directory}: is its writer running? ('mdfeedd doctor' lists the rings)"
+        ) from None
+    with look:
+        header = look.header()
         if header["layout"] != layout_of(BAR):
             raise RingMismatch(f"ring '{ring}' holds no bars: {header['layout'][:40]} ...")
         end = header["tail"] + 1
         start = end - LOOK_BARS if header["capacity"] > LOOK_BARS < end else START_OLDEST
-        core.open_core(path, header["layout"].encode(), BAR, start, None, 0, False, 0.0)
-        instruments = Instruments(core, header["feed"])
-        core.set_instruments(instruments)
-        found = [np.empty(0, BAR)]
-        while core.next_seq < end:  # a fast writer does not keep us
-            batch = core.poll(min(_READ_BARS, end - core.next_seq))
-            if not len(batch):
-                break
-            found.append(batch.records)
+        instruments = look.begin(BAR, start)
+        found = [np.empty(0, BAR), *(batch.records for batch in look.until(end, _READ_BARS))]
         instruments.freeze()
         return np.concatenate(found), instruments
-    finally:
-        core.close_core()
 
 
 def _where(records: Records, mask: npt.NDArray[np.bool_]) -> Records:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex, TypeVar, overload
 
 from mdfeedd.options import nearest
-from mdfeedd.ring import Instruments, RingMissing
+from mdfeedd.ring import RingMissing
 from mdfeedd.ring._ring import START_OLDEST, ReaderCore
+from mdfeedd.ring.look import Look
 from mdfeedd.strategy._last import LastTable
 from mdfeedd.strategy.book import Book, consolidated, from_row
 from mdfeedd.strategy.merged import MergedInstruments, distinct_symbols
-from mdfeedd.tick import TICK, layout_of
+from mdfeedd.tick import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -186,31 +188,21 @@ class Watcher:
         self._table.take(records)
 
 
-class _Look(ReaderCore):
-    """A reader that is in no registry. It waits for nothing."""
-
-
 def look_back(
     table: LastTable, reader: Reader, member: int, before: int, instruments: MergedInstruments
 ) -> None:
     """Take over what the ring of `reader` still holds with sequence numbers below `before`."""
-    core = _Look()
     far = reader.capacity > LOOK_BACK_RECORDS and before > LOOK_BACK_RECORDS
     start = before - LOOK_BACK_RECORDS if far else START_OLDEST
-    layout = layout_of(TICK).encode()
-    try:
-        core.open_core(bytes(reader.path), layout, TICK, start, None, 0, False, 0.0)
-    except RingMissing:  # removed: its readers keep it, and nobody else gets it
-        return
-    try:
-        core.set_instruments(Instruments(core, reader.feed))
-        while core.ring_id == reader.ring_id and core.next_seq < before:
-            batch = core.poll(min(_LOOK_RECORDS, before - core.next_seq))
+    # a ring that was removed is missing: its readers keep it, and nobody else gets it
+    with contextlib.suppress(RingMissing), Look(reader.path) as look:
+        look.begin(TICK, start)
+        if look.ring_id != reader.ring_id:
+            return
+        for batch in look.until(before, _LOOK_RECORDS):
             if batch.lost:  # the writer was faster: what came before is not known to be right
                 table.lapped(member)
-            if not len(batch) or core.next_seq > before:
+            if not len(batch) or look.next_seq > before:
                 break
             instruments.make_unique(member, batch.records)
             table.take(batch.records, feed=member)
-    finally:
-        core.close_core()

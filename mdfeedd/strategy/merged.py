@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mdfeedd.ring.instruments import INDEX_BITS, Instrument, Instruments
+from mdfeedd.ring.instruments import (
+    INDEX_BITS,
+    INDEX_MASK,
+    Instrument,
+    Instruments,
+    InstrumentTable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +33,6 @@ __all__ = ["MergedInstruments"]
 MAX_RETIRED: Final = 16
 """Tables of rings that are no more, kept for their records; then the oldest goes."""
 _BYTES: Final = 256
-_INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 
 
 class _HasInstruments(Protocol):
@@ -69,7 +74,7 @@ class _Member:
         return id(self.instruments), version
 
 
-class MergedInstruments:
+class MergedInstruments(InstrumentTable):
     """As `mdfeedd.ring.Instruments`, over several readers: merged instrument_id to `Instrument`, symbol to ids.
 
     any_ring: of a reader that comes to another ring the instruments are that one's, without `renew`, and ids stay.
@@ -126,7 +131,7 @@ class MergedInstruments:
         if not instrument_id:
             return 0
         byte = self._assign(mine, instrument_id >> INDEX_BITS)
-        return byte << INDEX_BITS | instrument_id & _INDEX_MASK
+        return byte << INDEX_BITS | instrument_id & INDEX_MASK
 
     def make_unique(self, member: int, records: npt.NDArray[np.void]) -> None:
         """Replace the ids of a member's records, in place, where need be. `records`: with an ``instrument_id``."""
@@ -138,7 +143,7 @@ class MergedInstruments:
                 self._assign(mine, byte)
         if mine.same:
             return
-        merged = (ids & np.uint32(_INDEX_MASK)) | mine.to[high]
+        merged = (ids & np.uint32(INDEX_MASK)) | mine.to[high]
         records["instrument_id"] = np.where(ids == 0, np.uint32(0), merged)
 
     def _renamed(self, mine: _Member, entry: Instrument) -> Instrument:
@@ -155,21 +160,8 @@ class MergedInstruments:
         if high not in self._owner:
             return None
         mine, byte = self._owner[high]
-        entry = mine.instruments.get(byte << INDEX_BITS | instrument_id & _INDEX_MASK)
+        entry = mine.instruments.get(byte << INDEX_BITS | instrument_id & INDEX_MASK)
         return None if entry is None else self._renamed(mine, entry)
-
-    def __getitem__(self, instrument_id: int) -> Instrument:
-        found = self.get(instrument_id)
-        if found is None:
-            raise KeyError(instrument_id)
-        return found
-
-    def symbol(self, instrument_id: int) -> str:
-        """Its symbol; "" for 0 (a whole feed), "#ID" for an instrument that no table has."""
-        found = self.get(instrument_id) if instrument_id else None
-        if found is not None:
-            return found.symbol
-        return f"#{instrument_id}" if instrument_id else ""
 
     def ids(self, symbol: str) -> list[int]:
         """All merged ids of a symbol, in the order of the feeds."""
@@ -178,13 +170,6 @@ class MergedInstruments:
             for member, mine in enumerate(self._members)
             for own in mine.instruments.ids(symbol)
         ]
-
-    def id(self, symbol: str) -> int:
-        """The last id of a symbol. Raises `KeyError`."""
-        ids = self.ids(symbol)
-        if not ids:
-            raise KeyError(symbol)
-        return ids[-1]
 
     def ids_of(self, member: int, text: str) -> list[int]:
         """The merged ids of one member's instruments that are called so, by us or by the vendor."""
@@ -200,11 +185,6 @@ class MergedInstruments:
     def stamp(self) -> tuple[tuple[int, int], ...]:
         """Another one whenever a table has changed."""
         return tuple(member.stamp() for member in self._members)
-
-    def __contains__(self, key: object) -> bool:
-        if isinstance(key, str):
-            return bool(self.ids(key))
-        return isinstance(key, int) and self.get(key) is not None
 
     def __len__(self) -> int:
         return sum(len(member.instruments) for member in self._members)

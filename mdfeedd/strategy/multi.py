@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from mdfeedd.ring import reader as ring_reader
 from mdfeedd.ring import segment
@@ -13,14 +13,13 @@ from mdfeedd.strategy.batch import MultiBatch
 from mdfeedd.strategy.last import LastValues, look_back
 from mdfeedd.strategy.merge import Merger
 from mdfeedd.strategy.merged import MergedInstruments
-from mdfeedd.strategy.reader import YIELD_BATCHES, Waiting
+from mdfeedd.strategy.reader import Waiting
 from mdfeedd.strategy.symbols import symbol_map
 from mdfeedd.tick import TICK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from mdfeedd.ring.reader import OnOverrun, Start
     from mdfeedd.strategy.merge import Order, Released
@@ -83,7 +82,6 @@ class MultiReader(Waiting[MultiBatch]):
         self._symbols = symbol_map(symbols)
         self._last: LastValues | None = None
         self._spin_s = spin
-        self._in_a_row = 0
         self._full = False
         self._turns = 0
         self._looked_s = time.monotonic()
@@ -271,21 +269,6 @@ class MultiReader(Waiting[MultiBatch]):
             if len(mine):
                 reader.ack(int(mine[-1]))
 
-    def _next(self, max_records: int, timeout: float | None) -> MultiBatch:
-        return self.read(max_records, timeout)
-
-    async def _sleep(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - a bound
-        return await self.wait(timeout)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> MultiBatch:
-        batch = self.read()
-        if len(batch) or batch.lost:
-            return batch
-        raise StopIteration
-
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - a bound, not a cancellation
         """Sleep until a read may give something; False after `timeout` seconds, or if the rings have ended.
 
@@ -312,24 +295,6 @@ class MultiReader(Waiting[MultiBatch]):
                         reader.on_idle()
         return True
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> MultiBatch:
-        import asyncio  # noqa: PLC0415 - see wait
-
-        self._in_a_row += 1
-        if self._in_a_row >= YIELD_BATCHES:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
-        while True:
-            batch = self.read(timeout=0)
-            if len(batch) or batch.lost:
-                return batch
-            self._in_a_row = 0
-            if not await self.wait() and self.stop_waiting():
-                raise StopAsyncIteration
-
     def close(self) -> None:
         """Detach from all rings and give the consumer's slots back. What is held is not given out.
 
@@ -337,17 +302,6 @@ class MultiReader(Waiting[MultiBatch]):
         """
         for reader in self.readers:
             reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"lag {self.lag}, lost {self.lost}, late {self.late}"

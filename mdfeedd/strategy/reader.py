@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from mdfeedd.ring import reader as ring_reader
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import TickBatch
+from mdfeedd.ring.stream import YIELD_BATCHES, BatchStream, BatchT
 from mdfeedd.strategy.last import LastValues, UnknownSymbol, Watcher, look_back
 from mdfeedd.strategy.merged import MergedInstruments
 from mdfeedd.tick import TICK, layout_of
@@ -25,20 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "Waiting"]
 
-YIELD_BATCHES: Final = 16
-"""Batches in a row after which an async wait lets others run."""
 
-
-class _Batch(Protocol):
-    @property
-    def lost(self) -> int: ...
-    def __len__(self) -> int: ...
-
-
-BatchT = TypeVar("BatchT", bound=_Batch)
-
-
-class Waiting(Generic[BatchT]):
+class Waiting(BatchStream[BatchT]):
     """Waiting until something holds of the last values: for readers of one ring and of several."""
 
     if TYPE_CHECKING:  # what a reader has
@@ -47,16 +36,6 @@ class Waiting(Generic[BatchT]):
         def last(self) -> LastValues:
             """See the readers."""
             ...
-
-        def stop_waiting(self) -> bool:
-            """See the readers."""
-            ...
-
-    def _next(self, max_records: int, timeout: float | None) -> BatchT:
-        raise NotImplementedError
-
-    async def _sleep(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - a bound
-        raise NotImplementedError
 
     def wait_until(
         self,
@@ -78,7 +57,7 @@ class Waiting(Generic[BatchT]):
         while not wait.holds():
             if wait.over():
                 return wait.failed()
-            batch = self._next(max_records, wait.left_s())
+            batch = self.read(max_records, wait.left_s())
             if len(batch) or batch.lost:
                 if on_batch is not None:
                     on_batch(batch)
@@ -102,7 +81,7 @@ class Waiting(Generic[BatchT]):
         while not wait.holds():
             if wait.over():
                 return wait.failed()
-            batch = self._next(max_records, 0.0)
+            batch = self.read(max_records, 0.0)
             if len(batch) or batch.lost:
                 if on_batch is not None:
                     on_batch(batch)
@@ -112,7 +91,7 @@ class Waiting(Generic[BatchT]):
             elif self.stop_waiting():
                 return wait.failed()
             else:
-                await self._sleep(wait.left_s())
+                await self.wait(wait.left_s())
         return True
 
 
@@ -226,9 +205,3 @@ class Reader(ring_reader.Reader, Waiting[TickBatch]):
         look_back(last.table, self, 0, self.next_seq, instruments)
         self.observe(Watcher(last.table, self))
         return last
-
-    def _next(self, max_records: int, timeout: float | None) -> TickBatch:
-        return self.read(max_records, timeout)
-
-    async def _sleep(self, timeout: float | None) -> bool:  # noqa: ASYNC109 - a bound
-        return await self.wait(timeout)

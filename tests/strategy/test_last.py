@@ -275,7 +275,7 @@ def test_writer_that_laps_the_first_look_is_told(shm_dir, make, monkeypatch):
         for i in range(200):
             writer.publish(make.quote(b, i, i + 1))
 
-        class Slow(last_module._Look):
+        class Slow(last_module.Look):
             def poll(self, n):
                 batch = super().poll(n)
                 if self.next_seq == 51:
@@ -283,7 +283,7 @@ def test_writer_that_laps_the_first_look_is_told(shm_dir, make, monkeypatch):
                         writer.publish(make.clear(99))
                 return batch
 
-        monkeypatch.setattr(last_module, "_Look", Slow)
+        monkeypatch.setattr(last_module, "Look", Slow)
         monkeypatch.setattr(last_module, "_LOOK_RECORDS", 50)
         with Reader("r", directory=shm_dir) as reader:
             assert reader.last["A"].bid == 1.0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from mdfeedd.ring.instruments import INDEX_MASK
 from mdfeedd.tick import BAR, TICK, Kind
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Snapshot"]
 
-_INDEX_MASK: Final = (
-    1 << 24
-) - 1  # of an instrument id; above it is the feed, one for all of a ring
 _KINDS: Final = (Kind.QUOTE, Kind.TRADE, Kind.STATUS)
 
 
@@ -41,7 +39,7 @@ class Snapshot:
                 self._bars[key] = records[i : i + 1].copy()
             return
         kinds = records["kind"]
-        index = records["instrument_id"] & np.uint32(_INDEX_MASK)
+        index = records["instrument_id"] & np.uint32(INDEX_MASK)
         self._make_room(int(index.max(initial=0)) + 1)
         opaque = records.view(f"V{TICK.itemsize}")
         clears = kinds == Kind.CLEAR
