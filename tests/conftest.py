@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -28,6 +29,19 @@ NO_SANITIZER = ("cannot find -lasan", "cannot find -lubsan", "libclang_rt")
 def pytest_xdist_auto_num_workers() -> int:
     """Of ``-n auto``: a third of the time of a test is waiting for other processes, so more than there are CPUs."""
     return (3 * len(os.sched_getaffinity(0)) + 1) // 2
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands set up the logging of their process, which is here that of all the tests after this one."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers and not type(handler).__module__.startswith("_pytest."):
+            root.removeHandler(handler)
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture

@@ -112,14 +112,16 @@ def _head(sight: Sight) -> str:
 
 
 def _feeds(shown: dict[str, Any], before: dict[str, Any]) -> str:
-    feeds = shown["feeds"]
+    feeds = [f for f in shown["feeds"] if f["managed"] or f["state"] != "closed"]
+    left = len(shown["feeds"]) - len(feeds)
     live = sum(feed["writer_alive"] for feed in feeds)
     was = {feed["name"]: feed["published"] for feed in before["feeds"]}
     new = sum(max(0, f["published"] - was.get(f["name"], f["published"])) for f in feeds)
     span_s = shown["time_s"] - before["time_s"]
     rate = units.count(new / span_s) if span_s > 0 else "-"
     gaps = sum(feed["counters"].get("gaps", 0) for feed in feeds)
-    return f"feeds      {live} of {len(feeds)} live, {rate} ticks/s, {units.of(gaps, 'gap')} so far"
+    told = f"feeds      {live} of {len(feeds)} live, {rate} ticks/s, {units.of(gaps, 'gap')} so far"
+    return f"{told}; {units.of(left, 'ring')} of feeds that ended earlier" if left else told
 
 
 def _consumers(shown: dict[str, Any]) -> str:

@@ -75,6 +75,11 @@ def _own_name(process: str) -> str:
     return f"{name}: " if name else ""
 
 
+def _repeated(record: logging.LogRecord) -> str:
+    """What `RepeatFilter` noted: beside the message, which is for all handlers and stays as it was said."""
+    return str(getattr(record, "repeated", ""))
+
+
 class LineFormatter(logging.Formatter):
     """``2026-03-02 14:30:00.123 WARNING feed cme: message``, with local time."""
 
@@ -86,7 +91,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the parent's name
         """The line of a record."""
-        record.message = record.message.removeprefix(self._said)
+        record.message = record.message.removeprefix(self._said) + _repeated(record)
         return super().formatMessage(record)
 
 
@@ -105,7 +110,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
-            "message": record.getMessage().removeprefix(self._said),
+            "message": record.getMessage().removeprefix(self._said) + _repeated(record),
         }
         if record.exc_info and record.exc_info[0] is not None:
             entry["error"] = "".join(traceback.format_exception(*record.exc_info))
@@ -148,8 +153,7 @@ class RepeatFilter(logging.Filter):
             seen.repeated += 1
             return False
         if seen is not None and seen.repeated:
-            record.msg = f"{key[2]} (repeated {seen.repeated} times in {now - seen.since:.0f} s)"
-            record.args = None
+            record.repeated = f" (repeated {seen.repeated} times in {now - seen.since:.0f} s)"
         self._seen[key] = _Seen(now)
         self._seen.move_to_end(key)
         if len(self._seen) > MAX_REMEMBERED:

@@ -73,6 +73,18 @@ def test_shared_memory_alone(
         assert (told["status"], told["answered"], told["daemon"]) == (1, False, None)
 
 
+def test_ring_that_an_earlier_feed_closed_is_no_feed_that_is_down(
+    shm_dir: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Writer("earlier", 256, directory=shm_dir):
+        pass
+    with Writer("sim", 256, directory=shm_dir):
+        assert status("-c", configured(tmp_path, shm_dir, "null")) == 0
+    out = capsys.readouterr().out
+    assert "feeds      1 of 1 live" in out
+    assert "so far; 1 ring of feeds that ended earlier\n" in out
+
+
 def test_feed_of_the_file_has_no_ring(
     shm_dir: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

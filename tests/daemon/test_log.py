@@ -113,7 +113,12 @@ def test_flood_of_one_message_is_counted():
 
     def passes(text, level=logging.INFO):
         record = logging.LogRecord("x", level, "", 0, text, None, None)
-        return record.getMessage() if filtering.filter(record) else None
+        if not filtering.filter(record):
+            return None
+        assert record.getMessage() == text, "the record is for others, too"
+        written = log.LineFormatter("", clock=False).format(record)
+        assert json.loads(log.JsonFormatter("").format(record))["message"] in written
+        return written.split("mdfeedd: ")[1]
 
     assert passes("lost") == "lost"
     assert [passes("lost") for _ in range(1000)] == [None] * 1000

@@ -160,6 +160,53 @@ def test_the_dashboard_is_whole():
     assert used <= variables | {"labels"}
 
 
+BESIDE_THE_SCHEMA = {"definition", "titleFormat"}
+"""What Grafana's Prometheus plug-in reads and the published model of a dashboard does not name."""
+
+
+def left_out(given, kept, at=""):
+    """Where `kept` lacks or alters what `given` says."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            if key in kept:
+                yield from left_out(value, kept[key], f"{at}.{key}")
+            elif key not in BESIDE_THE_SCHEMA:
+                yield f"{at}.{key}"
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for i, pair in enumerate(zip(given, kept, strict=True)):
+            yield from left_out(*pair, f"{at}[{i}]")
+    elif given != kept:
+        yield at
+
+
+def as_grafana_takes_it(dashboard):
+    """Through Grafana's own published model of a dashboard and its panels."""
+    pytest.importorskip("grafana_foundation_sdk")
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))
+
+
+def test_grafana_takes_every_key_of_the_dashboard_as_it_is():
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert list(left_out(dashboard, as_grafana_takes_it(dashboard))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("tilte", "x"), ("gridPos", {"hight": 3}), ("fieldConfig", {"defaults": {"unti": "s"}})],
+)
+def test_a_key_that_grafana_does_not_know_is_found(key, value):
+    dashboard = json.loads(DASHBOARD.read_text())
+    panel = next(panel for panel in dashboard["panels"] if panel["type"] != "row")
+    panel[key] = panel.get(key, {}) | value if isinstance(value, dict) else value
+    (place,) = left_out(dashboard, as_grafana_takes_it(dashboard))
+    assert f".{key}" in place
+
+
 def test_the_provisioning_names_a_file_provider():
     provisioning = yaml.safe_load((DASHBOARD.parent / "provisioning.yml").read_text())
     (provider,) = provisioning["providers"]
