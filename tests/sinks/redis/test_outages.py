@@ -308,7 +308,9 @@ def test_node_of_a_cluster_that_has_not_the_keys(given, make_server):
     there.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
     here.execute_command("CLUSTER MEET", "127.0.0.1", nodes[1].port, bus[1])
     deadline = time.monotonic() + 60
-    while here.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+    while {node.execute_command("CLUSTER INFO")["cluster_state"] for node in (here, there)} != {
+        "ok"
+    }:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     store = given.sinks_into(nodes[0])("stream", "last")

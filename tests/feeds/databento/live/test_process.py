@@ -297,12 +297,19 @@ def cored(process, folder):
     return os.WCOREDUMP(status) or any(p.name.startswith("core") for p in folder.iterdir())
 
 
-def test_no_core_file_with_the_key(life, worker, tmp_path):
+@pytest.fixture
+def core_files():
+    """Processes started meanwhile may leave some, and no others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
+def test_no_core_file_with_the_key(life, worker, tmp_path, core_files):
     """The kernel writes none of a process that is not dumpable; of another one it does, or nothing is shown here."""
     folder = tmp_path / "cwd"
     folder.mkdir()
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.prlimit(os.getpid(), resource.RLIMIT_CORE, (hard, hard))
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=folder)
     with other:
         if not cored(other, folder):
