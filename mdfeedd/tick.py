@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import decimal
 import enum
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -291,10 +292,17 @@ def layout_of(dtype: np.dtype[Any]) -> str:
     return f"{name}:{dtype.itemsize};" + ";".join(fields)
 
 
+_FIELD_FORMAT: Final = re.compile(
+    r"(?:\((?:\d{1,4},){1,4}\)|\(\d{1,4}(?:,\d{1,4}){1,3}\))?>?(?:[iufcbSUV]\d{1,4}|[mM]8(?:\[\d{0,4}[a-zA-Z]{1,2}\])?)"
+)
+"""An array's shape if it is one, the byte order if it is not little-endian, kind and size."""
+
+
 def dtype_of(layout: str) -> np.dtype[Any]:
     """The slot dtype that a layout text describes: the inverse of `layout_of`.
 
-    Raises `ValueError` for a text that is none.
+    Raises `ValueError` for a text that is none. The text is another program's: of what numpy would make of it, only
+    numbers and bytes are taken. An object field would have the bytes of a ring taken for pointers.
     """
     known = {layout_of(dtype): dtype for dtype in (TICK, BAR, DEPTH, ORDER)}
     if layout in known:
@@ -304,6 +312,8 @@ def dtype_of(layout: str) -> np.dtype[Any]:
     for field in fields:
         name, _, rest = field.partition(":")
         kind, _, offset = rest.partition("@")
+        if not _FIELD_FORMAT.fullmatch(kind):
+            raise ValueError(f"not a record layout: {layout[:80]!r}")
         names.append(name)
         formats.append(kind)
         offsets.append(offset)
@@ -315,9 +325,9 @@ def dtype_of(layout: str) -> np.dtype[Any]:
             "itemsize": int(head.partition(":")[2]) if names else 0,
         }
         dtype: np.dtype[Any] = np.dtype(spec)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         dtype = np.dtype([])
-    if not dtype.names:
+    if not dtype.names or dtype.hasobject:
         raise ValueError(f"not a record layout: {layout[:80]!r}")
     return dtype
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.ring.segment import resume_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mdfeedd.feeds.protocol import RingPlan
 
 __all__ = ["open_resume_file"]
@@ -23,8 +27,9 @@ def open_resume_file(plan: RingPlan, size: int, of_what: str) -> tuple[memoryvie
     Raises `OSError` where there is no room.
     """
     path = resume_path(plan.name, plan.directory)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
     try:
+        _check_owner(os.fstat(file), path)
         if os.fstat(file).st_size != size:
             os.ftruncate(file, 0)
         try:
@@ -38,3 +43,13 @@ def open_resume_file(plan: RingPlan, size: int, of_what: str) -> tuple[memoryvie
     finally:
         os.close(file)
     return memoryview(memory), of_what if plan.shard is None else f"{of_what} {plan.shard}"
+
+
+def _check_owner(found: os.stat_result, path: Path) -> None:
+    """What is kept is believed, so nobody else may have written it, who was first with the name in /dev/shm."""
+    if found.st_uid != os.geteuid():
+        sentence = f"{path} belongs to user {found.st_uid} and not to us: have it removed"
+        raise PermissionError(errno.EPERM, sentence)
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        sentence = f"{path} may be written by others: remove it"
+        raise PermissionError(errno.EPERM, sentence)

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xxhash
 
-from mdfeedd.tick import GAP, TICK, GapReason, Kind
+from mdfeedd.tick import GAP, TICK, GapReason, Kind, dtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,12 +196,15 @@ def decode_header(page: bytes) -> SegmentHeader | None:
     ) = _HEADER.unpack_from(page)  # fmt: skip
     if layout_len > MAX_LAYOUT_BYTES or not record_bytes or record_bytes % 64:
         return None
+    layout = page[_LAYOUT_AT : _LAYOUT_AT + layout_len].decode("utf-8", "replace")
+    if not _is_layout(layout, record_bytes):
+        return None
     return SegmentHeader(
         number=number,
         ring=_text(ring),
         ring_id=ring_id.hex(),
         feed=_text(feed),
-        layout=page[_LAYOUT_AT : _LAYOUT_AT + layout_len].decode("utf-8", "replace"),
+        layout=layout,
         record_bytes=record_bytes,
         epoch=epoch,
         first_seq=first_seq,
@@ -210,6 +213,14 @@ def decode_header(page: bytes) -> SegmentHeader | None:
         before_ring_id=before_ring_id.hex() if any(before_ring_id) else "",
         before_last_seq=before_last_seq,
     )
+
+
+def _is_layout(text: str, record_bytes: int) -> bool:
+    """Whoever wrote the file may mean harm, and its checksum be right."""
+    try:
+        return dtype_of(text).itemsize == record_bytes
+    except ValueError:
+        return False
 
 
 def encode_block(into: bytearray, number: int, block: Block) -> None:

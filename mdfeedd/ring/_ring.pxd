@@ -176,8 +176,10 @@ cdef extern from "mdfeedd.h" nogil:
         uint64_t seen_epoch
         uint32_t words
         uint32_t seen_state
+        uint32_t instruments_capacity
         uint32_t flags_at
         int on_overrun
+        size_t map_size
         int fd
         int registry_fd
         int consumer_index
@@ -198,8 +200,9 @@ cdef extern from "mdfeedd.h" nogil:
     void mdf_writer_close(mdf_writer *w, int announce)
     int mdf_writer_use_huge_pages(const mdf_writer *w)
     int mdf_instrument_put(mdf_writer *w, uint32_t index, const mdf_instrument *entry, char *err)
-    int mdf_read_instrument(const mdf_ring_header *h, const mdf_instrument *table, uint64_t index,
-                            mdf_instrument *out)
+    int mdf_copy_instrument(const mdf_ring_header *h, const mdf_instrument *table, uint32_t capacity,
+                            uint64_t index, mdf_instrument *out)
+    int mdf_survive_cuts()
     int mdf_reader_open(mdf_reader *r, const char *path, const char *layout, uint32_t slot_size,
                         int64_t start, const char *name, char *err)
     int mdf_reader_register(mdf_reader *r, int64_t start, const char *name, const char *path,
@@ -219,6 +222,7 @@ cdef extern from "mdfeedd.h" nogil:
     uint64_t mdf_load(const uint64_t *p)
     uint64_t mdf_load_acquire(const uint64_t *p)
     uint32_t mdf_load32(const uint32_t *p)
+    uint32_t mdf_load32_acquire(const uint32_t *p)
     void mdf_store(uint64_t *p, uint64_t v)
     void mdf_store_release(uint64_t *p, uint64_t v)
     void mdf_count(uint64_t *p, uint64_t n)

@@ -188,6 +188,16 @@ def wait_any(readers, double timeout, double spin_s=0.0):
     return rc == MDF_READY
 
 
+def survive_cuts():
+    """For processes of ours: a ring or registry that another one cuts short reads as zeros, and kills nobody.
+
+    Takes the signal SIGBUS (see `mdf_survive_cuts` in mdfeedd.h). Raises `OSError`.
+    """
+    cdef int code = mdf_survive_cuts()
+    if code:
+        raise OSError(code, "cannot take SIGBUS")
+
+
 def clock_ns():
     """CLOCK_MONOTONIC in ns, as heartbeats are stamped."""
     return mdf_clock_ns(CLOCK_MONOTONIC)
@@ -406,7 +416,7 @@ cdef class WriterCore:
     def instrument_get(self, uint64_t index):
         """Entry `index` as a tuple, None while it is being changed. Raises `IndexError`."""
         self.check()
-        return _instrument(self.w.h, self.w.instruments, index)
+        return _instrument(self.w.h, self.w.instruments, self.w.h.instruments_capacity, index)
 
     def instrument_put(self, uint32_t index, tuple entry):
         """Write entry `index` of the table (see `_ENTRY` in instruments.py for the order of fields)."""
@@ -442,9 +452,10 @@ cdef int _put_text(char *to, size_t size, str text) except -1:
     return 0
 
 
-cdef tuple _instrument(const mdf_ring_header *h, const mdf_instrument *table, uint64_t index):
+cdef tuple _instrument(
+        const mdf_ring_header *h, const mdf_instrument *table, uint32_t capacity, uint64_t index):
     cdef mdf_instrument e
-    cdef int code = mdf_read_instrument(h, table, index, &e)
+    cdef int code = mdf_copy_instrument(h, table, capacity, index, &e)
     if code == -1:
         raise IndexError(index)
     if code:
@@ -905,7 +916,7 @@ cdef class ReaderCore:
     def state(self):
         """The writer's state: `STATE_LIVE`, `STATE_CLOSED` or `STATE_SUPERSEDED`."""
         self.check()
-        return mdf_load32(&self.r.h.state)
+        return mdf_load32_acquire(&self.r.h.state)
 
     @property
     def ring_id(self):
@@ -917,6 +928,16 @@ cdef class ReaderCore:
     def fd(self):
         """The ring's open file, -1 when closed."""
         return self.r.fd
+
+    @property
+    def registry_fd(self):
+        """The open file of the consumers, -1 when closed or out of reach."""
+        return self.r.registry_fd
+
+    @property
+    def map_size(self):
+        """Bytes of the ring's file as it was mapped."""
+        return self.r.map_size
 
     @property
     def registered(self):
@@ -965,9 +986,9 @@ cdef class ReaderCore:
 
     @property
     def instruments_count(self):
-        """Entries of the instruments table."""
+        """Entries of the instruments table; never more than it has room for."""
         self.check()
-        return mdf_load_acquire(&self.r.h.instruments_count)
+        return min(mdf_load_acquire(&self.r.h.instruments_count), self.r.instruments_capacity)
 
     @property
     def instruments_version(self):
@@ -978,7 +999,7 @@ cdef class ReaderCore:
     def instrument_get(self, uint64_t index):
         """Entry `index` as a tuple, None while it is being changed. Raises `IndexError`."""
         self.check()
-        return _instrument(self.r.h, self.r.instruments, index)
+        return _instrument(self.r.h, self.r.instruments, self.r.instruments_capacity, index)
 
     def header(self):
         """The header's fields, its writer's latencies, the feed's counters and lines, as a dict."""
@@ -987,17 +1008,17 @@ cdef class ReaderCore:
         cdef const mdf_counters_page *page = <const mdf_counters_page *>self.r.counters
         cdef bint timed = self.r.flags_at != 0
         return {
-            "abi": (h.abi_major, h.abi_minor), "total_size": h.total_size, "capacity": h.capacity,
-            "slot_size": h.slot_size, "block": h.block, "first_seq": h.first_seq,
+            "abi": (h.abi_major, h.abi_minor), "total_size": self.r.map_size, "capacity": self.r.capacity,
+            "slot_size": self.r.words * 8, "block": h.block, "first_seq": h.first_seq,
             "created_ns": h.created_ns, "ring_id": (<char *>h.ring_id)[:16], "feed": _text(h.feed, 32),
             "layout": _text(h.layout, 768), "reserve": mdf_load(&h.reserve), "tail": mdf_load(&h.tail),
-            "epoch": mdf_load(&h.epoch), "epoch_first_seq": mdf_load(&h.epoch_first_seq),
+            "epoch": mdf_load_acquire(&h.epoch), "epoch_first_seq": mdf_load(&h.epoch_first_seq),
             "heartbeat_ns": h.heartbeat_ns, "pid": h.pid, "state": mdf_load32(&h.state),
             "batches": mdf_load(&h.batches), "wakes": mdf_load(&h.wakes),
             "recoveries": mdf_load(&h.recoveries), "recovered_slots": mdf_load(&h.recovered_slots),
             "max_burst": mdf_load(&h.max_burst), "feed_index": h.feed_index,
-            "instruments_count": mdf_load(&h.instruments_count),
-            "instruments_capacity": h.instruments_capacity,
+            "instruments_count": self.instruments_count,
+            "instruments_capacity": self.r.instruments_capacity,
             "counters": _counters(self.r.counters, FEED_COUNTERS), "lines": _lines(page),
             "arrival_latency": _latency(&page.arrival) if timed else None,
             "venue_latency": _latency(&page.venue) if timed else None,

@@ -37,6 +37,11 @@
  *
  * Liveness is an open-file-description lock, dropped by the kernel however the holder ends: byte 0 of the ring
  * file for the writer, byte i of the registry for consumer i.
+ *
+ * Whom to believe. Whoever maps a file that another may write takes its geometry out once, checks the copy, and
+ * uses only that: whatever the other writes later, no index leaves the mapping and no loop is without an end. What
+ * records say is the writer's word. A writer takes no file that another user owns or may write (see mdf_check_owner),
+ * and of the registry reads one flag.
  */
 #ifndef MDFEEDD_H
 #define MDFEEDD_H
@@ -47,6 +52,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -730,6 +736,7 @@ typedef struct mdf_reader {
     uint64_t mask, capacity, next, lost, overruns;
     uint64_t seen_epoch;
     uint32_t words, seen_state;
+    uint32_t instruments_capacity;
     uint32_t flags_at; /* see mdf_timed_flags */
     int on_overrun; /* enum mdf_overrun */
     int idle;       /* the last look found nothing */
@@ -826,6 +833,7 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
         }
     }
     uint64_t s = r->next, n = t + 1 - s < max ? t + 1 - s : max;
+    if (n > r->capacity) n = r->capacity; /* a tail beyond `reserve`: nothing that a sound writer stores */
     uint64_t run = r->capacity - (s & r->mask); /* to the end of the ring; then from its beginning */
     if (run > n) run = n;
     uint64_t *to = (uint64_t *)out;
@@ -897,15 +905,15 @@ static inline int mdf_wait(mdf_reader *r, int64_t spin_ns, int64_t timeout_ns) {
 /* The caller has seen state and epoch: mdf_wait returns for the next change only. */
 static inline void mdf_acknowledge_state(mdf_reader *r) {
     r->seen_epoch = mdf_load_acquire(&r->h->epoch);
-    r->seen_state = mdf_load32(&r->h->state);
+    r->seen_state = mdf_load32_acquire(&r->h->state); /* whoever sees CLOSED and finds no record has read all */
 }
 
 static inline uint64_t mdf_lag(const mdf_reader *r) { return mdf_available(r); }
 
-/* Copy instrument `index` (0 ...). 0 done, -1 out of range, -2 the writer is changing it: try again. */
-static inline int mdf_read_instrument(const mdf_ring_header *h, const mdf_instrument *table, uint64_t index,
-                                      mdf_instrument *out) {
-    if (index >= mdf_load_acquire(&h->instruments_count) || index >= h->instruments_capacity) return -1;
+/* mdf_read_instrument for who has no reader. `capacity`: entries of the table as it was when the ring was mapped. */
+static inline int mdf_copy_instrument(const mdf_ring_header *h, const mdf_instrument *table, uint32_t capacity,
+                                      uint64_t index, mdf_instrument *out) {
+    if (index >= mdf_load_acquire(&h->instruments_count) || index >= capacity) return -1;
     const mdf_instrument *e = table + index;
     for (int attempt = 0; attempt < 1000; attempt++) {
         uint32_t v = mdf_load32_acquire(&e->version);
@@ -915,6 +923,11 @@ static inline int mdf_read_instrument(const mdf_ring_header *h, const mdf_instru
         if (mdf_load32(&e->version) == v) return 0;
     }
     return -2;
+}
+
+/* Copy instrument `index` (0 ...). 0 done, -1 out of range, -2 the writer is changing it: try again. */
+static inline int mdf_read_instrument(const mdf_reader *r, uint64_t index, mdf_instrument *out) {
+    return mdf_copy_instrument(r->h, r->instruments, r->instruments_capacity, index, out);
 }
 
 /* ------------------------------------------------------------------------- life of a segment: common part */
@@ -963,11 +976,12 @@ static inline void mdf_unlock_byte(int fd, off_t byte) {
     fcntl(fd, F_OFD_SETLK, &l); /* cannot fail on a lock held; if it does, the next claim waits and tells */
 }
 
-/* Is the byte locked through another description than fd's own? Works on a read-only fd. */
+/* Is the byte locked through another description than fd's own, by one who may write the file? Works on a read-only
+ * fd. Asked as a read lock would ask, so that a reader's own read lock is nobody's sign of life. */
 static inline int mdf_byte_locked(int fd, off_t byte) {
     struct flock l;
     memset(&l, 0, sizeof l);
-    l.l_type = F_WRLCK; l.l_whence = SEEK_SET; l.l_start = byte; l.l_len = 1;
+    l.l_type = F_RDLCK; l.l_whence = SEEK_SET; l.l_start = byte; l.l_len = 1;
     return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
@@ -1034,6 +1048,63 @@ static inline void *mdf_huge_place(size_t size) {
     return room + skip;
 }
 
+/* The registry may be written by readers, so any of them can cut it short, and a touch of what is gone is SIGBUS. A
+ * process that called mdf_survive_cuts() finds zeros there instead: a cut registry has no consumers and nobody who
+ * sleeps, a cut ring has no records. What is mapped is noted here; with all places taken, the rest is not covered. */
+#define MDF_MAPS 512
+static struct { uintptr_t from, size; } mdf_maps[MDF_MAPS];
+static uint64_t mdf_cuts_survived __attribute__((unused));
+static struct sigaction mdf_bus_before;
+
+static inline void mdf_note_map(void *p, size_t size) {
+    for (int i = 0; i < MDF_MAPS; i++) {
+        uintptr_t none = 0;
+        if (!__atomic_compare_exchange_n(&mdf_maps[i].from, &none, (uintptr_t)p, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) continue;
+        __atomic_store_n(&mdf_maps[i].size, size, __ATOMIC_RELEASE);
+        return;
+    }
+}
+
+static inline void mdf_unmap(void *p, size_t size) {
+    for (int i = 0; i < MDF_MAPS; i++) {
+        if (__atomic_load_n(&mdf_maps[i].from, __ATOMIC_RELAXED) != (uintptr_t)p) continue;
+        __atomic_store_n(&mdf_maps[i].size, 0, __ATOMIC_RELEASE);
+        __atomic_store_n(&mdf_maps[i].from, 0, __ATOMIC_RELEASE);
+        break;
+    }
+    munmap(p, size);
+}
+
+__attribute__((unused))
+static void mdf_on_bus_error(int number, siginfo_t *info, void *context) {
+    int kept = errno;
+    for (int i = 0; i < MDF_MAPS; i++) {
+        uintptr_t from = __atomic_load_n(&mdf_maps[i].from, __ATOMIC_ACQUIRE);
+        uintptr_t size = __atomic_load_n(&mdf_maps[i].size, __ATOMIC_ACQUIRE);
+        if (!from || (uintptr_t)info->si_addr - from >= size) continue;
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+        if (mmap((void *)from, size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) break;
+        __atomic_fetch_add(&mdf_cuts_survived, 1, __ATOMIC_RELAXED);
+        errno = kept;
+        return; /* what was interrupted is done again, on zeros */
+    }
+    if (mdf_bus_before.sa_flags & SA_SIGINFO) mdf_bus_before.sa_sigaction(number, info, context);
+    else sigaction(SIGBUS, &mdf_bus_before, NULL); /* not ours: it comes again at once, and ends the process as before */
+    errno = kept;
+}
+
+/* For processes that are ours alone: it takes SIGBUS, and passes on what is not about our maps. 0, or an errno. */
+static inline int mdf_survive_cuts(void) {
+    struct sigaction now, before;
+    memset(&now, 0, sizeof now);
+    if (sigaction(SIGBUS, NULL, &before)) return errno;
+    if (before.sa_flags & SA_SIGINFO && before.sa_sigaction == mdf_on_bus_error) return 0;
+    mdf_bus_before = before;
+    now.sa_sigaction = mdf_on_bus_error;
+    now.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+    return sigaction(SIGBUS, &now, NULL) ? errno : 0;
+}
+
 static inline void *mdf_map(int fd, size_t size, int writable) {
     void *place = mdf_huge_place(size);
     void *p = mmap(place, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | (place ? MAP_FIXED : 0), fd, 0);
@@ -1041,6 +1112,7 @@ static inline void *mdf_map(int fd, size_t size, int writable) {
         if (place) munmap(place, size);
         return NULL;
     }
+    mdf_note_map(p, size);
     madvise(p, size, MADV_DONTFORK); /* a child's mapping would keep our lock alive after us */
     return p;
 }
@@ -1060,9 +1132,22 @@ static inline void mdf_prefault(void *p, size_t size, int writable) {
     madvise(p, size, writable ? 23 /* MADV_POPULATE_WRITE */ : 22 /* MADV_POPULATE_READ */);
 }
 
+/* A writer's files are its user's alone to write: `others` are the bits of st_mode that nobody else may have. Without
+ * this, whoever was first in /dev/shm with the name could write what readers take for ours. */
+static inline int mdf_check_owner(const struct stat *st, mode_t others, const char *path, char *err) {
+    if (!S_ISREG(st->st_mode)) return mdf_fail(err, MDF_E_DENIED, "%s is no regular file: remove it", path);
+    if (st->st_uid != geteuid())
+        return mdf_fail(err, MDF_E_DENIED, "%s belongs to user %u and not to us (%u): have it removed, or write as that user",
+                        path, st->st_uid, geteuid());
+    if (st->st_mode & others)
+        return mdf_fail(err, MDF_E_DENIED, "%s may be written by others (mode %03o): remove it", path, st->st_mode & 0777);
+    return 0;
+}
+
 static inline uint64_t mdf_page_up(uint64_t n) { return (n + MDF_PAGE - 1) / MDF_PAGE * MDF_PAGE; }
 
-/* Everything that must hold before a byte of the file is believed. size: of the file. */
+/* Everything that must hold before a byte of the file is believed. size: of the file. `h` is a copy where another
+ * process may write the ring meanwhile. */
 static inline int mdf_check_header(const mdf_ring_header *h, uint64_t size, const char *path, char *err) {
     if (mdf_load_acquire(&h->magic) != MDF_RING_MAGIC)
         return mdf_fail(err, MDF_E_CORRUPT, "%s is not an mdfeedd ring", path);
@@ -1125,19 +1210,20 @@ static inline int mdf_registry_map(int fd, const char *path, mdf_registry **out,
     mdf_registry *r = (mdf_registry *)mdf_map(fd, sizeof *r, 1);
     if (!r) return mdf_fail_errno(err, "map", path);
     if (mdf_load_acquire(&r->magic) != MDF_REGISTRY_MAGIC || r->abi_major != MDF_ABI_MAJOR || r->consumers != MDF_CONSUMERS) {
-        munmap(r, sizeof *r);
-        return mdf_fail(err, MDF_E_MISMATCH, "%s is not a consumers registry of ABI %u", path, MDF_ABI_MAJOR);
+        mdf_unmap(r, sizeof *r);
+        return mdf_fail(err, MDF_E_CORRUPT, "%s is not a consumers registry of ABI %u", path, MDF_ABI_MAJOR);
     }
     *out = r;
     return 0;
 }
 
-/* The writer makes the registry, once; it outlives ring and writer. Returns the fd. */
+/* The writer makes the registry, once; it outlives ring and writer. One that a reader has cut or overwritten is made
+ * anew, or that reader could keep the writer away for ever. Returns the fd. */
 static inline int mdf_registry_create(const char *ring_path, mdf_registry **out, char *err) {
     char path[1100];
     mdf_registry_path(path, sizeof path, ring_path);
     for (int attempt = 0; attempt < 3; attempt++) {
-        int fd = open(path, O_RDWR | O_CLOEXEC);
+        int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 && errno != ENOENT) return mdf_fail_errno(err, "open", path);
         if (fd < 0) {
             fd = mdf_unnamed_file(path, MDF_REGISTRY_MODE, err);
@@ -1148,7 +1234,7 @@ static inline int mdf_registry_create(const char *ring_path, mdf_registry **out,
             r->abi_major = MDF_ABI_MAJOR;
             r->consumers = MDF_CONSUMERS;
             mdf_store_release(&r->magic, MDF_REGISTRY_MAGIC);
-            munmap(r, sizeof *r);
+            mdf_unmap(r, sizeof *r);
             if (mdf_name_file(fd, path, 0)) {
                 int taken = errno == EEXIST;
                 code = mdf_fail_errno(err, "name", path);
@@ -1158,9 +1244,13 @@ static inline int mdf_registry_create(const char *ring_path, mdf_registry **out,
             }
             MDF_AFTER_STORE();
         }
-        int code = mdf_registry_map(fd, path, out, err);
-        if (code) { close(fd); return code; }
-        return fd;
+        struct stat st;
+        int code = fstat(fd, &st) ? mdf_fail_errno(err, "look at", path) : mdf_check_owner(&st, S_IWOTH, path, err);
+        if (!code) code = mdf_registry_map(fd, path, out, err);
+        if (!code) return fd;
+        close(fd);
+        if (code != MDF_E_CORRUPT) return code;
+        if (unlink(path) && errno != ENOENT) return mdf_fail_errno(err, "remove the damaged", path);
     }
     return mdf_fail(err, MDF_E_BUSY, "%s keeps appearing and vanishing", path);
 }
@@ -1174,7 +1264,7 @@ typedef struct mdf_ring_options {
 } mdf_ring_options;
 
 static inline void mdf_writer_unmap(mdf_writer *w) {
-    if (w->h) munmap(w->h, w->map_size);
+    if (w->h) mdf_unmap(w->h, w->map_size);
     if (w->fd >= 0) close(w->fd);
     w->h = NULL;
     w->fd = -1;
@@ -1279,17 +1369,24 @@ static inline int mdf_writer_take(mdf_writer *w, const char *path, const mdf_rin
     int busy = mdf_lock_byte(w->fd, 0);
     if (busy < 0) return mdf_fail_errno(err, "lock", path);
     if (fstat(w->fd, &st)) return mdf_fail_errno(err, "look at", path);
+    if (busy && !mdf_writer_alive(w->fd))
+        return mdf_fail(err, MDF_E_BUSY, "%s has no living writer, and a reader holds a lock that keeps others out: end that reader", path);
     if (busy) return mdf_fail(err, MDF_E_BUSY, "%s already has a living writer", path);
     if (stat(path, &named) || named.st_ino != st.st_ino || named.st_dev != st.st_dev) return 1;
     char temporary[1100];
     mdf_temporary_path(temporary, sizeof temporary, path);
     unlink(temporary); /* left by a kill in the middle of a replacement; our lock keeps others out */
+    int code = mdf_check_owner(&st, S_IWGRP | S_IWOTH, path, err);
+    if (code) return code;
     if (st.st_size < (off_t)sizeof(mdf_ring_header))
         return mdf_fail(err, MDF_E_CORRUPT, "%s is not an mdfeedd ring (%lld bytes)", path, (long long)st.st_size);
-    int code = mdf_writer_map(w, (uint64_t)st.st_size, path, err);
+    code = mdf_writer_map(w, (uint64_t)st.st_size, path, err);
     if (!code) code = mdf_check_header(w->h, (uint64_t)st.st_size, path, err);
     if (code) return code;
     mdf_ring_header *h = w->h;
+    uint64_t ahead = mdf_load_acquire(&h->reserve) - mdf_load_acquire(&h->tail);
+    if (ahead < 1 || ahead > h->capacity) /* readers would count all that comes as lost, for ever */
+        return mdf_fail(err, MDF_E_CORRUPT, "%s is damaged: it reserves %llu records beyond its tail", path, (unsigned long long)ahead);
     char ignored[MDF_ERR];
     if (h->capacity == o->capacity && h->instruments_capacity == o->instruments_capacity && h->feed_index == o->feed_index &&
         mdf_load32(&h->state) != MDF_SUPERSEDED && !mdf_check_layout(h, o->layout, o->slot_size, path, ignored)) {
@@ -1339,7 +1436,7 @@ static inline int mdf_writer_open(mdf_writer *w, const char *path, const mdf_rin
     if (w->registry_fd < 0) return w->registry_fd;
     code = 1;
     for (int attempt = 0; code == 1 && attempt < 5; attempt++) {
-        w->fd = open(path, O_RDWR | O_CLOEXEC);
+        w->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (w->fd >= 0) {
             code = mdf_writer_take(w, path, o, err);
             if (code) mdf_writer_unmap(w);
@@ -1353,7 +1450,7 @@ static inline int mdf_writer_open(mdf_writer *w, const char *path, const mdf_rin
     if (code) {
         if (code == 1) code = mdf_fail(err, MDF_E_BUSY, "%s keeps appearing and vanishing", path);
         if (!had_registry && access(path, F_OK)) unlink(registry_path); /* no ring came of it: leave nothing */
-        munmap(w->registry, sizeof *w->registry);
+        mdf_unmap(w->registry, sizeof *w->registry);
         close(w->registry_fd);
     }
     return code;
@@ -1367,7 +1464,7 @@ static inline void mdf_writer_close(mdf_writer *w, int announce) {
         mdf_wake_all(w);
     }
     mdf_writer_unmap(w);
-    munmap(w->registry, sizeof *w->registry);
+    mdf_unmap(w->registry, sizeof *w->registry);
     close(w->registry_fd);
     w->registry_fd = -1;
 }
@@ -1483,14 +1580,16 @@ static inline uint64_t mdf_start_seq(const mdf_reader *r, int64_t start, const c
     if (start > 0) return (uint64_t)start;
     if (start == MDF_START_NOW) return mdf_load_acquire(&r->h->tail) + 1;
     const mdf_consumer *c = r->consumer;
-    if (start == MDF_START_RESUME && mdf_consumer_known(r, name))
-        return (mdf_load32(&c->says_acked) ? c->acked : c->cursor) + 1;
+    if (start == MDF_START_RESUME && mdf_consumer_known(r, name)) {
+        uint64_t seq = (mdf_load32(&c->says_acked) ? mdf_load(&c->acked) : mdf_load(&c->cursor)) + 1;
+        if (seq && seq <= reserve) return seq; /* else nobody has read that yet, and the slot is not to be believed */
+    }
     return oldest;
 }
 
 static inline void mdf_reader_close(mdf_reader *r) {
-    if (r->h) munmap((void *)(uintptr_t)r->h, r->map_size);
-    if (r->registry) munmap(r->registry, sizeof *r->registry);
+    if (r->h) mdf_unmap((void *)(uintptr_t)r->h, r->map_size);
+    if (r->registry) mdf_unmap(r->registry, sizeof *r->registry);
     if (r->fd >= 0) close(r->fd);
     if (r->registry_fd >= 0) close(r->registry_fd); /* drops the consumer's lock, with the mapping gone */
     memset(r, 0, sizeof *r);
@@ -1499,9 +1598,10 @@ static inline void mdf_reader_close(mdf_reader *r) {
 
 static inline int mdf_reader_map(mdf_reader *r, const char *path, const char *layout, uint32_t slot_size, char *err) {
     struct stat st;
-    r->fd = open(path, O_RDONLY | O_CLOEXEC);
+    r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* of a pipe that somebody left there nobody waits */
     if (r->fd < 0) return mdf_fail_errno(err, "open ring", path);
     if (fstat(r->fd, &st)) return mdf_fail_errno(err, "look at", path);
+    if (!S_ISREG(st.st_mode)) return mdf_fail(err, MDF_E_CORRUPT, "%s is not an mdfeedd ring: it is no regular file", path);
     if (st.st_size < (off_t)sizeof(mdf_ring_header))
         return mdf_fail(err, MDF_E_CORRUPT, "%s is not an mdfeedd ring (%lld bytes)", path, (long long)st.st_size);
     uint8_t *base = (uint8_t *)mdf_map(r->fd, (size_t)st.st_size, 0);
@@ -1509,22 +1609,27 @@ static inline int mdf_reader_map(mdf_reader *r, const char *path, const char *la
     const mdf_ring_header *h = (const mdf_ring_header *)(const void *)base;
     r->h = h;
     r->map_size = (size_t)st.st_size;
-    int code = mdf_check_header(h, (uint64_t)st.st_size, path, err);
-    if (!code && layout) code = mdf_check_layout(h, layout, slot_size, path, err);
+    mdf_ring_header seen; /* the writer may be anybody, and write while we look */
+    (void)mdf_load_acquire(&h->magic);
+    mdf_copy_words((uint64_t *)(void *)&seen, (const uint64_t *)(const void *)h, sizeof seen / 8);
+    int code = mdf_check_header(&seen, (uint64_t)st.st_size, path, err);
+    if (!code && layout) code = mdf_check_layout(&seen, layout, slot_size, path, err);
     if (code) return code;
-    r->slots = base + h->data_off;
-    r->instruments = (const mdf_instrument *)(const void *)(base + h->instruments_off);
-    r->counters = (const uint64_t *)(const void *)(base + h->counters_off);
-    r->capacity = h->capacity;
-    r->mask = h->capacity - 1;
-    r->words = h->slot_size / 8;
-    r->flags_at = mdf_timed_flags(h->layout, h->slot_size);
+    r->slots = base + seen.data_off;
+    r->instruments = (const mdf_instrument *)(const void *)(base + seen.instruments_off);
+    r->counters = (const uint64_t *)(const void *)(base + seen.counters_off);
+    r->capacity = seen.capacity;
+    r->mask = seen.capacity - 1;
+    r->words = seen.slot_size / 8;
+    r->instruments_capacity = seen.instruments_capacity;
+    r->flags_at = mdf_timed_flags(seen.layout, seen.slot_size);
     return 0;
 }
 
 /* Take a consumer slot (name NULL or no registry: none) and set the start. */
 static inline int mdf_reader_register(mdf_reader *r, int64_t start, const char *name, const char *path, char *err) {
-    if (name) mdf_prefault((void *)(uintptr_t)r->h, r->h->instruments_off, 0); /* who only looks reads one page */
+    size_t before_table = (size_t)((const uint8_t *)r->instruments - (const uint8_t *)(const void *)r->h);
+    if (name) mdf_prefault((void *)(uintptr_t)r->h, before_table, 0); /* who only looks reads one page */
     int claims = name && r->registry;
     int code = claims ? mdf_claim_begin(r->registry_fd, path, err) : 0;
     if (code) return code;

@@ -20,7 +20,7 @@ from mdfeedd.ring._ring import (
     TickBatch,
 )
 from mdfeedd.ring.counters import CONSUMER_INDEX, Counters
-from mdfeedd.ring.errors import RingError, RingMissing
+from mdfeedd.ring.errors import RingCorrupt, RingError, RingMismatch, RingMissing
 from mdfeedd.ring.instruments import Instruments
 from mdfeedd.ring.look import Look
 from mdfeedd.ring.stream import BatchStream
@@ -127,7 +127,10 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
         if dtype is None:
             with Look(self.path) as probe:
                 layout = probe.header()["layout"]
-            dtype = dtype_of(layout)
+            try:
+                dtype = dtype_of(layout)
+            except ValueError as error:
+                raise RingMismatch(f"{self.path} holds no records that we know: {error}") from None
         else:
             layout = layout_of(dtype)
         if self.instruments is not None:
@@ -157,17 +160,36 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
 
     def on_change(self) -> None:
         """The writer restarted, closed, or was replaced; all it wrote is read."""
-        if self.acknowledge_state() == STATE_SUPERSEDED and not self.available:
+        state = self.acknowledge_state()
+        self._check_whole()
+        if (state == STATE_SUPERSEDED and not self.available) or self._registry_was_made_anew():
             self._reattach()
 
     def on_idle(self) -> bool:
         """Nothing came: does the name still mean this ring?"""
         self.beat()
+        self._check_whole()
         try:
             named = os.stat(self.path).st_ino
         except OSError:  # removed: the mapping stays, and a new ring may come
             return False
         return named != self._inode and self._reattach()
+
+    def _check_whole(self) -> None:
+        """Raises `RingCorrupt` where somebody has cut the ring's file: nothing comes by it any more."""
+        size = os.fstat(self.fd).st_size
+        if size != self.map_size:
+            raise RingCorrupt(f"{self.path} was cut from {self.map_size} bytes to {size}")
+
+    def _registry_was_made_anew(self) -> bool:
+        """As a writer does where it finds it damaged; in the old one nobody sees us."""
+        if self.registry_fd < 0:
+            return False
+        try:
+            named = os.stat(segment.registry_path(self.name, str(self.path.parent)))
+        except OSError:
+            return False
+        return named.st_ino != os.fstat(self.registry_fd).st_ino
 
     def _reattach(self) -> bool:
         """Change over to the ring that has the name now; the sequence goes on if the space is the same."""

@@ -12,9 +12,11 @@ from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import GAP, TICK, GapReason, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mdfeedd.ring.writer import Writer
 
-__all__ = ["last_beat_ns", "tell_restart"]
+__all__ = ["last_beat_ns", "tell_restart", "tell_return"]
 
 
 def last_beat_ns(name: str, directory: str) -> int | None:
@@ -26,14 +28,32 @@ def last_beat_ns(name: str, directory: str) -> int | None:
     return time.time_ns() - max(0, age_ns)
 
 
-def tell_restart(writer: Writer, left_ns: int | None, now_ns: int) -> None:
-    """Publish the GAP of a restart: from `left_ns` (None: unknown, no time at all) to `now_ns`, both UNIX ns."""
-    gap = np.zeros(1, GAP)
-    gap["ts_event"] = gap["ts_recv"] = now_ns
-    gap["kind"] = Kind.GAP
-    gap["reason"] = GapReason.RESTART
-    gap["first_missing"] = min(now_ns if left_ns is None else left_ns, now_ns)
-    gap["last_missing"] = now_ns
-    writer.publish(gap.view(TICK))
-    writer.counters.add("gaps")
-    writer.counters.add("published_others")
+def tell_restart(
+    writer: Writer, left_ns: int | None, now_ns: int, lines: Sequence[int] = (0,)
+) -> int:
+    """Publish the GAP of a restart: from `left_ns` (None: unknown, no time at all) to `now_ns`, both UNIX ns.
+
+    One for each line that the feed tells holes of: those that the process before has left open end with this one.
+    Returns where it begins: `tell_return` closes it, once the feed is as it should be.
+    """
+    first_ns = min(now_ns if left_ns is None else left_ns, now_ns)
+    _publish(writer, Kind.GAP, first_ns, now_ns, lines)
+    writer.counters.add("gaps", len(lines))
+    return first_ns
+
+
+def tell_return(writer: Writer, first_ns: int, now_ns: int, lines: Sequence[int] = (0,)) -> None:
+    """Publish the RECOVERED of that GAP: what is missing lies between the two times."""
+    _publish(writer, Kind.RECOVERED, min(first_ns, now_ns), now_ns, lines)
+
+
+def _publish(writer: Writer, kind: Kind, first_ns: int, now_ns: int, lines: Sequence[int]) -> None:
+    told = np.zeros(len(lines), GAP)
+    told["line"] = lines
+    told["ts_event"] = told["ts_recv"] = now_ns
+    told["kind"] = kind
+    told["reason"] = GapReason.RESTART
+    told["first_missing"] = first_ns
+    told["last_missing"] = now_ns
+    writer.publish(told.view(TICK))
+    writer.counters.add("published_others", len(lines))

@@ -100,6 +100,11 @@ def remove(name: str, directory: str = DEFAULT_DIRECTORY) -> None:
         os.close(fd)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens for `open`; a pipe that somebody has left in the place of a ring does not stop us."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def foreign_abi(name: str, directory: str = DEFAULT_DIRECTORY) -> int | None:
     """The major ABI of a ring, or of its registry, that this version can neither read nor write; None of others.
 
@@ -107,7 +112,7 @@ def foreign_abi(name: str, directory: str = DEFAULT_DIRECTORY) -> int | None:
     """
     for path in (ring_path(name, directory), registry_path(name, directory)):
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=_without_waiting) as file:
                 head = file.read(_HEAD.size)
         except OSError:
             continue

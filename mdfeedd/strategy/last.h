@@ -1,6 +1,7 @@
 /* The last values of each instrument: one row per instrument_id, found by hashing. Sans-IO, one thread.
  *
  *   tick ──► QUOTE         bid, ask; heals STALE, GAPPED and LAPPED unless it is flagged STALE: a quote is the full touch
+ *        │                     (IMPLIED: the touch of another book, which is passed over)
  *        ├─► TRADE         last trade; of an instrument that never had a quote it heals as a quote does
  *        ├─► TRADE_CANCEL, TRADE_CORRECTION   of the last trade: taken away, replaced; of an earlier one: nothing.
  *        │                     One that names no trade (trade_id 0) cancels the last if price and size are its own
@@ -219,7 +220,9 @@ static inline int mdf_last_take(mdf_last *l, const mdf_tick *t, const uint8_t *f
         if (!r) return -1;
         r->seq = t->seq;
         switch (t->kind) {
-        case MDF_QUOTE: mdf_last_quote(r, t); break;
+        case MDF_QUOTE:
+            if (!(t->flags & MDF_IMPLIED)) mdf_last_quote(r, t);
+            break;
         case MDF_TRADE: mdf_last_trade(r, t); break;
         case MDF_TRADE_CANCEL: case MDF_TRADE_CORRECTION: mdf_last_mend(r, t); break;
         case MDF_STATUS: if (t->payload.status.is_trading) r->is_trading = t->payload.status.is_trading; break;

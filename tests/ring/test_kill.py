@@ -16,7 +16,7 @@ from mdfeedd.ring import RingBusy
 CHECKED = np.dtype(
     [("seq", "<u8"), ("own_seq", "<u8"), ("nonce", "<u8"), ("mix", "<u8"), ("pad", "<u8", 4)]
 )
-KILLS = 250
+KILLS = 125  # of each capacity
 CHILD_S = 20  # a child that nobody killed ends by itself
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 

@@ -2,7 +2,8 @@
 
 `spin` (Debian package ``spin``) is exhaustive under sequential consistency, with the writer killed
 before any step. GenMC runs the real functions of `mdfeedd.h` under RC11 and IMM, and herd7 the fences
-under AArch64: both must be built from source, and their tests skip where they are missing.
+under AArch64: both must be built from source, and their tests skip where they are missing. What they
+would find ``test_weak.py`` finds everywhere, and it checks that the spin models are the header's.
 """
 
 from __future__ import annotations

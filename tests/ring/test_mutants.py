@@ -69,7 +69,7 @@ MUTANTS = [
             ("mdf_store(&w->h->reserve, to);", "mdf_store(&w->h->reserve, need);"),
         ),
         "crash_points twice",
-        "is committed and not reserved",
+        "is committed and not reserved|beyond its tail",
     ),
     Mutant(
         "recovery wakes nobody",
@@ -348,7 +348,12 @@ MUTANTS = [
     ),
     Mutant(
         "a consumer's acknowledgement is forgotten when it comes back",
-        (("(mdf_load32(&c->says_acked) ? c->acked : c->cursor) + 1", "c->cursor + 1"),),
+        (
+            (
+                "(mdf_load32(&c->says_acked) ? mdf_load(&c->acked) : mdf_load(&c->cursor)) + 1",
+                "mdf_load(&c->cursor) + 1",
+            ),
+        ),
         "consumers",
         "after what it acknowledged",
     ),

@@ -42,6 +42,13 @@ def test_quote_and_trade(table, make):
     assert seen.is_trading is None
 
 
+def test_quote_of_the_implied_book_is_not_the_touch(table, make):
+    table.take(make.quote(ES, "4500.25", "4500.5", 7, 9, seq=3))
+    table.take(make.quote(ES, "4400.25", "4600.5", 1, 1, seq=4, flags=Flag.IMPLIED))
+    seen = book(table)
+    assert (seen.bid, seen.ask, seen.bid_size, seen.ask_size) == (4500.25, 4500.5, 7, 9)
+
+
 def test_side_of_the_book_that_is_empty(table, make):
     table.take(make.quote(ES, None, "1", bid_size=0))
     seen = book(table)

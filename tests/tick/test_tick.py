@@ -7,6 +7,7 @@ import math
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,17 +120,43 @@ def test_bar_is_two_cache_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", ["", "tick:64", "record:64;seq:u8@x", "record:64;seq:zz@0", "record:4;seq:u8@0"]
+    "layout",
+    [
+        "",
+        "tick:64",
+        "record:64;seq:u8@x",
+        "record:64;seq:zz@0",
+        "record:4;seq:u8@0",
+        "record:64;seq:i8,i8@0",
+        "record:64;seq:(99999999999,)i8@0",
+        "record:64;seq:u8@-8",
+        "record:99999999999999999999;seq:u8@0",
+    ],
 )
 def test_layout_text_is_garbage(layout: str) -> None:
     with pytest.raises(ValueError, match="not a record layout"):
         dtype_of(layout)
 
 
+@pytest.mark.parametrize("kind", ["O", "O8", "(2,)O", "<O", "object", "V8,O8", "i8,O"])
+def test_layout_text_that_would_make_pointers_of_bytes(kind: str) -> None:
+    """numpy would take the bytes of a ring, or of a file, for addresses of Python objects, and go there."""
+    with pytest.raises(ValueError, match="not a record layout"):
+        dtype_of(f"record:64;seq:u8@0;x:{kind}@8")
+
+
 def test_layout_of_foreign_record_survives() -> None:
     dtype = np.dtype(
         {"names": ["seq", "x"], "formats": ["<u8", "<f4"], "offsets": [0, 16], "itemsize": 64}
     )
+    assert dtype_of(layout_of(dtype)) == dtype
+
+
+@pytest.mark.parametrize(
+    "kind", [">i4", "S7", "U3", "M8[ns]", "m8[us]", "?", "c16", ("<i2", (2, 3)), "V5", "M8"]
+)
+def test_layout_of_any_numbers_and_bytes_survives(kind: Any) -> None:
+    dtype = np.dtype({"names": ["seq", "x"], "formats": ["<u8", kind], "itemsize": 64})
     assert dtype_of(layout_of(dtype)) == dtype
 
 

@@ -167,7 +167,7 @@ static void check_instruments(const mdf_reader *r, int writer_lives) {
     uint64_t count = mdf_load_acquire(&r->h->instruments_count);
     for (uint64_t i = 0; i < count; i++) {
         mdf_instrument e;
-        int rc = mdf_read_instrument(r->h, r->instruments, i, &e);
+        int rc = mdf_read_instrument(r, i, &e);
         REQUIRE(rc == 0 || (rc == -2 && !writer_lives),
                 "instrument %llu of %llu cannot be read (%d)", (unsigned long long)i,
                 (unsigned long long)count, rc);

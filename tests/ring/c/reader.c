@@ -9,7 +9,7 @@
 
 static void print_symbol(const mdf_reader *r, uint32_t instrument_id) {
     mdf_instrument e;
-    for (uint64_t i = 0; mdf_read_instrument(r->h, r->instruments, i, &e) == 0; i++) {
+    for (uint64_t i = 0; mdf_read_instrument(r, i, &e) == 0; i++) {
         if (e.instrument_id != instrument_id) continue;
         printf("%s", e.symbol);
         return;

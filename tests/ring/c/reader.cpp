@@ -38,7 +38,7 @@ public:
 
     std::string symbol(std::uint32_t id) {
         mdf_instrument e;
-        for (; mdf_read_instrument(reader_.h, reader_.instruments, known_, &e) == 0; known_++)
+        for (; mdf_read_instrument(&reader_, known_, &e) == 0; known_++)
             symbols_[e.instrument_id] = e.symbol;
         const auto found = symbols_.find(id);
         return found == symbols_.end() ? "?" : found->second;

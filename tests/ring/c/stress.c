@@ -36,7 +36,7 @@ static void check(const mdf_reader *r, const uint64_t *record, uint64_t seq, uin
 static void read_an_instrument(const mdf_reader *r, uint64_t turn) {
     mdf_instrument e;
     uint32_t index = (uint32_t)(turn % INSTRUMENTS);
-    if (mdf_read_instrument(r->h, r->instruments, index, &e)) return;
+    if (mdf_read_instrument(r, index, &e)) return;
     REQUIRE(instrument_is_whole(&e, index), "instrument %u is half of one and half of another",
             index);
 }
