@@ -23,7 +23,7 @@ from mdfeedd.feeds.kafka.memory import open_notes
 from mdfeedd.feeds.kafka.options import KafkaOptions
 from mdfeedd.feeds.kafka.source import Ended, Source
 from mdfeedd.feeds.protocol import ProbeLine, Severity
-from mdfeedd.ring.restart import last_beat_ns, tell_restart
+from mdfeedd.ring.restart import last_beat_ns, tell_restart, tell_return
 from mdfeedd.sinks.kafka.client import require_client
 from mdfeedd.sinks.kafka.wire import KINDS
 from mdfeedd.sinks.protocol import SinkError
@@ -238,7 +238,9 @@ class _Line:
             if not self._fresh:
                 logger.warning("%s: it is not known how far the ring was", self._name)
                 if self._options.kind == "ticks":
-                    tell_restart(self._writer, self._left_ns, time.time_ns())
+                    now_ns = time.time_ns()
+                    first_ns = tell_restart(self._writer, self._left_ns, now_ns)
+                    tell_return(self._writer, first_ns, now_ns)
             self._skip = 0
             return None
         self._skip = self._writer.next_seq - note.next_seq

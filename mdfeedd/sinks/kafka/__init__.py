@@ -7,8 +7,8 @@
 `wire` says what lies in the topics, for the feed that reads them as well. An instrument's records
 are in one partition, CRC-32 of its symbol modulo the partitions, in ring order: the same on all
 hosts and after all restarts, which its number (instrument_id) is not. The sink is the only owner of
-what it hands to the client library (`client`), waits while `stream.MAX_IN_FLIGHT` messages have no
-answer, and drops none.
+what it hands to the client library (`client`, `outbox`), waits while `outbox.MAX_IN_FLIGHT` messages
+have no answer, and drops none. What brokers forgot to end is found, and mended, by `forgotten`.
 
 Payloads: raw (packed records, what the kafka feed reads), arrow (IPC streams); of one record a
 message, its key the symbol: json (as `mdfeedd tail --json`), raw_per_tick (64 bytes).

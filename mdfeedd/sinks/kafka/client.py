@@ -90,6 +90,7 @@ class Trouble:
     last: Any = None
     fatal: Any = None
     seen: int = field(default=0)
+    outages: int = field(default=0)  # times that no broker was left
 
     def tell(self, error: Any) -> None:
         """The library's error callback. Called within our calls only, in our thread."""
@@ -97,6 +98,7 @@ class Trouble:
         self.seen += 1
         if error.fatal():
             self.fatal = error
+        self.outages += error.code() == kinds._ALL_BROKERS_DOWN  # noqa: SLF001
         # that all are down says less than why the last one is
         if error.code() != kinds._ALL_BROKERS_DOWN or self.last is None:  # noqa: SLF001
             self.last = error

@@ -44,8 +44,17 @@ from mdfeedd.sinks.kafka.client import (
     make_client,
     require_client,
 )
-from mdfeedd.sinks.kafka.forgotten import find_forgotten, find_in_chunks, named, read_position
+from mdfeedd.sinks.kafka.forgotten import (
+    VOID_KEY,
+    find_definitions,
+    find_in_chunks,
+    find_incomplete,
+    named,
+    read_position,
+    refuse_to_guess,
+)
 from mdfeedd.sinks.kafka.messages import encoder_of
+from mdfeedd.sinks.kafka.outbox import MAX_IN_FLIGHT, Outbox
 from mdfeedd.sinks.kafka.topics import COMPACTED, Topics
 from mdfeedd.sinks.protocol import SinkBatch, SinkError
 
@@ -54,27 +63,24 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mdfeedd.sinks.kafka._each import Direct
     from mdfeedd.sinks.kafka.messages import Each
     from mdfeedd.sinks.kafka.options import KafkaSinkOptions
 
     Records = npt.NDArray[np.void]
+    Chunks = tuple[tuple[str, int, Any], ...]
 
 __all__ = ["Stream"]
 
 log: logging.Logger = logging.getLogger("mdfeedd.sinks.kafka")
 
-MAX_IN_FLIGHT: Final = 100_000  # messages handed to the library and not yet acknowledged
 QUEUE_SETTING: Final = "queue.buffering.max.messages"  # the library's limit, twice ours: never met
-EACH_AT_ONCE: Final = 8192  # messages of one record handed to the library at a time
 BATCH_BYTES: Final = 1_000_000  # of messages that the library sends as one, which brokers look at
 SLOT_BYTES: Final = 64
 LEAST_PER_MESSAGE: Final = 64  # records; brokers that refuse so small a message are told of
 TRANSACTION_TIMEOUT_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 TOMBSTONES: Final = 10_000  # definitions of writers long gone that one start removes, at most
-VOID_KEY: Final = b"void"  # compacted topics take no message without a key
-_POLL_S: Final = 0.05
+LOOK_S: Final = 0.05  # between looks for the end of a transaction
 
 
 class _State(enum.Enum):
@@ -132,7 +138,7 @@ class Stream:
         self._chunks = {kind: self._topic(kind) for kind in wire.KINDS}
         self._state = _State.DOWN
         self._producer: Any = None
-        self._direct: Direct | None = None
+        self._outbox: Outbox | None = None
         self._position: Position | None = None
         self._pending: _Pending | None = None
         self._ending_s = 0.0  # since when a commit is asked for
@@ -140,8 +146,8 @@ class Stream:
         self._batch_bytes = BATCH_BYTES
         given = options.client.get(QUEUE_SETTING, 2 * MAX_IN_FLIGHT)
         self._in_flight = max(1, min(int(given) // 2, MAX_IN_FLIGHT))
-        self._delivery_error: Any = None
-        self.failed_deliveries: int = 0
+        self._outages = 0  # of the brokers, when all was known to be well last
+        self._asked_again = False  # for a commit, since then
         self._defined: dict[bytes, Instrument | None] = {}
         self._splitter: Splitter | None = None
         self._space: tuple[str, int] | None = None
@@ -183,13 +189,15 @@ class Stream:
 
     def finish(self) -> None:
         """Return when nothing is pending."""
-        if self._state is not _State.DOWN or self._pending is not None:
+        if self._state in {_State.ENDING, _State.ABORTING}:
             self._settle()
 
     def housekeep(self) -> None:
-        """Serve the library's callbacks."""
-        if self._producer is not None:
-            self._serve(self._producer)
+        """Serve the library's callbacks; look closer where there was trouble."""
+        if self._outbox is not None:
+            self._outbox.serve()
+        if self._state is _State.READY and self._in_doubt():
+            self._settle()
 
     def close(self) -> None:
         """Let go of the producer; what was not committed is not stored."""
@@ -204,11 +212,14 @@ class Stream:
         """Be READY: connect, or end what an earlier call began."""
         if self._state is _State.ABORTING:
             self._abort()
+            self._drop()
         if self._state is _State.ENDING:
             try:
                 self._end()
             except _TooLarge:
                 self._shrink(SLOT_BYTES)
+        if self._state is _State.READY and self._in_doubt():
+            self._drop()
         if self._state is _State.DOWN:
             self._connect()
 
@@ -222,18 +233,22 @@ class Stream:
                 self._check_owner(self._stored(topics))
             self._producer = self._make_producer()
             # without a callback for each message: a transaction tells whether all are there
-            self._direct = direct_of(self._producer) if self._transactional else None
-            if self._transactional:
-                self._void_forgotten(topics)
-            stored = self._stored(topics)
-            self._pending = None
-            self._position = (
-                stored.position
-                if stored is not None
-                else find_in_chunks(topics, self._chunks, whole=self._transactional)
+            direct = direct_of(self._producer) if self._transactional else None
+            self._outbox = Outbox(
+                self._producer,
+                direct,
+                self._trouble,
+                in_flight=self._in_flight,
+                timeout_s=self._options.timeout_s,
+                clock=self._clock,
             )
+            again, defined = self._complete(topics)
             self._state = _State.READY
             self._begin()
+            for topic, partition, message in again:
+                self._produce(topic, None, message.value(), partition, message.headers())
+            for key, value in defined.items():
+                self._produce(self._topic(wire.INSTRUMENTS), key, value)
             self._produce(position_topic, wire.POSITION_KEY, self._told(self._position))
             self._bury(topics)
             self._end()
@@ -247,6 +262,7 @@ class Stream:
         finally:
             topics.close()
         self._trouble.clear()
+        self._outages, self._asked_again = self._trouble.outages, False
         where = self._position
         log.info("ring '%s' is stored up to %s", self._ring, where.seq if where else "nothing yet")
 
@@ -269,36 +285,58 @@ class Stream:
         try:
             producer.init_transactions(self._options.timeout_s)
         except self._kafka.KafkaException as error:
-            self._serve(producer)
+            with contextlib.suppress(self._kafka.KafkaException):
+                producer.poll(0)  # has the library say why
             text = self._trouble.sentence("beginning to write", error.args[0])
             raise SinkError(text, retriable=True) from None
         return producer
 
-    def _void_forgotten(self, topics: Topics) -> None:
-        """Void what a broker has forgotten to end: its records are written again."""
-        records = list(self._chunks.values())
-        names = [self._topic(wire.POSITION), self._topic(wire.INSTRUMENTS), *records]
+    def _complete(self, topics: Topics) -> tuple[Chunks, dict[bytes, bytes]]:
+        """Find the position; what is stored by it, and has to be written again to be shown."""
+        self._pending = None
+        hidden = self._void_forgotten(topics) if self._transactional else []
         stored = self._stored(topics)
-        found = find_forgotten(topics, names, records, stored.position if stored else None)
-        if not found:
-            return
+        if stored is not None:
+            position = stored.position
+        else:
+            position = find_in_chunks(topics, self._chunks, whole=self._transactional)
+        found = find_incomplete(topics, self._chunks, position) if self._transactional else None
+        if found is not None:
+            position = found.position
+        self._position = position
+        if found is None and not hidden:
+            return (), {}
+        definitions = find_definitions(topics, self._topic(wire.INSTRUMENTS))
+        return found.chunks if found is not None else (), definitions
+
+    def _void_forgotten(self, topics: Topics) -> list[tuple[str, int]]:
+        """Void what a broker has forgotten to end; where that was."""
+        assert self._outbox is not None
+        records, told = list(self._chunks.values()), self._topic(wire.POSITION)
+        names = [told, self._topic(wire.INSTRUMENTS), *records]
+        if not (found := topics.undecided(names)):
+            return found
+        refuse_to_guess(topics, records, told, found)
+        text = f"what a broker had forgotten to end in {named(found)}"
         self._begin()
         for topic, partition in found:
             self._produce(topic, VOID_KEY, b"", partition)
         left = self._producer.flush(self._options.timeout_s)
+        failure = self._outbox.error
         self._abort()
-        text = f"what a broker had forgotten to end in {named(found)}"
-        if left or self._delivery_error is not None:
-            doing = f"voiding {text}"
-            raise SinkError(self._trouble.sentence(doing, self._delivery_error), retriable=True)
+        if left or failure is not None:
+            raise SinkError(self._trouble.sentence(f"voiding {text}", failure), retriable=True)
+        deadline = self._clock() + self._options.timeout_s
+        while still := topics.undecided(names):  # brokers tell each partition in its own time
+            if self._clock() >= deadline:
+                raise SinkError(
+                    f"a transaction of another writer is open in {named(still)}: brokers end it "
+                    f"after a minute, or else kafka-transactions.sh does",
+                    retriable=True,
+                )
+            time.sleep(LOOK_S)
         log.warning("ring '%s': %s is void, and is written again", self._ring, text)
-
-    def _serve(self, producer: Any, timeout_s: float = 0.0) -> None:
-        """Let the library call back: acknowledgements, and why something does not work."""
-        try:
-            producer.poll(timeout_s)
-        except self._kafka.KafkaException as error:  # what ends this producer comes this way, too
-            self._trouble.tell(error.args[0])
+        return found
 
     def _stored(self, topics: Topics) -> wire.Stored | None:
         return read_position(topics, self._topic(wire.POSITION), self._ring)
@@ -340,7 +378,7 @@ class Stream:
 
     def _drop(self) -> None:
         """Let go of the producer, at once."""
-        producer, self._producer, self._direct = self._producer, None, None
+        producer, self._producer, self._outbox = self._producer, None, None
         self._state, self._pending = _State.DOWN, None
         if producer is not None:
             with contextlib.suppress(self._kafka.KafkaException):
@@ -448,33 +486,8 @@ class Stream:
         """Messages of one record each."""
         if self._pending is not None:
             self._pending.payload_bytes += int(each.ends[-1])
-        step = min(EACH_AT_ONCE, max(1, self._in_flight // 2))
-        for start in range(0, len(each), step):
-            part = each.part(start, min(start + step, len(each)))
-            self._wait_for_room(len(part))
-            if self._direct is None:
-                self._produce_batch(kind, partition, part)
-                continue
-            taken, code = self._direct.produce(
-                self._topic(kind).encode(),
-                partition,
-                part.values,
-                part.ends,
-                b"".join(part.keys),
-                np.cumsum([len(key) for key in part.keys], dtype=np.int64),
-                part.places,
-            )
-            if taken != len(part):
-                raise self._kafka.KafkaException(self._kinds(code))
-
-    def _produce_batch(self, kind: str, partition: int, part: Each) -> None:
-        messages = part.as_dicts()
-        queued = self._producer.produce_batch(
-            self._topic(kind), messages, partition=partition, on_delivery=self._delivered
-        )
-        if queued != len(messages):  # those behind it may be in the queue: this one comes too late
-            error = next(message["_error"] for message in messages if "_error" in message)
-            raise self._kafka.KafkaException(error)
+        assert self._outbox is not None
+        self._outbox.send_each(self._topic(kind), partition, each)
 
     def _produce(
         self,
@@ -484,33 +497,8 @@ class Stream:
         partition: int = 0,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
-        self._wait_for_room(1)
-        self._producer.produce(
-            topic,
-            value,
-            key,
-            partition=partition,
-            headers=headers or [],
-            on_delivery=self._delivered,
-        )
-
-    def _wait_for_room(self, messages: int) -> None:
-        """Until so many more are within our own limit: what is not taken waits here."""
-        if len(self._producer) + messages <= self._in_flight:
-            return
-        deadline = self._clock() + self._options.timeout_s
-        while len(self._producer) + messages > self._in_flight:
-            self._serve(self._producer, _POLL_S)
-            if self._delivery_error is not None or self._clock() >= deadline:
-                raise self._kafka.KafkaException(
-                    self._delivery_error or self._kinds(self._kinds._TIMED_OUT)  # noqa: SLF001
-                )
-
-    def _delivered(self, error: Any, message: Any) -> None:  # noqa: ARG002 - the library's callback
-        if error is not None:
-            self.failed_deliveries += 1
-            if self._delivery_error is None or error.code() == self._kinds.MSG_SIZE_TOO_LARGE:
-                self._delivery_error = error
+        assert self._outbox is not None
+        self._outbox.send(topic, key, value, partition, headers)
 
     def _told(self, position: Position | None) -> bytes:
         return wire.Stored(self.owner, position).encode()
@@ -523,8 +511,13 @@ class Stream:
 
     # --------------------------------------------------------------------------------------- how it ends
 
+    def _in_doubt(self) -> bool:
+        """Whether a broker may have ended since what was stored last, and forgotten some of it."""
+        return self._transactional and (self._asked_again or self._trouble.outages != self._outages)
+
     def _begin(self) -> None:
-        self._delivery_error = None
+        assert self._outbox is not None
+        self._outbox.begin()
         self._ending_s = float("inf")
         if self._transactional:
             self._producer.begin_transaction()
@@ -543,8 +536,9 @@ class Stream:
 
     def _acknowledged(self) -> None:
         """Wait for the acknowledgements of a batch, then tell the position."""
+        assert self._outbox is not None
         left = self._producer.flush(self._options.timeout_s)
-        error = self._delivery_error
+        error = self._outbox.error
         if error is not None and error.code() == self._kinds.MSG_SIZE_TOO_LARGE and not left:
             self._state = _State.READY
             raise _TooLarge(error.str())
@@ -563,6 +557,8 @@ class Stream:
     def _ended(self) -> None:
         pending, self._pending = self._pending, None
         self._state = _State.READY
+        assert self._outbox is not None
+        self._outbox.arrived()
         if pending is None:
             return
         self._position = pending.position
@@ -576,23 +572,27 @@ class Stream:
 
     def _failed(self, error: Any, doing: str) -> None:
         """What an error within a transaction means. Always raises."""
-        self._serve(self._producer)
+        assert self._outbox is not None
+        self._outbox.serve()
+        failure = self._outbox.error
         committing = doing == "committing"
         doing = f"{doing} ring '{self._ring}'"
         if error.fatal() or self._trouble.fatal is not None:
             self._lost(self._trouble.fatal or error)
         if not self._transactional:
-            text = self._trouble.sentence(doing, self._delivery_error or error)
+            text = self._trouble.sentence(doing, failure or error)
             raise SinkError(text, retriable=True)
         if committing and error.retriable():
             if self._clock() - self._ending_s >= TRANSACTION_TIMEOUT_MS / 1000:
                 self._lost(error)  # brokers have ended it by now, and a new producer finds out how
+            self._asked_again = True
             text = self._trouble.sentence(f"{doing}: not known yet whether it was stored", error)
             raise SinkError(text, retriable=True)
-        cause = self._delivery_error or error
-        if committing and self._delivery_error is None:
+        cause = failure or error
+        if committing and failure is None:
             self._lost(error)  # whether it was stored only a new producer can find out
         self._abort()
+        self._drop()  # what a broker forgot of the transaction before is void now, too: look again
         if cause.code() == self._kinds.MSG_SIZE_TOO_LARGE:
             raise _TooLarge(cause.str())
         raise SinkError(self._trouble.sentence(doing, cause), retriable=True)

@@ -26,7 +26,7 @@ COMPACTED: Final = {
     "min.cleanable.dirty.ratio": "0.1",
 }
 #: Looked at from the end for the last of a topic, where the marks of transactions lie, too; then all.
-STEPS: Final = (64, 4096)
+STEPS: Final = (4, 64, 4096)
 READ_AT_ONCE: Final = 10_000
 FETCH_WAIT_MS: Final = 10  # how long a broker keeps an end that has been reached to itself
 _TAIL: Final = -2000  # librdkafka's RD_KAFKA_OFFSET_TAIL(n) is this less n
@@ -40,30 +40,33 @@ class Topics:
         self._trouble = Trouble(options.bootstrap_servers, options.security_protocol)
         self._settings = connection_settings(options, self._trouble)
         self._kafka = require_client()
-        self._reader = make_client(
-            "Consumer",
-            self._settings
-            | {
+        self._readers: dict[str, Any] = {}
+
+    def _reader(self, isolation: str = "read_committed") -> Any:
+        if isolation not in self._readers:
+            ours = {
                 "group.id": "mdfeedd",  # asked for by the library; nothing is committed under it
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "allow.auto.create.topics": False,
                 "check.crcs": True,
                 "fetch.wait.max.ms": FETCH_WAIT_MS,
-            },
-        )
+            }
+            self._readers[isolation] = make_client("Consumer", self._settings | ours)
+        return self._readers[isolation]
 
     def close(self) -> None:
         """Let go."""
-        self._reader.close()
+        for reader in self._readers.values():
+            reader.close()
 
     def partitions(self, topic: str) -> int:
         """How many a topic has; 0: there is no such topic."""
         doing = f"looking for topic {topic}"
         try:
-            found = self._reader.list_topics(topic, timeout=self._options.timeout_s).topics[topic]
+            found = self._reader().list_topics(topic, timeout=self._options.timeout_s).topics[topic]
         except self._kafka.KafkaException as error:
             raise self._failed(doing, error) from None
         if found.error is None:
@@ -151,43 +154,61 @@ class Topics:
             if committed != written
         ]
 
-    def last(self, topic: str, partition: int = 0) -> Any:
-        """The last committed message of a partition, or None."""
+    def last(self, topic: str) -> Any:
+        """The last committed message of a topic's only partition, or None."""
+        return self._lasts(topic, 1).get(0)
+
+    def lasts(self, topic: str) -> dict[int, Any]:
+        """By partition its last committed message; none of what has none, nor of a topic that is not there."""
+        return self._lasts(topic, self.partitions(topic))
+
+    def _lasts(self, topic: str, partitions: int) -> dict[int, Any]:
+        left, found = set(range(partitions)), {}
         for start in (*(_TAIL - step for step in STEPS), self._kafka.OFFSET_BEGINNING):
-            found = None
-            for message in self._read(topic, start, partition):
-                found = message
-            if found is not None:
-                return found
-        return None
+            if left:
+                for message in self._read(topic, dict.fromkeys(left, start)):
+                    found[message.partition()] = message
+            left -= found.keys()
+        return found
 
-    def all(self, topic: str) -> Iterator[Any]:
-        """All committed messages of a topic's only partition, the oldest first."""
-        return self._read(topic, self._kafka.OFFSET_BEGINNING)
+    def tail(self, topic: str, partition: int, messages: int) -> Iterator[Any]:
+        """The last committed messages of a partition, no more than that many, the oldest first."""
+        return self._read(topic, {partition: _TAIL - messages})
 
-    def _read(self, topic: str, start: int, partition: int = 0) -> Iterator[Any]:
-        """Messages from `start`, an offset or one of the library's logical ones, to the end."""
+    def all(self, topic: str, *, voided: bool = False) -> Iterator[Any]:
+        """All committed messages of a topic's only partition, the oldest first; with `voided`, all."""
+        return self._read(topic, {0: self._kafka.OFFSET_BEGINNING}, voided=voided)
+
+    def behind(self, topic: str, partition: int, offset: int) -> Iterator[Any]:
+        """All messages of a partition from an offset on, the voided and the open, too."""
+        return self._read(topic, {partition: offset}, voided=True)
+
+    def _read(self, topic: str, starts: dict[int, int], *, voided: bool = False) -> Iterator[Any]:
+        """Messages by partition from an offset or one of the library's logical ones, to the end."""
         kinds = self._kafka.KafkaError
         doing = f"reading topic {topic}"
-        self._reader.assign([self._kafka.TopicPartition(topic, partition, start)])
-        deadline = time.monotonic() + self._options.timeout_s
+        reader = self._reader("read_uncommitted" if voided else "read_committed")
+        reader.assign([self._kafka.TopicPartition(topic, *place) for place in starts.items()])
+        deadline, left = time.monotonic() + self._options.timeout_s, set(starts)
         try:
-            while time.monotonic() < deadline:
-                for message in self._reader.consume(READ_AT_ONCE, 0.05):
+            while left:
+                if time.monotonic() >= deadline:
+                    raise SinkError(self._trouble.sentence(doing), retriable=True)
+                for message in reader.consume(READ_AT_ONCE, 0.05):
                     error = message.error()
                     if error is None:
                         deadline = time.monotonic() + self._options.timeout_s
                         yield message
                     elif error.code() == kinds._PARTITION_EOF:  # noqa: SLF001 - so it is called
-                        return
+                        left.discard(message.partition())
                     elif not error.retriable() and error.code() != kinds._ALL_BROKERS_DOWN:  # noqa: SLF001
                         raise SinkError(self._trouble.sentence(doing, error), retriable=True)
-            raise SinkError(self._trouble.sentence(doing), retriable=True)
         except self._kafka.KafkaException as error:
             raise self._failed(doing, error) from None
         finally:
-            self._reader.unassign()
+            reader.unassign()
 
     def _failed(self, doing: str, error: Exception) -> SinkError:
-        self._reader.poll(0)  # has the library say why
+        for reader in self._readers.values():
+            reader.poll(0)  # has the library say why
         return SinkError(self._trouble.sentence(doing, error.args[0]), retriable=True)

@@ -33,6 +33,8 @@ from mdfeedd.ring.position import Position
 from mdfeedd.tick import BAR, TICK, layout_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
 __all__ = [
@@ -178,13 +180,52 @@ def encode_instrument(instrument: Instrument) -> bytes:
     return json.dumps(asdict(instrument), ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _text(limit_bytes: int) -> Callable[[object], bool]:
+    def fits(given: object) -> bool:
+        if not isinstance(given, str) or "\0" in given:
+            return False
+        try:
+            return len(given.encode()) <= limit_bytes
+        except UnicodeEncodeError:  # half a pair of JSON's \\u
+            return False
+
+    return fits
+
+
+def _number(low: int, high: int) -> Callable[[object], bool]:
+    return lambda given: type(given) is int and low <= given <= high
+
+
+_U32: Final = _number(0, 2**32 - 1)
+_I64: Final = _number(-(2**63), 2**63 - 1)
+_FITS: Final[dict[str, Callable[[object], bool]]] = {
+    "instrument_id": _U32,
+    "vendor_id": _number(0, 2**64 - 1),
+    "publisher_id": _U32,
+    "source_index": _U32,
+    "tick_size": _I64,
+    "expiration": _I64,
+    "multiplier": _I64,
+    "currency": _text(7),
+    "venue": _text(23),
+    "feed": _text(31),
+    "symbol": _text(71),
+    "vendor_symbol": _text(71),
+}
+"""What a ring's table takes (`mdf_instrument`): a message stays in its topic, and would end the feed at each start."""
+
+
 def decode_instrument(value: bytes) -> Instrument:
     """The inverse; keys of a later version are left out. Raises `WireError`."""
     try:
         given = json.loads(value)
-        return Instrument(**{name: given[name] for name in Instrument.__slots__})
-    except (ValueError, KeyError, TypeError) as error:
+        told = {name: given[name] for name in Instrument.__slots__}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WireError(f"an instrument that cannot be read: {error!r}") from None
+    for name, fits in _FITS.items():
+        if not fits(told[name]):
+            raise WireError(f"an instrument that no table takes: {name} is {told[name]!r:.80}")
+    return Instrument(**told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +253,7 @@ class Stored:
             if "ring_id" in told:
                 position = Position(str(told["ring_id"]), int(told["seq"]), int(told["epoch"]))
             return cls(str(told["owner"]), position)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if isinstance(error, WireError):
                 raise
             raise WireError(f"a position that cannot be read: {error!r}") from None

@@ -83,8 +83,8 @@ def test_a_message_each_is_the_same_by_either_way(kafka, source, sink_to, read, 
         ticks["instrument_id"] = np.array([0, *ids])[np.arange(3000) % 4]
         sink.position(ring.name)
         if not direct:
-            sink._streams[ring.name]._direct = None
-        assert (sink._streams[ring.name]._direct is not None) == (
+            sink._streams[ring.name]._outbox.direct = None
+        assert (sink._streams[ring.name]._outbox.direct is not None) == (
             direct and mode == "transactional"
         )
         sink.write(ring.publish(ticks))

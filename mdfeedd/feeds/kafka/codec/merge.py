@@ -8,7 +8,8 @@ A chunk says which numbers it covers, whether or not a partition has any of them
 over all partitions is how far the ring is known. Chunks that come again (their writer was killed and
 did not know how far it was) are left out by their numbers, however they are cut the second time. A
 chunk whose `prev` is beyond what its partition has brought says that chunks are missing: a hole, told
-once for each range, before the first record behind it.
+once for each range, before the first record behind it. So does the first chunk of a partition where
+others begin with older ones.
 
 A topic may have more partitions than its writer knows of until it is started again. Chunks say over how
 many they are spread, and each is in the first: so what is not in the others is not waited for there, and
@@ -94,6 +95,7 @@ class _Piece:
     offset: int
     hole: Hole | None = None
     opens: bool = False  # the first that its partition brought
+    follows: Mark | None = None  # of the first: what was before it
 
 
 @dataclass(slots=True)
@@ -206,11 +208,10 @@ class Merger:
             self.repeated_records += head.n - int(np.count_nonzero(fresh))
             records = records[fresh]
         first = max(head.first, known + 1)
-        line.pieces.append(
-            _Piece(
-                head.ring_id, head.epoch, first, head.last, records, offset, hole, not line.brought
-            )
-        )
+        piece = _Piece(head.ring_id, head.epoch, first, head.last, records, offset, hole)
+        if not line.brought:
+            piece.opens, piece.follows = True, head.prev
+        line.pieces.append(piece)
         line.brought = True
         line.saw(head.end)
         self.waiting_records += len(records)
@@ -244,8 +245,8 @@ class Merger:
 
     def take(self) -> Block | None:
         """What is complete and not yet taken, as far as one writer wrote it; None: nothing."""
-        if self._space is None:
-            self._next_space()
+        if self._space is None and self._next_space():
+            self._compare_beginnings()
         while self._space is not None:
             limit = self._limit(self._space)
             if limit is None:
@@ -256,6 +257,17 @@ class Merger:
             if limit < 1 << 64 or not self._next_space():
                 return None
         return None
+
+    def _compare_beginnings(self) -> None:
+        """What others bring from before the first chunk of a partition is missing in that one."""
+        firsts: dict[str, int] = {}
+        for line in self._lines.values():
+            for piece in line.pieces:
+                firsts[piece.ring_id] = min(piece.first, firsts.get(piece.ring_id, piece.first))
+        for line in self._lines.values():
+            after = line.pieces[0].follows if line.pieces else None
+            if after is not None and firsts.get(after.ring_id, after.seq + 1) <= after.seq:
+                line.pieces[0].hole = Hole(after.ring_id, firsts[after.ring_id], after.seq)
 
     def _limit(self, ring_id: str) -> int | None:
         """How far all partitions have come; None: some has not begun."""

@@ -242,6 +242,26 @@ def test_hole_comes_before_the_records_behind_it():
     assert block.records["seq"][0] == 21
 
 
+@pytest.mark.parametrize("before", [A, B])
+def test_partition_that_begins_later_than_the_others(dice, before):
+    """What it lacks of what the others begin with is a hole, and none if all begin there."""
+    log = Log(2)
+    for ring_id, first in ((before, 1), (before, 11), (A, 21), (A, 31)):
+        log.write(ring_id, 1, records_of(dice, range(first, first + 10)))
+    for begins, holes in ((0, []), (1, [Hole(before, 1, 10)]), (2, [Hole(before, 1, 20)])):
+        merger, told = Merger([0, 1], "ticks"), []
+        for p, start in ((0, 0), (1, begins)):
+            for i in range(start, 4):
+                merger.receive(p, i, *log.partitions[p][i])
+        while (block := merger.take()) is not None:
+            told += block.holes
+        assert told == holes
+    merger = Merger([0, 1], "ticks")
+    for p in (0, 1):
+        merger.receive(p, 2, *log.partitions[p][2])
+    assert merger.take().holes == ()
+
+
 def test_space_that_ended_in_the_hole():
     """The end of one ring and the begin of the next are gone."""
     log, dice = Log(1), random.Random(0)
