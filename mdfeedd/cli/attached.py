@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
@@ -106,21 +107,36 @@ class Attachment:
         host = _EVERYWHERE.get(metrics.host, metrics.host)
         connection = http.client.HTTPConnection(host, metrics.port, timeout=TIMEOUT_S)
         try:
-            connection.request("GET", "/status")
+            connection.request("GET", "/status", headers=_token_of(metrics))
             answer = connection.getresponse()
             body = answer.read(MAX_ANSWER_BYTES)
-            shown = json.loads(body)
+            shown = json.loads(body) if answer.status == HTTPStatus.OK else None
         except OSError as error:
             return None, error.strerror or str(error) or "no answer in time"
         except (http.client.HTTPException, ValueError):
             return None, "what answers is no mdfeedd"
         finally:
             connection.close()
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            return None, "it wants a token that we cannot read (metrics.token)"
         if not isinstance(shown, dict) or shown.get("format") != FORMAT:
             return None, "what answers is no mdfeedd of this version"
         if shown.get("shm_dir") != self.shm_dir:
             return None, f"the mdfeedd there has its rings in {shown.get('shm_dir')}"
         return shown, ""
+
+
+def _token_of(metrics: MetricsPlan) -> dict[str, str]:
+    """What shows the token, if there is one and we may read it."""
+    from mdfeedd.secret import Reference, SecretError, read
+
+    where = Reference(metrics.token_credential, metrics.token_file, metrics.token_env)
+    if not where:
+        return {}
+    try:
+        return {"Authorization": f"Bearer {read(where, 'token').decode().strip()}"}
+    except (SecretError, UnicodeDecodeError):
+        return {}
 
 
 def _expect(shown: dict[str, Any], plan: Plan) -> None:

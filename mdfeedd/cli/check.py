@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import os
 import sys
@@ -13,7 +14,7 @@ from mdfeedd.cli.trouble import Trouble
 from mdfeedd.feeds.protocol import ProbeLine, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mdfeedd.daemon.plan import ChildPlan, Plan
 
@@ -140,27 +141,43 @@ def connect(plan: Plan) -> int:
             told = f"credentials: {refusal}" if refusal else f"its {noun} is there"
             print(f"  consumer {child.name}: {told}", flush=True)
             worst = max(worst, Severity.CREDENTIALS if refusal else Severity.OK)
+    for noun, refusal in _secrets_of_metrics(plan):
+        told = f"credentials: {refusal}" if refusal else f"their {noun} is there"
+        print(f"  metrics: {told}", flush=True)
+        worst = max(worst, Severity.CREDENTIALS if refusal else Severity.OK)
     return STATUS[worst]
+
+
+def _secrets_of_metrics(plan: Plan) -> Iterator[tuple[str, str]]:
+    from mdfeedd.daemon.sections import MetricsSection
+
+    if plan.metrics is not None:
+        yield from _read_all(MetricsSection, dataclasses.asdict(plan.metrics))
 
 
 def secrets_of(child: ChildPlan) -> Iterator[tuple[str, str]]:
     """The secrets of a consumer and of its sink: what each is, and why it cannot be read, if so."""
     from mdfeedd.daemon import plugins
-    from mdfeedd.daemon.references import references_in
-    from mdfeedd.secret import SecretError, read
 
     named = [(plugins.load(child.target).Options, child.options)]
     if kind := child.options.get("sink_type"):
         sink = plugins.load(plugins.resolve(plugins.SINKS, kind))
         named.append((sink.Options, child.options["sink_options"]))
     for cls, options in named:
-        for noun, reference in references_in(cls, options):
-            try:
-                read(reference, noun)
-            except SecretError as error:
-                yield noun, str(error)
-            else:
-                yield noun, ""
+        yield from _read_all(cls, options)
+
+
+def _read_all(cls: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    from mdfeedd.daemon.references import references_in
+    from mdfeedd.secret import SecretError, read
+
+    for noun, reference in references_in(cls, options):
+        try:
+            read(reference, noun)
+        except SecretError as error:
+            yield noun, str(error)
+        else:
+            yield noun, ""
 
 
 def _probe(child: ChildPlan) -> Iterator[ProbeLine]:

@@ -86,8 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(_as_json(directory, report, findings), ensure_ascii=False, indent=2))
     else:
-        print("\n".join([*report.lines, "", *_host_lines(findings), ""]))
-        print("\n".join(f"trouble: {trouble}" for trouble in report.troubles) or "no trouble")
+        told = [*report.lines, "", *_host_lines(findings), ""]
+        told += [f"trouble: {trouble}" for trouble in report.troubles] or ["no trouble"]
+        print("\n".join(map(units.printable, told)))
     return 1 if report.troubles else 0
 
 

@@ -85,7 +85,7 @@ class _Ring:
             instrument = batch.instruments.get(int(quotes["instrument_id"][-1]))
             if instrument is not None:
                 shown = _alike((bid, ask), units.decimals_of(instrument.tick_size))
-                self.last = f"{instrument.symbol} {' | '.join(shown)}"
+                self.last = f"{units.printable(instrument.symbol)} {' | '.join(shown)}"
 
 
 def _alike(prices: Sequence[int], decimals: int = 0) -> list[str]:
@@ -184,7 +184,7 @@ class Lines:
         flags = ", ".join(str(flag.name).lower() for flag in BarFlag if flag & bar.flags)
         told = f" ({flags})" if flags else ""
         return (
-            f"{label:{_LABEL_COLUMNS}} bar of {bar.interval_s} s {bar.symbol}: {shown} "
+            f"{label:{_LABEL_COLUMNS}} bar of {bar.interval_s} s {units.printable(bar.symbol)}: {shown} "
             f"V={bar.volume}{told}"
         )
 

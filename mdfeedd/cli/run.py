@@ -58,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
         from mdfeedd.daemon import log
         from mdfeedd.daemon.notify import Notifier
         from mdfeedd.daemon.supervisor import Supervisor
+        from mdfeedd.ring._ring import survive_cuts
 
+        survive_cuts()
         log.setup(plan.log, "supervisor")
         notifier = Notifier.from_environment(os.environ)
         supervisor = Supervisor(plan, notifier=notifier)

@@ -92,10 +92,10 @@ def lines(sight: Sight, before: Sight, troubles: list[dict[str, str]]) -> list[s
         head = (
             f"no daemon runs{where}, and nobody writes or reads a ring in {sight.shown['shm_dir']}"
         )
-        return [head, *(f"trouble: {printable(t['text'])}" for t in troubles)]
+        return [head, *(f"trouble: {units.printable(t['text'])}" for t in troubles)]
     shown = sight.shown
     told = [_head(sight), _feeds(shown, before.shown), _consumers(shown)]
-    told += [f"trouble: {printable(trouble['text'])}" for trouble in troubles]
+    told += [f"trouble: {units.printable(trouble['text'])}" for trouble in troubles]
     return told if troubles else [*told, "all is well"]
 
 
@@ -136,10 +136,5 @@ def _consumers(shown: dict[str, Any]) -> str:
     worst = max(lagging, key=lambda row: row["lag_share"])
     return (
         f"{text}, largest lag {units.count(worst['lag'])} records, {worst['lag_share']:.1%} of the ring "
-        f"({printable(worst['name'])} on {printable(worst['ring'])})"
+        f"({units.printable(worst['name'])} on {units.printable(worst['ring'])})"
     )
-
-
-def printable(text: str) -> str:
-    """On one line, without what would command a terminal: names and sentences are others'."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

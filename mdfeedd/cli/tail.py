@@ -277,14 +277,15 @@ class _TextLines:
             if date != self._date:
                 self._date = date
                 change = f"-- {date}\n"
-            self._width = max(self._width, len(symbol))
+            name_shown = units.printable(symbol)
+            self._width = max(self._width, len(name_shown))
             decimals = _decimals(batch.instruments, fields["instrument_id"])
             text = _TEXTS.get(dtype, _tick_text)(fields, decimals)
             flags = flags_of(BarFlag if bars else Flag, fields["flags"])
             shown = [flag.lower() for flag in flags if flag != "EVENT_END"]
             name = _NAMES.get(dtype) or name_of(Kind, fields["kind"])
             name = f"{name} {fields['interval_s']}s" if bars else name
-            line = f"{units.clock(when)}  {name:7} {symbol:{self._width}}  {text}"
+            line = f"{units.clock(when)}  {name:7} {name_shown:{self._width}}  {text}"
             yield change + " ".join([line.rstrip(), *(f"[{flag}]" for flag in shown)])
 
 

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
-from mdfeedd.cli.status import printable
+from mdfeedd.cli.units import printable
 from mdfeedd.daemon.troubles import LINE_MUTE_S
 
 if TYPE_CHECKING:

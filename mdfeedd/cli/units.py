@@ -156,3 +156,10 @@ def add_shm_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shm-dir", default=SHM_DIR, metavar="DIR", help=f"where the rings lie ({SHM_DIR})"
     )
+
+
+def printable(text: str) -> str:
+    """On one line, without what would command a terminal: names and sentences are others'."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -12,12 +12,13 @@
     metrics ◄── shared memory only: headers, counters pages, consumer registries; restarts from the supervisor
         catalogue (every name once) ─► exposition ─► /metrics;  status ─► /status, /readyz, `top`, `status`
         status ─► troubles, in sentences;  board (last prices, bars) ─► page ─► / and /last
+        http_server (connections, time) ─► http_message (bytes) ─► admission (names, token) ─► all of these
 
 Who may write what: nobody here writes shared memory, except the feed or consumer inside a worker.
 
 Limits (each a named constant beside its use): size, depth and nodes of the YAML file; feeds and consumers;
 time until a ring is up, without a sign of life, restarts and their back-off, crashes in a window, time to drain and to stop; HTTP
-requests at once; distinct log messages remembered.
+connections, the length of a request and its time; distinct log messages remembered.
 
 Ways to fail: `ConfigError` (a list of problems with positions, exit 78), `StartError` (a port in use, no
 shared-memory folder), a child that ends: see `supervisor` for what becomes of it.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Limits:
     """Every time and count that the supervisor goes by."""
 
+    left_s: float = 5.0
+    """For children that a killed supervisor has left to end, before a ring with a living writer is refused."""
     ready_s: float = 10.0
     """Until a child's rings are up; then its consumers are started all the same."""
     restart_first_s: float = 0.1

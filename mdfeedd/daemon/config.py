@@ -382,7 +382,8 @@ def _outputs(options: dict[str, Any]) -> tuple[str, ...]:
 def _metrics(section: MetricsSection | None) -> MetricsPlan | None:
     if section is None or section.port is None:
         return None
-    return MetricsPlan(section.host, section.port, section.prices)
+    given = {f.name: getattr(section, f.name) for f in dataclasses.fields(MetricsPlan)}
+    return MetricsPlan(**given)
 
 
 def _placed(plan: Plan) -> Plan:

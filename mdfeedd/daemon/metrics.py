@@ -1,5 +1,7 @@
 """`/metrics`, `/status`, `/healthz`, `/readyz`: shared memory read at each request, on a registry and thread of their own.
 
+    http_server ─► http_message.parse ─► admission ─► Exporter ─► http_message.encode
+
 Nothing is counted here. Rings, feeds and readers (those of other programs too) say what they did in shared
 memory; the supervisor knows only its children's states and restarts, and file systems say what room they have.
 """
@@ -8,26 +10,28 @@ from __future__ import annotations
 
 import json
 import platform
-import socket
-import socketserver
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from mdfeedd.daemon import catalogue, disks, exposition, page
+from mdfeedd.daemon.admission import Admission
 from mdfeedd.daemon.catalogue import STATES, Metric, Sample
 from mdfeedd.daemon.exposition import Table
-from mdfeedd.daemon.status import BEAT_LIMIT_S, look, shown_consumers, snapshot
+from mdfeedd.daemon.http_message import Response
+from mdfeedd.daemon.http_server import HttpServer
+from mdfeedd.daemon.status import BEAT_LIMIT_S, look, rings_of, shown_consumers, snapshot
+from mdfeedd.secret import Reference, SecretError, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric as Family
 
+    from mdfeedd.daemon.http_message import Request
     from mdfeedd.daemon.plan import MetricsPlan, Plan
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import RingInfo
@@ -35,10 +39,6 @@ if TYPE_CHECKING:
 
     Tables = dict[str, Table]
     """By the name of the metric."""
-
-MAX_REQUESTS: Final = 8
-"""HTTP requests answered at once; more are turned away."""
-REQUEST_TIMEOUT_S: Final = 5.0
 
 
 class RingCollector(Collector):
@@ -62,7 +62,8 @@ class RingCollector(Collector):
         """The same as `exposition.render` takes it."""
         start = time.perf_counter()
         tables: Tables = {}
-        infos, unreadable = look(self._supervisor.plan.shm_dir)
+        plan = self._supervisor.plan
+        infos, unreadable = look(plan.shm_dir, rings_of(plan))
         ours = {child.name for child in self._supervisor.plan.consumers}
         for info in infos.values():
             self._ring(tables, info, ours)
@@ -140,7 +141,10 @@ def _version() -> str:
 
 
 class Exporter:
-    """The HTTP server. It listens when the constructor returns; raises `OSError` with one sentence."""
+    """What is served by HTTP. It listens when the constructor returns; raises `OSError` with one sentence.
+
+    Raises `SecretError` for a token that cannot be read.
+    """
 
     def __init__(self, supervisor: Supervisor, plan: MetricsPlan) -> None:
         self._supervisor = supervisor
@@ -148,60 +152,60 @@ class Exporter:
         self._collector = RingCollector(supervisor)
         self.registry.register(self._collector)
         self._page = page.Page(lambda: supervisor.plan)
+        self._admission = Admission(_token(plan), plan.host, plan.names)
         try:
-            self._server = _server_class(plan.host)((plan.host, plan.port), _Handler)
+            self._server = HttpServer(plan.host, plan.port, self._answer)
         except OSError as error:
             hint = " (another mdfeedd? choose another metrics.port)" if error.errno == 98 else ""
             what = f"cannot serve /metrics on {plan.host} port {plan.port}: {error.strerror}{hint}"
             raise OSError(what) from error
-        self._server.set_app(self._answer)
-        self.port: int
-        self.host: str | bytes | bytearray
-        self.host, self.port = self._server.server_address[:2]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True
-        )
-        self._thread.start()
+        self.host: str = self._server.host
+        self.port: int = self._server.port
 
     def close(self) -> None:
         """Stop listening. A request that is being answered may be cut."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.close()
 
-    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/")
+    def admit_by(self, plan: MetricsPlan) -> None:
+        """From now on by another token and other names. Raises `SecretError`."""
+        self._admission = Admission(_token(plan), plan.host, plan.names)
+
+    def _answer(self, request: Request) -> Response:
+        path = request.path
+        sees_all = self._admission.admit(request)
         if path == "/metrics":
-            return self._metrics(environ, start)
+            return self._metrics(request.headers.get("accept", ""))
         if path == "/healthz":
-            return self._health(start)
+            return self._health(sees_all=sees_all)
         if path == "/readyz":
-            return self._readiness(start)
+            return self._readiness(sees_all=sees_all)
         if path == "/status":
-            return _json(start, self._status())
-        if path in page.PATHS:
-            return self._page.answer(environ, start)
-        start("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [b"/, /metrics, /status, /healthz and /readyz are here\n"]
+            return _json(self._status())
+        if path == "/":
+            return self._page.html()
+        if path == "/last":
+            return self._page.last()
+        body = b"/, /metrics, /status, /healthz and /readyz are here\n"
+        return Response(body, status=HTTPStatus.NOT_FOUND)
 
-    def _metrics(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        kind = exposition.content_type(environ.get("HTTP_ACCEPT", ""))
-        body = exposition.render(self._collector.tables(), kind)
-        start("200 OK", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [body]
+    def _metrics(self, accept: str) -> Response:
+        kind = exposition.content_type(accept)
+        return Response(exposition.render(self._collector.tables(), kind), kind)
 
     def _status(self) -> dict[str, Any]:
         return snapshot(self._supervisor.plan.shm_dir, self._supervisor)
 
-    def _readiness(self, start: Callable[..., Any]) -> Iterable[bytes]:
+    def _readiness(self, *, sees_all: bool) -> Response:
         """200 once every feed has a ring with a living writer that shows signs of life; else 503 and which not."""
         shown = self._status()
-        body = {key: shown[key] for key in ("ready", "faults")}
-        return _json(start, body, well=shown["ready"])
+        body = {key: shown[key] for key in (("ready", "faults") if sees_all else ("ready",))}
+        return _json(body, well=shown["ready"])
 
-    def _health(self, start: Callable[..., Any]) -> Iterable[bytes]:
+    def _health(self, *, sees_all: bool) -> Response:
         """200 while the supervisor's loop runs: a child that failed is no reason to kill the others."""
         healthy = self._supervisor.beat_age_s < BEAT_LIMIT_S
+        if not sees_all:
+            return _json({"healthy": healthy}, well=healthy)
         body = {
             "healthy": healthy,
             "children": [
@@ -216,54 +220,22 @@ class Exporter:
                 for child in self._supervisor.children
             ],
         }
-        return _json(start, body, well=healthy)
+        return _json(body, well=healthy)
 
 
-def _json(start: Callable[..., Any], body: dict[str, Any], *, well: bool = True) -> Iterable[bytes]:
-    status = "200 OK" if well else "503 Service Unavailable"
-    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-    start(status, headers)
-    return [json.dumps(body).encode() + b"\n"]
+def _token(plan: MetricsPlan) -> str:
+    where = Reference(plan.token_credential, plan.token_file, plan.token_env)
+    if not where:
+        return ""
+    try:
+        token = read(where, "token").decode().strip()
+    except UnicodeDecodeError:
+        raise SecretError(f"the token in {where} is not UTF-8") from None
+    if not token:  # blank: it would admit everybody
+        raise SecretError(f"there is no token in {where}: it is empty")
+    return token
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_TIMEOUT_S
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        """Say nothing: scrapes are not news."""
-
-
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    block_on_close = False
-    _free = threading.BoundedSemaphore(MAX_REQUESTS)
-
-    def server_bind(self) -> None:
-        """Bind without asking DNS for the host's name, which can take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "mdfeedd", self.server_address[1]
-        self.setup_environ()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if fewer than `MAX_REQUESTS` are busy."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The thread's body."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away is no error of ours."""
-
-
-def _server_class(host: str) -> type[_Server]:
-    family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
-    if family == socket.AF_INET6:
-        return type("_ServerV6", (_Server,), {"address_family": family})
-    return _Server
+def _json(body: dict[str, Any], *, well: bool = True) -> Response:
+    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+    return Response(json.dumps(body).encode() + b"\n", "application/json", status)

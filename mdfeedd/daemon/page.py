@@ -18,54 +18,36 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.daemon.board import Board
+from mdfeedd.daemon.http_message import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from mdfeedd.daemon.plan import Plan
 
-PATHS: Final = ("/", "/last")
 _ANYWHERE: Final = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "")  # noqa: S104 - read, not bound
 
 
 class Page:
-    """Answers `PATHS`. `plan_of` gives the plan that runs: a reload may have changed it."""
+    """The page and what it asks for. `plan_of` gives the plan that runs: a reload may have changed it."""
 
     def __init__(self, plan_of: Callable[[], Plan]) -> None:
         self._plan_of = plan_of
         self._board = Board(plan_of().shm_dir)
         self._html = resources.files("mdfeedd.daemon").joinpath("page.html").read_bytes()
-        self._headers = [*_COMMON, ("Content-Security-Policy", policy(self._html.decode()))]
+        self._headers = (("Content-Security-Policy", policy(self._html.decode())),)
 
-    def answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        """A WSGI answer: GET and HEAD only."""
-        method = environ.get("REQUEST_METHOD", "GET")
-        if method not in ("GET", "HEAD"):
-            start("405 Method Not Allowed", [*_COMMON, ("Allow", "GET, HEAD")])
-            return [b""]
-        if environ.get("PATH_INFO", "/") == "/last":
-            kind, headers, body = "application/json", list(_COMMON), self._last()
-        else:
-            kind, headers, body = "text/html; charset=utf-8", self._headers, self._html
-        start("200 OK", [("Content-Type", kind), *headers])
-        return [b"" if method == "HEAD" else body]
+    def html(self) -> Response:
+        """The page, which holds no data."""
+        return Response(self._html, "text/html; charset=utf-8", headers=self._headers)
 
-    def _last(self) -> bytes:
+    def last(self) -> Response:
         """What the board has, and where the fan-outs listen."""
         plan = self._plan_of()
         if plan.metrics is not None and not plan.metrics.prices:
-            return b'{"fanouts": [], "rings": []}\n'
-        told = {"fanouts": fanouts_of(plan)}
-        return json.dumps(told)[:-1].encode() + b", " + self._board.answer()[1:]
-
-
-_COMMON: Final = [
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-]
+            return Response(b'{"fanouts": [], "rings": []}\n', "application/json")
+        told = json.dumps({"fanouts": fanouts_of(plan)})[:-1].encode()
+        return Response(told + b", " + self._board.answer()[1:], "application/json")
 
 
 def policy(html: str) -> str:

@@ -103,6 +103,11 @@ class MetricsPlan:
     port: int = 9464
     prices: bool = True
     """Whether the page has prices: whoever reaches it may see them."""
+    names: tuple[str, ...] = ()
+    """Names of this machine beside its own, by which it may be asked."""
+    token_credential: str = ""
+    token_file: str = ""
+    token_env: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,23 @@ class MetricsSection:
         default=True,
         metadata={"help": "last prices and bars on the status page, for all who reach it"},
     )
+    names: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "names it may be asked by, besides localhost, the machine's own and addresses"
+        },
+    )
+    token_credential: str = field(
+        default="",
+        metadata={"help": "token that who asks must show, for all but /healthz, /readyz"},
+    )
+    token_file: str = field(default="", metadata={"help": "... or a file with nothing else in it"})
+    token_env: str = field(default="", metadata={"help": "... or an environment variable"})
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("token_credential", "token_file", "token_env") if getattr(self, k)]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: {given[0]} is given already")
 
 
 @dataclass(frozen=True, slots=True)

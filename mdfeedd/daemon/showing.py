@@ -14,11 +14,11 @@ import yaml
 
 from mdfeedd.daemon import plugins, references
 from mdfeedd.daemon.problems import names_secret, redact
-from mdfeedd.daemon.sections import SINK_FIELDS, SINK_KEY
+from mdfeedd.daemon.sections import SINK_FIELDS, SINK_KEY, MetricsSection
 from mdfeedd.daemon.yaml12 import core_type
 
 if TYPE_CHECKING:
-    from mdfeedd.daemon.plan import ChildPlan, Plan
+    from mdfeedd.daemon.plan import ChildPlan, MetricsPlan, Plan
 
 __all__ = ["COVER", "as_written", "to_yaml"]
 
@@ -30,12 +30,17 @@ def as_written(plan: Plan) -> dict[str, Any]:
     metrics = plan.metrics
     return {
         "shm_dir": plan.shm_dir,
-        "metrics": None if metrics is None else dataclasses.asdict(metrics),
+        "metrics": None if metrics is None else _metrics(metrics),
         "log": {"level": plan.log.level, "json": plan.log.json},
         "feeds": [_feed(child) for child in plan.feeds],
         "consumers": [_consumer(child) for child in plan.consumers],
         "symbols": plan.symbols,
     }
+
+
+def _metrics(plan: MetricsPlan) -> dict[str, Any]:
+    shown = references.fold(MetricsSection, dataclasses.asdict(plan))
+    return shown | {"names": list(plan.names)}
 
 
 def _feed(child: ChildPlan) -> dict[str, Any]:

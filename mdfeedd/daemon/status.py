@@ -22,10 +22,10 @@ from mdfeedd.ring._ring import clock_ns
 from mdfeedd.ring.inspect import inspect, list_rings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from mdfeedd.daemon.child import Child
-    from mdfeedd.daemon.plan import ChildPlan
+    from mdfeedd.daemon.plan import ChildPlan, Plan
     from mdfeedd.daemon.supervisor import Supervisor
     from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
     from mdfeedd.ring.latency import Latency
@@ -49,7 +49,7 @@ def snapshot(shm_dir: str, supervisor: Supervisor | None = None) -> dict[str, An
     times are seconds; ``faults`` are those that make the daemon not ready (see `faults_of`), ``troubles`` all
     that is wrong as far as one snapshot shows it (see `troubles`).
     """
-    infos, unreadable = look(shm_dir)
+    infos, unreadable = look(shm_dir, () if supervisor is None else rings_of(supervisor.plan))
     children = [] if supervisor is None else list(supervisor.children)
     shown = {
         "format": FORMAT,
@@ -68,12 +68,23 @@ def snapshot(shm_dir: str, supervisor: Supervisor | None = None) -> dict[str, An
     return shown
 
 
-def look(shm_dir: str) -> tuple[dict[str, RingInfo], list[dict[str, str]]]:
-    """Every ring of the folder by name, and which could not be looked at, with the reason."""
+def rings_of(plan: Plan) -> set[str]:
+    """Those that the plan's children write, or may."""
+    return {ring for child in (*plan.feeds, *plan.consumers) for ring in child.may_write}
+
+
+def look(
+    shm_dir: str, ours: Collection[str] = ()
+) -> tuple[dict[str, RingInfo], list[dict[str, str]]]:
+    """Every ring of the folder by name, and which could not be looked at, with the reason.
+
+    Of more than `MAX_RINGS`, `ours` and the first by name: anybody may make files there.
+    """
     infos: dict[str, RingInfo] = {}
     unreadable: list[dict[str, str]] = []
     try:
-        names = list_rings(shm_dir)[:MAX_RINGS]
+        found = list_rings(shm_dir)
+        names = sorted(sorted(found, key=lambda name: name not in ours)[:MAX_RINGS])
     except RingError as error:
         return {}, [{"ring": "", "error": str(error)}]
     for name in names:

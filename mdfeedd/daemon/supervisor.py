@@ -39,9 +39,10 @@ from mdfeedd.daemon.vigil import Vigil
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.ring.segment import clear_foreign, ring_path
+from mdfeedd.secret import SecretError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from types import TracebackType
 
@@ -124,12 +125,12 @@ class Supervisor:
         """Start everything; returns when each child has had its chance to come up."""
         if not self._rings_dir.is_dir():
             raise StartError(f"there is no directory {self.plan.shm_dir} for the rings (shm_dir)")
-        self._refuse_written(ring for child in self.children for ring in child.plan.writes)
+        await self._until_left([ring for child in self.children for ring in child.plan.writes])
         self._clear_foreign(child.plan for child in self.children)
         if self.plan.metrics is not None:
             try:
                 self.exporter = Exporter(self, self.plan.metrics)
-            except OSError as error:
+            except (OSError, SecretError) as error:
                 raise StartError(str(error)) from error
         for child in self.children:
             self._begin(child)
@@ -149,6 +150,21 @@ class Supervisor:
     async def _all_settled(self) -> None:
         while waiting := [child for child in self.children if not child.settled.is_set()]:
             await waiting[0].settled.wait()
+
+    async def _until_left(self, rings: Sequence[str]) -> None:
+        """Children of a supervisor that was killed are told to end by the kernel, and take a moment for it.
+
+        Raises `StartError` if a ring still has a writer after `Limits.left_s`: it is another daemon's.
+        """
+        limit_s = self.limits.left_s
+        give_up = time.monotonic() + limit_s
+        if written := [ring for ring in rings if self._written(ring)]:
+            logger.info("waiting up to %g s for the writer of ring %s to end", limit_s, written[0])
+        while any(map(self._written, rings)):
+            if time.monotonic() >= give_up:
+                break
+            await asyncio.sleep(_POLL_S)
+        self._refuse_written(rings)
 
     def _refuse_written(self, rings: Iterable[str]) -> None:
         for ring in rings:
@@ -504,12 +520,13 @@ class Supervisor:
     def serve_metrics(self, plan: MetricsPlan | None) -> None:
         """Serve them elsewhere, or not at all. Raises `StartError` with the old place still served."""
         old = self.plan.metrics
-        if plan and old and (plan.host, plan.port) == (old.host, old.port):
-            self.plan = replace(self.plan, metrics=plan)  # the exporter reads it there
-            return
         try:
+            if plan and old and (plan.host, plan.port) == (old.host, old.port) and self.exporter:
+                self.exporter.admit_by(plan)
+                self.plan = replace(self.plan, metrics=plan)  # the exporter reads it there
+                return
             exporter = None if plan is None else Exporter(self, plan)
-        except OSError as error:
+        except (OSError, SecretError) as error:
             raise StartError(str(error)) from error
         self._close_exporter()
         self.exporter = exporter

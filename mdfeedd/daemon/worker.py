@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd.daemon import log, plugins, scheduling
 from mdfeedd.daemon.control import Control, LastWords
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
+from mdfeedd.ring._ring import survive_cuts
 from mdfeedd.sinks.protocol import SinkError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("mdfeedd.daemon.worker")
 
 _PR_SET_PDEATHSIG: Final = 1
+_AGAIN_S: Final = 0.1
 _PR_SET_NAME: Final = 15
 
 
@@ -52,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faulthandler.enable()
     options = _arguments(arguments)
     stop = threading.Event()
+    survive_cuts()  # after faulthandler, which takes SIGBUS, too, and gets what is not ours
     stop_on_signals(stop)
     try:
         assignment = Assignment.from_json(_read_plan(options.plan_fd))
@@ -111,7 +114,11 @@ def setter(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
     """
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        _thread.start_new_thread(stop.set, ())
+        try:
+            _thread.start_new_thread(stop.set, ())
+        except RuntimeError:  # no memory for its stack, at the moment
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
     return handle
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mdfeedd.cli import main
-from mdfeedd.cli.status import printable
+from mdfeedd.cli.units import printable
 from mdfeedd.daemon import config
 from mdfeedd.ring import Reader, Writer
 from mdfeedd.tick import TICK

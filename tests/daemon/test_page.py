@@ -333,6 +333,25 @@ def test_dead_feed_is_told_in_words(shm_dir, browser):
     browsed(plan_of(shm_dir, exit_status=78), browser, examine)
 
 
+def test_token_is_taken_from_the_address(shm_dir, browser, tmp_path):
+    (tmp_path / "token").write_text("sesame")
+
+    def examine(supervisor):
+        page = f"http://127.0.0.1:{supervisor.exporter.port}/"
+        state = "(document.getElementById('state')?.innerText ?? '')"
+        browser.open(page)
+        browser.until(f"{state}.includes('a token is needed')")
+        leave(browser)
+        assert [line for line in browser.logged if "401" not in line and "token" not in line] == []
+        browser.logged.clear()
+        browser.open(f"{page}#token=sesame")
+        browser.until("document.querySelector('#feeds tbody')")
+        assert "token" not in browser.value(state)
+
+    plan = plan_of(shm_dir, metrics={"token": {"file": str(tmp_path / "token")}})
+    browsed(plan, browser, examine)
+
+
 def test_no_data_at_all(shm_dir, browser):
     def examine(supervisor):
         show(browser, supervisor)

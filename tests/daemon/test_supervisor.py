@@ -323,11 +323,26 @@ def test_second_daemon_on_the_same_rings_is_refused_before_it_starts_anything(sh
     async def scenario():
         plan = plan_of(shm_dir, [feed()])
         async with Supervisor(plan):
-            second = Supervisor(plan)
+            second = Supervisor(plan, limits=Limits(left_s=0.2))
             with pytest.raises(StartError, match=r"ring f in .* has a living writer"):
                 await second.start()
             assert all(child.pid == 0 for child in second.children)
             await second.stop()
+
+    asyncio.run(scenario())
+
+
+def test_supervisor_started_beside_what_a_killed_one_left_waits_until_it_has_ended(shm_dir):
+    async def scenario():
+        left = Writer("f", 256, directory=shm_dir)
+        supervisor = Supervisor(plan_of(shm_dir, [feed()]), limits=Limits(left_s=60.0))
+        starting = asyncio.create_task(supervisor.start())
+        await asyncio.sleep(0.2)
+        assert all(child.pid == 0 for child in supervisor.children)
+        left.close()
+        await starting
+        assert [child.state for child in supervisor.children] == [State.RUNNING]
+        await supervisor.stop()
 
     asyncio.run(scenario())
 

@@ -182,3 +182,30 @@ def test_worker_pays_for_nothing_of_the_supervisor():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY
     ).stdout.split()
     assert not {"pydantic", "yaml", "prometheus_client", "asyncio", "rich"} & set(modules)
+
+
+SHORT_OF_MEMORY = """
+import os, resource, signal, threading, time
+from mdfeedd.daemon.worker import stop_on_signals
+
+stop = threading.Event()
+stop_on_signals(stop)
+pages = int(open("/proc/self/statm").read().split()[0])
+unlimited = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), unlimited))
+os.kill(os.getpid(), signal.SIGTERM)
+assert not stop.wait(0.5), "there was memory for a thread: nothing was tested"
+resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
+assert stop.wait(30), "the signal was forgotten"
+"""
+
+
+def test_told_to_end_while_there_is_no_memory_for_a_thread_it_ends_when_there_is():
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

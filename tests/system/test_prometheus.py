@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 
 DAEMON = """
 shm_dir: {shm_dir}
-metrics: {{port: 0}}
+metrics: {{port: 0, token: {{file: {folder}/token}}}}
 feeds:
   - name: good
     vendor: synthetic
@@ -71,6 +71,7 @@ class Server:
         given = yaml.safe_load((CONFIG / "prometheus.yml").read_text())
         given["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         given["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+        given["scrape_configs"][0]["authorization"] = {"credentials_file": str(folder / "token")}
         (folder / "prometheus.yml").write_text(yaml.safe_dump(given))
         self.log = folder / "log"
         with self.log.open("w") as log:
@@ -169,6 +170,7 @@ def test_every_panel_of_the_dashboard_has_data(shm_dir, tmp_path, lines):
 
 @contextlib.asynccontextmanager
 async def running(shm_dir, folder):
+    (folder / "token").write_text("sesame\n")  # both read it: the daemon and Prometheus
     plan = config.parse(DAEMON.format(shm_dir=shm_dir, folder=folder))
     async with Supervisor(plan, limits=Limits(restart_first_s=0.01)) as supervisor:
         server = Server(folder, f"127.0.0.1:{supervisor.exporter.port}")

@@ -91,11 +91,14 @@ class FanoutConsumer:
         if not where:
             return ""
         try:
-            return read(where, "token").decode().strip()
+            token = read(where, "token").decode().strip()
         except SecretError as error:
             raise SinkError(str(error), retriable=False) from None
         except UnicodeDecodeError:
             raise SinkError(f"the token in {where} is not UTF-8", retriable=False) from None
+        if not token:  # blank: it would admit everybody
+            raise SinkError(f"there is no token in {where}: it is empty", retriable=False)
+        return token
 
     async def _run(self, stop: threading.Event, token: str) -> None:
         readers = {asyncio.create_task(self._read(ring, stop)) for ring in self._rings}

@@ -50,6 +50,9 @@ __all__ = ["Hub", "serve"]
 log: logging.Logger = logging.getLogger("mdfeedd.consumers.fanout")
 
 FORMATS: Final = ("json", "binary")
+HANDSHAKE_S: Final = 10.0  # for all of it, however slowly it comes
+MAX_HANDSHAKES: Final = 64  # under way at a time
+MAX_FIELDS: Final = 64  # of a query
 CLOSE_S: Final = 2.0  # for the closing handshake of each client when the consumer stops
 _HERE: Final = {"localhost", "127.0.0.1", "::1"}
 _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1011, 1013  # RFC 6455 and its registry
@@ -156,6 +159,7 @@ class Hub:
         """Carry a client's message out; the answer. Raises `BadMessage`."""
         if command.op == "ping":
             return {"type": "pong"}
+        self.check_number(command)
         if command.op == "subscribe":
             return self._subscribe(client, command)
         for place in command.places:
@@ -165,6 +169,12 @@ class Hub:
             client.wanted.pop(place, None)
         self._refilter(client)
         return {"type": "unsubscribed", "symbols": list(command.symbols)}
+
+    def check_number(self, command: Command) -> None:
+        """Raises `BadMessage` where it is about more subscriptions than a client may have."""
+        most = self._options.max_subscriptions
+        if command.number > most:
+            raise BadMessage(f"a client has at most {most} subscriptions")
 
     def _subscribe(self, client: Client, command: Command) -> dict[str, Any]:
         most = self._options.max_subscriptions
@@ -210,11 +220,29 @@ class _Sessions:
         self._hub = hub
         self._options = options
         self._token = token.encode()
+        self._waiting: dict[ServerConnection, None] = {}
+
+    def came(self, connection: ServerConnection) -> None:
+        """Of those whose handshake is not done the oldest makes room, so that silent ones keep nobody out."""
+        if len(self._waiting) >= MAX_HANDSHAKES:
+            oldest = next(iter(self._waiting))
+            self.done_waiting(oldest)
+            oldest.transport.abort()
+        self._waiting[connection] = None
+
+    def done_waiting(self, connection: ServerConnection) -> None:
+        """Its handshake is done, or it is gone."""
+        self._waiting.pop(connection, None)
 
     def admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """None to let the WebSocket handshake go on, else an answer in one sentence."""
-        url = urllib.parse.urlsplit(request.path)
-        query = urllib.parse.parse_qs(url.query, keep_blank_values=True)
+        try:
+            url = urllib.parse.urlsplit(request.path)
+            query = urllib.parse.parse_qs(
+                url.query, keep_blank_values=True, max_num_fields=MAX_FIELDS
+            )
+        except ValueError:
+            return connection.respond(HTTPStatus.BAD_REQUEST, "that is no path and query\n")
         if url.path != "/":
             return connection.respond(HTTPStatus.NOT_FOUND, "there is only /\n")
         refusal = self._refusal(request, query)
@@ -232,8 +260,8 @@ class _Sessions:
             return connection.respond(HTTPStatus.BAD_REQUEST, "format is json or binary\n")
         try:
             command = parse_query(query)
-            if command is not None and len(command.places) > self._options.max_subscriptions:
-                raise BadMessage(f"at most {self._options.max_subscriptions} subscriptions")  # noqa: TRY301
+            if command is not None:
+                self._hub.check_number(command)
         except BadMessage as error:
             return connection.respond(HTTPStatus.BAD_REQUEST, f"{error}\n")
         return None
@@ -242,14 +270,14 @@ class _Sessions:
         self, request: Request, query: dict[str, list[str]]
     ) -> tuple[HTTPStatus, str] | None:
         origin = request.headers.get("Origin")
-        if origin is not None and origin not in self._options.origins:
-            host = urllib.parse.urlsplit(origin).hostname
-            if host not in _HERE:
-                return HTTPStatus.FORBIDDEN, f"pages of {origin} may not connect (origins)\n"
+        ours = origin is None or origin in self._options.origins or _host_of(origin) in _HERE
+        if origin is not None and not ours:
+            told = origin.encode("ascii", "backslashreplace").decode()
+            return HTTPStatus.FORBIDDEN, f"pages of {told} may not connect (origins)\n"
         if self._token:
             header = request.headers.get("Authorization", "")
             shown = query.get("token", [header.removeprefix("Bearer ")])[-1]
-            if not hmac.compare_digest(shown.encode(), self._token):
+            if not hmac.compare_digest(shown.encode(errors="surrogateescape"), self._token):
                 told = "a token is needed: Authorization: Bearer TOKEN, or ?token=TOKEN\n"
                 return HTTPStatus.UNAUTHORIZED, told
         return None
@@ -258,6 +286,7 @@ class _Sessions:
         """One client, until it goes."""
         from websockets.exceptions import ConnectionClosed  # noqa: PLC0415  optional
 
+        self.done_waiting(connection)
         request = connection.request
         assert request is not None
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(request.path).query)
@@ -343,6 +372,13 @@ class _Sessions:
         given.records += len(part)
 
 
+def _host_of(origin: str) -> str | None:
+    try:
+        return urllib.parse.urlsplit(origin).hostname
+    except ValueError:
+        return None
+
+
 def _peer(connection: ServerConnection) -> str:
     address = connection.remote_address
     return ":".join(map(str, address[:2])) if isinstance(address, tuple) else str(address)
@@ -350,12 +386,22 @@ def _peer(connection: ServerConnection) -> str:
 
 async def serve(hub: Hub, options: FanoutOptions, token: str) -> Server:
     """Listen. Raises `OSError` when the address cannot be had."""
-    from websockets.asyncio.server import serve as listen  # noqa: PLC0415  optional
+    from websockets.asyncio.server import ServerConnection  # noqa: PLC0415  optional
+    from websockets.asyncio.server import serve as listen  # noqa: PLC0415
 
     sessions = _Sessions(hub, options, token)
 
     library_log = logging.getLogger("mdfeedd.consumers.fanout.websockets")
     library_log.setLevel(logging.CRITICAL)  # tells of every port scan; what matters we tell
+
+    class Connection(ServerConnection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            sessions.came(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            sessions.done_waiting(self)
+            super().connection_lost(exc)
 
     async def session(connection: ServerConnection) -> None:
         own: socket.socket | None = connection.transport.get_extra_info("socket")
@@ -368,6 +414,8 @@ async def serve(hub: Hub, options: FanoutOptions, token: str) -> Server:
         options.host,
         options.port,
         process_request=sessions.admit,
+        create_connection=Connection,
+        open_timeout=HANDSHAKE_S,
         server_header=None,
         compression=None,
         max_size=options.max_message_bytes,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdfeedd.ring.instruments import INDEX_MASK
-from mdfeedd.tick import BAR, TICK, Kind
+from mdfeedd.tick import BAR, TICK, Flag, Kind
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,7 +22,8 @@ _KINDS: Final = (Kind.QUOTE, Kind.TRADE, Kind.STATUS)
 class Snapshot:
     """Last values of one life of a ring of ticks or bars: 192 bytes an instrument, at most.
 
-    A CLEAR takes the quote away: the book is void until the next.
+    A CLEAR takes the quote away: the book is void until the next. Quotes of the implied book, which is
+    another one, are left out.
     """
 
     def __init__(self, dtype: np.dtype[np.void]) -> None:
@@ -45,7 +46,8 @@ class Snapshot:
         clears = kinds == Kind.CLEAR
         for place, kind in enumerate(_KINDS):
             mask = kinds == kind
-            if kind == Kind.QUOTE and clears.any():
+            if kind == Kind.QUOTE:
+                mask &= records["flags"] & Flag.IMPLIED == 0
                 mask |= clears
             if mask.any():  # of an index that comes several times the last counts
                 self._ticks[place][index[mask]] = opaque[mask]

@@ -71,8 +71,13 @@ class Command:
 
     @property
     def places(self) -> list[tuple[str, str]]:
-        """Ring and symbol of each subscription that it is about."""
+        """Ring and symbol of each subscription that it is about: `number` of them."""
         return [(ring, symbol) for ring in self.rings for symbol in self.symbols]
+
+    @property
+    def number(self) -> int:
+        """How many places; a message of 64 KiB may well name a hundred million, so look here first."""
+        return len(self.rings) * len(self.symbols)
 
 
 def parse(text: str | bytes) -> Command:
@@ -80,7 +85,7 @@ def parse(text: str | bytes) -> Command:
     if not isinstance(text, str):
         raise BadMessage("messages are JSON text, not binary")
     try:
-        message = json.loads(text)
+        message = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not JSON: {error}") from None
     if not isinstance(message, dict):
@@ -103,6 +108,10 @@ def parse(text: str | bytes) -> Command:
         raise BadMessage("symbols must be a list of symbols or patterns, with at least one")
     rings = _texts(message, "rings") or ("*",)
     return Command(op, symbols, _kinds(_texts(message, "kinds")), rings, number)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def parse_query(query: Mapping[str, list[str]]) -> Command | None:

@@ -10,7 +10,7 @@ import pytest
 from mdfeedd.consumers.fanout.backlog import MAX_TOLD, Backlog, Missed
 from mdfeedd.consumers.fanout.parts import Lapped, Part, RingNow
 from mdfeedd.consumers.fanout.snapshot import Snapshot
-from mdfeedd.tick import BAR, TICK, TRADE, Kind
+from mdfeedd.tick import BAR, TICK, TRADE, Flag, Kind
 
 CME = RingNow("cme", "a" * 32, 1)
 ANEW = RingNow("cme", "b" * 32, 1)
@@ -192,6 +192,14 @@ def test_snapshot_has_the_last_of_each(rng, given, chunk):
     assert dict(zip(places, found["seq"].tolist(), strict=True)) == expected
     assert found["seq"].tolist() == sorted(expected.values())
     assert found.view(TRADE)["kind"].tolist() == found["kind"].tolist()
+
+
+def test_snapshot_leaves_out_the_implied_book(given):
+    last = Snapshot(TICK)
+    quotes = given.quotes([1, 2], [1, 1])
+    quotes["flags"][1] |= Flag.IMPLIED
+    last.take(quotes)
+    assert last.records()["seq"].tolist() == [1]
 
 
 def test_snapshot_of_bars(given):
