@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 import numpy as np
 
 from mdfeedd.options import refuse, told
-from mdfeedd.ring.restart import last_beat_ns, tell_restart
+from mdfeedd.ring.restart import last_beat_ns, tell_restart, tell_return
 from mdfeedd.sim.listings import Listing, listings
 from mdfeedd.sim.market import MAX_RATE, Market
 from mdfeedd.tick import TICK, Kind
@@ -134,7 +134,7 @@ class SyntheticFeed:
                 self._wait_for_consumers(writer, stop)
             start_ns = time.time_ns()
             if writer.epoch > 1:
-                tell_restart(writer, left_ns, start_ns)
+                tell_return(writer, tell_restart(writer, left_ns, start_ns), start_ns)
             market = Market(
                 listed,
                 options.rate,

@@ -273,6 +273,28 @@ def test_what_the_ring_will_not_hold_much_longer_is_made_safe_early(
     assert "too small" not in caplog.text
 
 
+def test_consumer_sleeps_while_its_sink_is_down(writer, sink, shm_dir, monkeypatch):
+    """What is due behind the refused batch waits for it, too: to look at it again and again brings nothing."""
+    turns = []
+    deliver = BatchConsumer._deliver
+    monkeypatch.setattr(
+        BatchConsumer,
+        "_deliver",
+        lambda self, sink, now: turns.append(now) or deliver(self, sink, now),
+    )
+    consumer = make(sink, shm_dir, batch_size=4, flush_interval_s=0.001, back_off_max_s=0.4)
+    with running(consumer):
+        wait_for(lambda: attached(shm_dir))
+        sink.failing = SinkError("down", retriable=True)
+        writer.publish(quotes(6))  # a batch that is refused, and the rest of another, soon overdue
+        wait_for(lambda: sink.attempts > 3)
+        before, attempts = len(turns), sink.attempts
+        wait_for(lambda: sink.attempts > attempts + 2)
+        assert len(turns) - before < 100, "it turned without a pause"
+        sink.failing = None
+    assert sink.seqs() == list(range(1, 7))
+
+
 def test_sink_down_for_a_while_gets_everything_in_order(writer, sink, shm_dir, caplog):
     sink.failing = SinkError("the disk is full", retriable=True)
     consumer = make(sink, shm_dir, batch_size=10, flush_interval_s=0.01, back_off_max_s=0.05)

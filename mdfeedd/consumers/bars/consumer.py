@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.ring import Instrument, TickBatch
     from mdfeedd.ring.inspect import ConsumerInfo
+    from mdfeedd.ring.reader import Start
 
 BATCH: Final = 4096  # ticks taken from a ring at a time
 TURNS: Final = 16  # batches in a row from one ring before the next has its turn
@@ -162,13 +163,14 @@ class Source:
         earlier = _earlier_run(ring, consumer, directory)
         self.reader: Reader = Reader(
             ring,
-            # without an acknowledgement nothing was safe yet, not even what had been read
-            start="resume" if earlier is not None and earlier.acked else "oldest",
+            start=_start_after(earlier),
             consumer=consumer,
             dtype=TICK,
             follow=options.follow,
             directory=directory,
         )
+        if earlier is None and self.reader.next_seq > 1:
+            self.reader.ack(self.reader.next_seq - 1)  # what came before us is nobody's loss
         self._out = out
         self._builder = BarBuilder(
             options.intervals_s,
@@ -249,6 +251,13 @@ class Source:
         position = builder.position
         if position > 1:
             self.reader.ack(position - 1)
+
+
+def _start_after(earlier: ConsumerInfo | None) -> Start | int:
+    """Where to begin. Of an earlier run without an acknowledgement nothing is safe, and it began with record 1."""
+    if earlier is None:
+        return "oldest"
+    return "resume" if earlier.acked else 1
 
 
 def _earlier_run(ring: str, consumer: str, directory: str) -> ConsumerInfo | None:

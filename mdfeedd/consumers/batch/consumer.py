@@ -280,9 +280,12 @@ class BatchConsumer:
             return
         now = time.monotonic()
         until = now + (IDLE_S if len(self._sources) <= 1 else SEVERAL_IDLE_S)
-        for source in self._sources:
-            if source.fill:
-                until = min(until, source.since + self._options.flush_interval_s)
+        if self._queue:  # the sink refuses them: what is due behind them waits, too
+            until = min(until, self._back_off.until)
+        else:
+            for source in self._sources:
+                if source.fill:
+                    until = min(until, source.since + self._options.flush_interval_s)
         left = max(until - now, 0.0)
         first = self._sources[0] if self._sources else None
         if first is None or self._blocked() or (not self._options.follow and first.ended):

@@ -87,6 +87,9 @@ class Counting:
         self._counters.set("delayed_topics", state.delayed)
         if self._decoder.last_ns:
             self._counters.set("last_record_ns", self._decoder.last_ns)
+
+    def lag(self) -> None:
+        """How far behind Bloomberg we are: with each heartbeat, for whoever has to tell what died with us."""
         latency_ns = self._decoder.latency_ns
         if latency_ns is not None:
             self._counters.set("latency_ns", latency_ns)

@@ -35,6 +35,7 @@ from mdfeedd.feeds.bloomberg.telling import Teller
 from mdfeedd.feeds.bloomberg.topics import PENDING, Stage, Topics
 from mdfeedd.ring.errors import RingSpace
 from mdfeedd.ring.restart import last_beat_ns, tell_restart
+from mdfeedd.ring.unclosed import unclosed
 from mdfeedd.tick import TICK, GapReason
 
 if TYPE_CHECKING:
@@ -170,10 +171,21 @@ class _Sessions:
         now = clock()
         self._topics.follow(self._ours(), self._instrument, now)
         if self._writer.epoch > 1:
-            tell_restart(self._writer, left_ns, now.wall_ns)
-            first_ns = now.wall_ns if left_ns is None else min(left_ns, now.wall_ns)
-            touches = self._topics.touches()
-            self._decoder.tear_all(touches, first_ns, now.wall_ns, GapReason.RESTART)
+            self._tell_restart(now, left_ns)
+
+    def _tell_restart(self, now: Now, left_ns: int | None) -> None:
+        """What is missing: since the process before was seen last, or since a hole began that it never closed.
+
+        What waited in the SDK's queue then is gone: as far as it was behind.
+        """
+        holes = unclosed(self._writer)
+        behind_ns = self._writer.counters.get("latency_ns")
+        first_ns = now.wall_ns if left_ns is None else left_ns - behind_ns
+        first_ns = tell_restart(self._writer, min(first_ns, holes.get(0, first_ns)), now.wall_ns)
+        touches = self._topics.touches()
+        for touch, _ in touches:
+            touch.stamp_ns = holes.get(touch.instrument_id, 0)
+        self._decoder.tear_all(touches, first_ns, now.wall_ns, GapReason.RESTART)
 
     def _ours(self) -> list[Topic]:
         """The topics of our shard. Where there are none, the feed runs all the same: a reload may bring some."""
@@ -253,6 +265,7 @@ class _Sessions:
             raise SessionEnd(Ending.NO_NATIVE, self._native.off)
         self._beat_ns = monotonic_ns + BEAT_NS
         self._writer.beat()
+        self._counting.lag()
         self._counting.count()
         if monotonic_ns >= self._gauge_ns:
             self._gauge_ns = monotonic_ns + GAUGE_NS
@@ -286,6 +299,7 @@ class _Sessions:
             self._feed.options = told
             now = clock()
             self._topics.follow(self._ours(), self._instrument, now)
+            self._publish()  # what is void now; the next event may be a while off
             count = len(self._topics)
             self._tell("reload", f"now following {count} topics", now, routine=True)
 

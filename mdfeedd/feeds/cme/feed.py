@@ -24,6 +24,7 @@ from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
 from mdfeedd.feeds.cme.mute import MuteLines
 from mdfeedd.feeds.cme.options import CmeOptions
+from mdfeedd.feeds.cme.returning import Returning
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.telling import Teller
 from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError
@@ -53,8 +54,9 @@ class CmeFeed:
     """Writes the ring of `ring` with the ticks of the channels, and NAME.depth and NAME.orders if asked.
 
     ts_event is TransactTime, ts_recv the packet's arrival, venue_seq the packet's MsgSeqNum. After a restart
-    the first tick is a GAP for the time in between. Raises `RingError` if a ring cannot be made and
-    `ReceiverError` if a line cannot be opened; nothing later ends it but `stop`.
+    the first tick is a GAP for the time in between, and RECOVERED follows when all is known and right. Raises
+    `RingError` if a ring cannot be made and `ReceiverError` if a line cannot be opened; nothing later ends it
+    but `stop`.
     """
 
     Options: ClassVar[type[Any]] = CmeOptions
@@ -72,7 +74,13 @@ class CmeFeed:
         known.read(time.time_ns())  # before there is a ring, whose heart would stop meanwhile
         with contextlib.ExitStack() as stack:
             rings = stack.enter_context(
-                Rings(self.name, self.ring, depth=options.depth, orders=options.orders)
+                Rings(
+                    self.name,
+                    self.ring,
+                    depth=options.depth,
+                    orders=options.orders,
+                    channels=plan.channels,
+                )
             )
             handler.attach(rings.ticks, rings.depth, rings.orders)
             if options.prefault:
@@ -136,6 +144,7 @@ class _Session:
         self._known = known
         self._teller = Teller(plan.labels, lines, self._name, logger)
         self._channels = by_channel(lines, orders=options.orders)
+        self._returning = Returning(rings, handler, self._channels.values())
         self._refused: set[int] = set()
         self._counting = Counting(handler, rings.ticks)
         self._line_counting = LineCounting(
@@ -164,6 +173,7 @@ class _Session:
             self._beat_s = now_s
             self._teller.settle(now_s)
             self._listen(now_s)
+            self._returning.step()
             self._count()
             self._rings.beat()
             self._rings.mirror()

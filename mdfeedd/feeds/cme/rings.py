@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Self
 
+import numpy as np
+
 from mdfeedd.feeds.protocol import DEPTH_SUFFIX, ORDERS_SUFFIX
 from mdfeedd.ring.instruments import INDEX_BITS, Instrument
-from mdfeedd.ring.restart import last_beat_ns, tell_restart
-from mdfeedd.tick import DEPTH, ORDER, TICK
+from mdfeedd.ring.restart import last_beat_ns, tell_restart, tell_return
+from mdfeedd.tick import CLEAR, DEPTH, ORDER, TICK, Flag, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mdfeedd.feeds.cme.codec import Handler
     from mdfeedd.feeds.protocol import RingPlan
     from mdfeedd.ring import Writer
@@ -19,17 +23,25 @@ __all__ = ["COMPARED_AT_ONCE", "NEW_AT_ONCE", "Rings"]
 
 NEW_AT_ONCE: Final = 4096
 COMPARED_AT_ONCE: Final = 512
+PUBLISHED_AT_ONCE: Final = 64  # the smallest ring takes a batch of so many
 
 
 class Rings:
     """Makes the rings. The codec enters instruments into the table of `ticks`; `mirror` copies them on.
 
-    Where an earlier writer's ring goes on, the first tick is a GAP for the time in between, unless it is a
-    `replay`, for which that time has no meaning. Raises `RingError`.
+    Where an earlier writer's ring goes on, the first tick is a GAP of each of the `channels` for the time in between,
+    which `tell_return` closes, unless it is a `replay`, for which that time has no meaning. Raises `RingError`.
     """
 
     def __init__(
-        self, feed: str, plan: RingPlan, *, depth: bool, orders: bool, replay: bool = False
+        self,
+        feed: str,
+        plan: RingPlan,
+        *,
+        depth: bool,
+        orders: bool,
+        channels: Sequence[int] = (0,),
+        replay: bool = False,
     ) -> None:
         left_ns = last_beat_ns(plan.name, plan.directory)
         self.depth: Writer | None = None
@@ -43,8 +55,10 @@ class Rings:
             raise
         self._mirrored: list[tuple[object, ...] | None] = []
         self._compared = 0
+        self._channels = tuple(channels)
+        self._away_ns: int | None = None  # since when data may be missing, until `tell_return`
         if self.ticks.epoch > 1 and not replay:
-            tell_restart(self.ticks, left_ns, time.time_ns())
+            self._away_ns = tell_restart(self.ticks, left_ns, time.time_ns(), channels)
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +77,33 @@ class Rings:
         for writer in (self.ticks, self.depth, self.orders):
             if writer is not None:
                 writer.beat()
+
+    @property
+    def is_away(self) -> bool:
+        """The GAP of a restart has not been closed yet."""
+        return self._away_ns is not None
+
+    def tell_void(self, instrument_ids: Sequence[int]) -> None:
+        """CLEAR the books of these: the process before has told them, and they are empty now.
+
+        As of the time at which it left, by our clock, which is not the venue's: hence BAD_TS.
+        """
+        assert self._away_ns is not None
+        ticks = np.zeros(len(instrument_ids), CLEAR)
+        ticks["kind"] = Kind.CLEAR
+        ticks["flags"] = Flag.BAD_TS
+        ticks["instrument_id"] = instrument_ids
+        ticks["ts_event"] = self._away_ns
+        ticks["ts_recv"] = time.time_ns()
+        for first in range(0, len(ticks), PUBLISHED_AT_ONCE):
+            self.ticks.publish(ticks[first : first + PUBLISHED_AT_ONCE])
+        self.ticks.counters.add("published_others", len(ticks))
+
+    def tell_return(self) -> None:
+        """Close it: all books are right, and what is asked for is known by name."""
+        if self._away_ns is not None:
+            tell_return(self.ticks, self._away_ns, time.time_ns(), self._channels)
+            self._away_ns = None
 
     def mirror(self, *, whole: bool = False) -> None:
         """Copy what is new in the table of instruments to those of depth and orders.

@@ -313,9 +313,11 @@ class _Line:
             received = 0
             while not stop.is_set():
                 if by_pump:
-                    self._pumped(sock, session, pump)
-                    self._writer.counters.add("received_bytes", pump.received_bytes - received)
-                    received = pump.received_bytes
+                    try:
+                        self._pumped(sock, session, pump)
+                    finally:  # the last bytes come with the end of the session
+                        self._writer.counters.add("received_bytes", pump.received_bytes - received)
+                        received = pump.received_bytes
                 else:
                     self._received(sock, session)
                 session.check(now())

@@ -93,6 +93,7 @@ class Subscription:
     style: Style
     index: int = -1
     is_active: bool = False  # streams exist
+    is_begun: bool = False  # its first image was sent, and what happens is sent from then on
     holds: int = 0  # reasons why nothing is sent
     losing: int = 0
     lost: int = 0
@@ -450,6 +451,7 @@ class SessionCore:
             return
         if not self.world.script.modes("no_image", self.number, sub.topic):
             self.paint(sub, ns, 1)
+        sub.is_begun = True
         self.world.join(self, sub)
 
     def _refusal(self, sub: Subscription) -> str:

@@ -60,7 +60,7 @@ def _activate(core: SessionCore, subs: list[Subscription], ns: int, *, recap: bo
             continue
         sub.holds -= 1
         core.post(Kind.SUBSCRIPTION_STATUS, core.streams(sub, "Activated"))
-        if recap and not sub.holds:
+        if recap and sub.is_begun and not sub.holds:
             core.paint(sub, ns, 2)
 
 

@@ -370,13 +370,13 @@ class Venue:
             known.update_ns = self.now_ns
             self.channel.open(known)
 
-    def weekly_reset(self, *, first_seq: int = 1) -> None:
+    def weekly_reset(self, *, first_seq: int = 1, weekend_ns: int = WEEKEND_NS) -> None:
         """A weekend passes: sequence numbers from 1, empty books, then definitions and statuses of Sunday.
 
         Ids of deleted instruments come back with other symbols.
         """
         self.channel.flush()
-        self.advance(WEEKEND_NS)
+        self.advance(weekend_ns)
         self.channel.restart(first_seq)
         self.loops.restart()
         for was in self.retired:

@@ -18,6 +18,7 @@ _EARLY_NS: Final = 10_000_000_000  # ts_event is never so much later than when a
 class _Rule(NamedTuple):
     start_ns: int | None
     since_ns: int
+    passed: int = 0  # what lies before this position has been sent, as far as it was wanted
 
 
 class Flow:
@@ -42,14 +43,18 @@ class Flow:
         self._rules |= {i: _Rule(start_ns, now_ns) for i in new}
         if start_ns is not None and new:
             begin = self.timeline.after(start_ns - _EARLY_NS) if start_ns else self.timeline.first
-            self.position = min(self.position, begin)
+            if begin < self.position:  # the others have had what lies between
+                for i in self._rules.keys() - set(new):
+                    rule = self._rules[i]
+                    self._rules[i] = rule._replace(passed=max(rule.passed, self.position))
+                self.position = begin
             self.has_replay = True
         return new
 
     def wants(self, record: Record) -> bool:
         """Whether a record at the position is sent."""
         rule = self._rules.get(record.instrument_id)
-        if rule is None:
+        if rule is None or self.position < rule.passed:
             return False
         if record.due_ns > rule.since_ns:
             return True

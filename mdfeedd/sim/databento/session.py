@@ -297,9 +297,9 @@ class Session:
         late = self.is_streaming
         request = subscription(chunks, self.core.market.schemas, late=late)
         self.account.requests.append(request)
-        if late:
+        if late and not self._requests:
             self._open(request)
-        else:
+        else:  # in the order in which they came
             self._requests.append(request)
         return True
 

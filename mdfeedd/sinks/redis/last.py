@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from mdfeedd.sinks.jsontext import SIDES, price_text
-from mdfeedd.tick import BAR, PRICE_UNDEF, QUOTE, TRADE, Kind
+from mdfeedd.tick import BAR, PRICE_UNDEF, QUOTE, TRADE, Flag, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,9 +72,13 @@ def _price(fixed: int) -> str:
 
 
 def _quotes(records: Records, instruments: Instruments) -> Iterator[tuple[int, str, list[str]]]:
-    """Of each instrument the last touch; nothing on both sides where its book was cleared since."""
+    """Of each instrument the last touch; nothing on both sides where its book was cleared since.
+
+    Not of its implied book, which is another one.
+    """
     kinds = records["kind"]
-    wanted = (kinds == Kind.QUOTE) | (kinds == Kind.CLEAR) & (records["instrument_id"] != 0)
+    wanted = (kinds == Kind.QUOTE) & (records["flags"] & Flag.IMPLIED == 0)
+    wanted |= (kinds == Kind.CLEAR) & (records["instrument_id"] != 0)
     places = _last_of(wanted, records["instrument_id"])
     for row in _rows(records.view(QUOTE), places):
         if row["kind"] == Kind.CLEAR:

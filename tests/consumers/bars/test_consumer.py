@@ -196,6 +196,25 @@ def test_lapped_consumer_marks_the_bars_that_miss_trades(shm_dir):
     assert not flags[3] & BarFlag.GAP
 
 
+def test_lapped_before_the_first_bar_was_safe_is_told_after_a_restart(shm_dir):
+    """A run that has acknowledged nothing has read all the same: what it needs again is lost, not unknown."""
+    writer, (es, _) = feed("cme", shm_dir, capacity=256)
+    with writer:
+        writer.publish(at(0, instrument_id=es))
+    consume(["cme"], shm_dir, intervals_s=(1,))
+    assert next(c for c in inspect("cme", shm_dir).consumers if c.name == "bars").acked == 0
+    writer, (es, _) = feed("cme", shm_dir, capacity=256)
+    with writer:
+        for _ in range(10):
+            writer.publish(market(100, [es], seconds=1, start=BASE + 2 * S))
+        writer.publish(at(3, 4, 5, instrument_id=es))
+    consume(["cme"], shm_dir, intervals_s=(1,))
+    flags = {(b["ts_open"] - BASE) // S: int(b["flags"]) for b in read_bars(shm_dir)}
+    assert flags[2] & BarFlag.GAP
+    assert not flags[3] & BarFlag.GAP
+    assert next(c for c in inspect("cme", shm_dir).consumers if c.name == "bars").lost > 0
+
+
 def test_recording_played_again_gives_its_bars_again(shm_dir):
     writer, ids = feed("dbn", shm_dir)
     ticks = market(2_000, ids, flags=Flag.REPLAYED)

@@ -23,7 +23,7 @@ from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.bloomberg import Fault, Script, World, path, playing
-from mdfeedd.tick import GAP, STATUS, Flag, GapReason, Kind
+from mdfeedd.tick import GAP, STATUS, TICK, Flag, GapReason, Kind
 
 DEADLINE_S = 30.0
 NAMES = ("ESZ6 Index", "SPY US Equity", "EURUSD Curncy")
@@ -187,6 +187,36 @@ def test_restart_is_told_and_healed(directory):
     assert life.count("stale_books") == life.count("recovered_books") == 3
     with Reader("blp", "oldest", directory=directory) as reader:
         assert len(reader.instruments) == 3
+
+
+def test_restart_before_the_one_before_had_recovered_is_one_hole(directory):
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+    with Life(directory, Fault("refused", session=None)) as life:
+        until(lambda: life.count("gaps") == 1, "the GAP of the first restart")
+    with Life(directory) as life:
+        until(lambda: life.count("recovered_books") == 3, "recovery")
+        life.end()
+        ticks = life.ticks()
+    first = ticks[ticks["kind"] == Kind.GAP].view(GAP)["first_missing"].tolist()
+    assert len(first) == 2
+    assert first[0] == first[1]
+    recovered = ticks[ticks["kind"] == Kind.RECOVERED].view(GAP)
+    assert recovered["first_missing"].tolist() == [first[0]] * 4
+
+
+def test_what_waited_for_a_process_that_was_behind_died_with_it(directory):
+    with Life(directory) as life:
+        until(lambda: life.count("published_quotes") > 20, "quotes")
+    with life.plan.writer("blp", TICK) as writer:
+        writer.counters.set("latency_ns", 5_000_000_000)
+    left_ns = time.time_ns()
+    with Life(directory) as life:
+        until(lambda: life.count("recovered_books") == 3, "recovery")
+        life.end()
+        ticks = life.ticks()
+    gap = ticks[ticks["kind"] == Kind.GAP].view(GAP)[0]
+    assert gap["first_missing"] <= left_ns - 5_000_000_000
 
 
 def test_disconnect_and_session_terminated_are_gaps_and_counted(directory):

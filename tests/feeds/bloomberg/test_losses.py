@@ -593,3 +593,10 @@ def test_topic_refused_for_good_stays_refused_in_the_next_session(desk, make_rea
     desk.topics.failed(cid, make_reason("BAD_SEC"), desk.now)
     desk.topics.close(desk.now)
     assert desk.open() == []
+
+
+def test_what_another_process_has_shown_is_void_when_its_topic_is_not_followed(desk):
+    touches = desk.topics.touches()
+    desk.decoder.tear_all(touches, desk.now.wall_ns, desk.now.wall_ns, GapReason.RESTART)
+    desk.follow(())
+    assert desk.kinds() == [Kind.CLEAR]

@@ -8,6 +8,7 @@
  * size, so that a read past it is seen.
  */
 #include "capture_play.h"
+#include "../../fuzz/c/one_input.h"
 #include "capture_write.h"
 
 #define MAX_FILE (1u << 20)
@@ -150,8 +151,15 @@ static void run(const uint8_t *data[2], const size_t n[2]) {
     read_back(&t);
 }
 
+static void one_input(const uint8_t *data, size_t n) {
+    if (n < 9 || n - 8 > MAX_FILE) return;
+    state = seed_of(data, n) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+    run((const uint8_t *[2]){data + 8, data + 8}, (size_t[2]){n - 8, n - 8});
+}
+
 int main(int argc, char **argv) {
     static uint8_t original[MAX_FILE], mutated[2][MAX_FILE];
+    if (argc > 2 && !strcmp(argv[1], "replay")) return replay(argc, argv);
     if (argc != 3) return 2;
     uint64_t seed = strtoull(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);

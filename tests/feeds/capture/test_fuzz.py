@@ -78,11 +78,12 @@ CASES += [("<", "pcap", 101), ("<", "pcap", 0), ("<", "pcap", 276)]
 
 
 @pytest.mark.parametrize("capture", CASES, indirect=True)
-def test_mutated_files(fuzzer, capture):
+def test_mutated_files(fuzzer, capture, record_property):
     arguments = [str(SEED), str(SECONDS / len(CASES))]
     done = subprocess.run([fuzzer, *arguments], input=capture, capture_output=True, check=False)
     assert done.returncode == 0, f"seed {SEED}: {done.stderr.decode()[-3000:]}"
     assert int(done.stdout) >= 200
+    record_property("inputs", int(done.stdout))
 
 
 def test_mutated_real_captures(fuzzer, testdata):
@@ -93,3 +94,7 @@ def test_mutated_real_captures(fuzzer, testdata):
             [fuzzer, str(SEED), str(SECONDS / 30)], input=data, capture_output=True, check=False
         )
         assert done.returncode == 0, f"{path} seed {SEED}: {done.stderr.decode()[-3000:]}"
+
+
+def test_what_was_found_once(fuzzer, replay_regressions):
+    replay_regressions(fuzzer, "pcap")

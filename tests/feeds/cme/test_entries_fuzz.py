@@ -56,18 +56,24 @@ def run(fuzzer, packets, seconds):
     return tuple(map(int, done.stdout.split()))
 
 
-def test_mutated_packets_of_every_template(fuzzer):
+def test_mutated_packets_of_every_template(fuzzer, record_property):
     packets = generated()
     for packet in packets:
         _entries.check(packet)
     rounds, sound, rows = run(fuzzer, packets, SECONDS / 2)
     assert rounds > 1000
+    record_property("inputs", rounds)
     assert len(packets) < sound < rounds  # some changes break a packet, some do not
     assert rows > sound
 
 
-def test_mutated_packets_of_the_captures(fuzzer, captures):
+def test_mutated_packets_of_the_captures(fuzzer, captures, record_property):
     packets = [p for payloads in captures.values() for p in payloads[:600:3]]
     rounds, sound, _ = run(fuzzer, packets, SECONDS / 2)
     assert rounds > 1000
+    record_property("inputs", rounds)
     assert len(packets) < sound
+
+
+def test_what_was_found_once(fuzzer, replay_regressions):
+    replay_regressions(fuzzer, "mdp3-entries")

@@ -323,6 +323,28 @@ def test_loss_on_both_lines_is_told_joined_for_and_recovered(network, start, tic
     assert any(f"recovered from the loss of packets {lost[0].seq} to" in one for one in said())
 
 
+def test_gap_of_a_restart_is_closed_when_all_is_known_and_right(network, start, ticks):
+    venue = Venue(4, instruments=2)
+    feed = start()
+    seen = ticks()
+    network.send(opened(venue))
+    settle(network, venue, seen)
+    feed.end()
+    feed = start()
+    (gap,) = until(lambda: list(seen.gaps()), "the gap")
+
+    def closed():
+        rows = seen.of(Kind.RECOVERED).view(GAP)
+        return rows[(rows["instrument_id"] == 0) & (rows["reason"] == GapReason.RESTART)]
+
+    assert not len(closed())
+    (end,) = until(lambda: network.send(venue.settle(1)) or list(closed()), "the end of the gap")
+    assert end["line"] == gap["line"]
+    assert end["first_missing"] == gap["first_missing"]
+    assert end["last_missing"] > gap["last_missing"]
+    feed.end()
+
+
 def test_restart_begins_with_a_gap_and_knows_the_names(network, start, ticks, tmp_path):
     venue = Venue(4, instruments=2)
     feed = start()

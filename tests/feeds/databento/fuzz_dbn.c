@@ -1,6 +1,7 @@
 /* Fuzz the DBN decoder under sanitizers: mutated streams, cut anywhere, must never read or write out of bounds.
  *
  *     fuzz_dbn SEED SECONDS VERSION < stream
+ *     fuzz_dbn replay FILE...      of a file: the seed, a byte for the version, the stream
  *
  * VERSION 0: the stream begins with metadata. Prints the number of rounds. Every round checks, too, that what
  * the decoder says adds up: consumption, output within its capacity, ticks counted, offsets. Each input is put
@@ -9,6 +10,7 @@
  * Most rounds keep positions, in memory that an earlier round, killed anywhere, has left, or that is damaged.
  */
 #include "dbn.h"
+#include "../../fuzz/c/one_input.h"
 #include <stdio.h>
 
 #define MAX_STREAM (1u << 20)
@@ -200,8 +202,15 @@ static void run(const uint8_t *data, size_t n, unsigned version) {
     dbn_close(&s);
 }
 
+static void one_input(const uint8_t *data, size_t n) {
+    if (n < 10) return;
+    state = seed_of(data, n) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+    run(data + 9, n - 9, data[8] % 4);
+}
+
 int main(int argc, char **argv) {
     static uint8_t original[MAX_STREAM], mutated[MAX_STREAM];
+    if (argc > 2 && !strcmp(argv[1], "replay")) return replay(argc, argv);
     if (argc != 4) return 2;
     uint64_t seed = strtoull(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);

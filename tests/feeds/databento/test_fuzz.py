@@ -47,7 +47,7 @@ def stream(version):
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("fragment", [False, True])
-def test_mutated_streams(fuzzer, version, fragment):
+def test_mutated_streams(fuzzer, version, fragment, record_property):
     raw = stream(version)
     if not fragment:
         raw = (
@@ -62,3 +62,8 @@ def test_mutated_streams(fuzzer, version, fragment):
     )
     assert done.returncode == 0, f"seed {SEED}: {done.stderr.decode()[-3000:]}"
     assert int(done.stdout) >= 200
+    record_property("inputs", int(done.stdout))
+
+
+def test_what_was_found_once(fuzzer, replay_regressions):
+    replay_regressions(fuzzer, "dbn")

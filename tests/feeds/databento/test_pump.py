@@ -96,3 +96,12 @@ def test_a_reset_has_its_error(writer, spin_ns):
         theirs.close()
         assert pump.run(ours.fileno(), SECOND_NS) == _pump.FAILED
         assert pump.error == errno.ECONNRESET
+
+
+def test_another_clock_tells_when_bytes_came(pair, writer):
+    ours, theirs = pair
+    decoder = DbnDecoder(Symbology(writer.instruments))
+    pump = _pump.Pump(decoder, writer, clock=lambda: (77, 1_790_000_000_000_000_000))
+    theirs.sendall(b"D")
+    assert pump.run(ours.fileno(), 1) == _pump.TIME_OVER
+    assert pump.last_byte_ns == 77

@@ -80,13 +80,14 @@ def test_real_client_gets_every_record_of_several_schemas(compression, ts_out):
         client = Client(
             gateway, ts_out=ts_out, compression=compression, slow_reader_behavior="warn"
         )
-        client.subscribe("mbp-1", ["ESZ6", "NQZ6"], start=gateway_core.market.start_ns)
-        client.subscribe("trades", start=gateway_core.market.start_ns + 40 * S)
+        # what there is most of comes last: on a slow host it is more than the session has room for
+        client.subscribe("mbo", "CLF7", snapshot=True)
         client.subscribe("ohlcv-1s", "ES.FUT", "parent", start=0)
         client.subscribe("bbo-1s", "NQ.c.0", "continuous", start=0)
         client.subscribe("definition", "5482", "instrument_id", start=0)
         client.subscribe("statistics", start=0)
-        client.subscribe("mbo", "CLF7", snapshot=True)
+        client.subscribe("trades", start=gateway_core.market.start_ns + 40 * S)
+        client.subscribe("mbp-1", ["ESZ6", "NQZ6"], start=gateway_core.market.start_ns)
         client.until_closed()
     (account,) = gateway_core.sessions
     assert account.ended == "closed"
@@ -95,7 +96,7 @@ def test_real_client_gets_every_record_of_several_schemas(compression, ts_out):
     schemas = {sent.schema for sent in account.sent}
     assert {"mbp-1", "trades", "ohlcv-1s", "bbo-1s", "definition", "statistics", "mbo"} <= schemas
     assert any(s.snapshot for s in account.sent)
-    assert [r.start_ns for r in account.requests][2:6] == [0] * 4
+    assert [r.start_ns for r in account.requests][1:5] == [0] * 4
     assert account.handshake["slow_reader_behavior"] == "warn"
     names = {m.instrument_id: m.stype_out_symbol for m in client.of(db.SymbolMappingMsg)}
     assert sorted(names.values()) == sorted(FUTURES)

@@ -512,3 +512,26 @@ def test_session_that_comes_too_late_for_what_the_market_has_forgotten(call):
     ]
     assert raws(caller.account) == expected[caller.account.forgotten :]
     assert caller.records() == raws(caller.account)
+
+
+def test_late_subscription_waits_for_those_that_came_before_it(call):
+    one = call(core(script=Script((Fault("late_open", seconds=2.0),))))
+    one.hello().subscribe("mbp-1", "ESZ6", id=1).start()
+    one.subscribe("mbp-1", "NQZ6", id=2)
+    one.run(10)
+    told = [c.text for c in one.account.controls if c.kind == "system" and c.code == 1]
+    assert [text.split()[2] for text in told] == ["1", "2"]
+
+
+def test_replay_that_begins_later_brings_nothing_again_of_what_is_on(call):
+    one = call(core())
+    one.hello().subscribe("mbp-1", "ESZ6").start().run(5)
+    flow = one.session.flows["mbp-1"]
+    passed = flow.position
+    other = one.core.market.instruments[2].instrument_id
+    assert flow.add([other], 1, one.now_ns) == [other]
+    wanted = set()
+    for place in range(flow.position, passed):
+        flow.position, record = place, flow.timeline[place]
+        wanted |= {record.instrument_id} if flow.wants(record) else set()
+    assert wanted == {other}

@@ -16,7 +16,7 @@ from mdfeedd.ring import Position
 from mdfeedd.sinks import SinkError, load_sink
 from mdfeedd.sinks.packed import unpack
 from mdfeedd.sinks.redis import RedisOptions, RedisSink
-from mdfeedd.tick import BAR, DEPTH, PRICE_UNDEF, QUOTE, TICK, TRADE, Kind, from_fixed
+from mdfeedd.tick import BAR, DEPTH, PRICE_UNDEF, QUOTE, TICK, TRADE, Flag, Kind, from_fixed
 
 OTHER_SPACE = "f" * 32
 
@@ -359,7 +359,9 @@ def test_last_values_are_those_of_the_last_records(rng, make, given, sink, serve
     quotes, trades = ticks.view(QUOTE), ticks.view(TRADE)
     for i, name in given.names.items():
         found = client.hgetall(f"md:{{cme}}:last:{name}")
-        mine = np.flatnonzero((ticks["instrument_id"] == i) & np.isin(ticks["kind"], [1, 9]))[-1]
+        is_touch = (ticks["kind"] == Kind.QUOTE) & (ticks["flags"] & Flag.IMPLIED == 0)
+        is_touch |= ticks["kind"] == Kind.CLEAR
+        mine = np.flatnonzero((ticks["instrument_id"] == i) & is_touch)[-1]
         if ticks["kind"][mine] == Kind.CLEAR:
             assert (found["bid_price"], found["ask_size"]) == ("", "0")
         else:
@@ -380,6 +382,15 @@ def test_last_values_are_those_of_the_last_records(rng, make, given, sink, serve
     wanted = int(np.isin(ticks["kind"], [1, 2, 9]).sum())
     assert (progress.stored_records, progress.skipped_records) == (wanted, 5000 - wanted)
     assert store.position("cme").seq == 5000
+    store.close()
+
+
+def test_last_touch_is_not_that_of_the_implied_book(given, sink, server):
+    quotes = given.quotes(1, 2, instrument_id=1, bid_size=[5, 6], flags=[0, Flag.IMPLIED])
+    store = sink("last")
+    store.write(given.batch(quotes))
+    client = server.client(decode_responses=True)
+    assert client.hget("md:{cme}:last:S1", "bid_size") == "5"
     store.close()
 
 

@@ -322,7 +322,7 @@ class Decoder:
     def clear(self, touch: Touch, now_ns: int) -> None:
         """The instrument is not followed any more: what was shown of it is void."""
         self.release(touch, now_ns)
-        if touch.last_ns:
+        if touch.last_ns or touch.hole_first_ns:  # a hole may be of what another process has shown
             self.staging.bare(Kind.CLEAR, now_ns, touch.instrument_id)
 
     def _tear(self, touch: Touch, first_ns: int, last_ns: int, reason: GapReason) -> None:

@@ -119,6 +119,8 @@ static inline void mdp_remember(mdp_channel *ch, const uint8_t *p, size_t n) {
     ch->remembered[i].print = mdp_print_of(p, n);
 }
 
+static inline void mdp_end_sequence(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t sending);
+
 /* The sequence begins again with a packet of the running line; the others may still bring what was before. */
 static inline void mdp_restart_sequence(mdp_handler *h, mdp_channel *ch, uint32_t seq, uint64_t sending) {
     ch->next = ch->first = seq;
@@ -207,16 +209,18 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     /* MsgSeqNum may begin again with a channel reset, or behind one: not documented, so allowed. */
     int reset = !later && !silent && sending > ch->sending && (ch->after_reset || mdp_is_reset(p, n));
     if (later || silent || reset) {
-        h->count.epochs++;
-        mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
         /* Behind a reset the sequence begins at 1, and 1 may be missing: that is a hole like any other. */
         int behind = reset && ch->after_reset && seq < h->o.reorder_packets;
+        if (!behind) mdp_end_sequence(h, ch, channel, sending);
+        h->count.epochs++;
+        mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
         mdp_restart_sequence(h, ch, behind ? 1 : seq, behind ? ch->sending + 1 : sending);
         if (!reset) mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
     if (mdp_begins_again(ch, p, n)) {
         uint32_t first = ch->again.first; /* what came before it was certain is a hole like any other */
+        mdp_end_sequence(h, ch, channel, ch->again.began);
         h->count.epochs++;
         mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, first);
         mdp_restart_sequence(h, ch, seq, ch->again.began);
@@ -245,23 +249,28 @@ static inline uint32_t mdp_lowest_waiting(const mdp_handler *h, const mdp_channe
     }
 }
 
-static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
+/* A packet that has waited is next. */
+static inline void mdp_take_waiting(mdp_handler *h, mdp_channel *ch, uint32_t channel, mdp_slot *s) {
     int64_t ts_recv = h->ts_recv;
     uint16_t ts_flags = h->ts_flags;
+    size_t n = s->length;
+    if (h->staged) mdp_send(h, 0); /* as if the packet before had come alone: waiting changes no tick */
+    s->length = 0;
+    ch->buffered--;
+    h->ts_recv = s->ts_recv;
+    h->ts_flags = s->ts_flags;
+    mdp_remember(ch, s->bytes, n);
+    mdp_process(h, ch, channel, s->bytes, n);
+    h->ts_recv = ts_recv;
+    h->ts_flags = ts_flags;
+}
+
+static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
     while (ch->buffered) {
         mdp_slot *s = &ch->slots[ch->next & (h->o.reorder_packets - 1)];
         if (!s->length || s->seq != ch->next) break;
-        if (h->staged) mdp_send(h, 0); /* as if the packet before had come alone: waiting changes no tick */
-        size_t n = s->length;
-        s->length = 0;
-        ch->buffered--;
-        h->ts_recv = s->ts_recv;
-        h->ts_flags = s->ts_flags;
-        mdp_remember(ch, s->bytes, n);
-        mdp_process(h, ch, channel, s->bytes, n);
+        mdp_take_waiting(h, ch, channel, s);
     }
-    h->ts_recv = ts_recv;
-    h->ts_flags = ts_flags;
 }
 
 /* No room for one more hole: the last one shall be told healed together with it. */
@@ -285,6 +294,19 @@ static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, u
     else mdp_widen_gap(&ch->gap[MDP_MAX_OPEN_GAPS - 1], first, last);
     mdp_doubt_all(ch, (uint32_t)last);
     ch->next = to;
+}
+
+/* A new sequence begins with what was sent at `sending`: what of the old one waits for a packet will not see it
+ * come. The hole is told and what waited is processed, in order, before anything is void. */
+static inline void mdp_end_sequence(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t sending) {
+    while (ch->buffered) {
+        uint32_t lowest = mdp_lowest_waiting(h, ch);
+        mdp_slot *s = &ch->slots[lowest & (h->o.reorder_packets - 1)];
+        if (mdp_u64(s->bytes + MDP_PACKET_SENDING) >= sending) return; /* of the new one already */
+        if (lowest != ch->next) mdp_lose(h, ch, channel, lowest);
+        mdp_take_waiting(h, ch, channel, s);
+        mdp_send(h, 0);
+    }
 }
 
 /* Have all lines gone beyond `seq`? One line alone proves nothing: it may deliver late. */

@@ -9,13 +9,6 @@
 #include "mdp_orders.h"
 #include "mdp_tables.h"
 
-/* Without a branch, which would be one that nobody can foresee: it is always written, and counted the first time. */
-MDP_HOT void mdp_in_event(mdp_channel *ch, mdp_instrument *b) {
-    ch->changed[ch->changed_n] = b;
-    ch->changed_n += !b->in_event;
-    b->in_event = 1;
-}
-
 /* While trading a book may not be crossed when an event has ended; in an auction it may. */
 static inline void mdp_watch_crossed(mdp_handler *h, const mdp_channel *ch, mdp_instrument *b) {
     int64_t bid = mdp_level_at(b, MDP_BIDS, 0)->price, ask = mdp_level_at(b, MDP_ASKS, 0)->price;
@@ -35,12 +28,19 @@ MDP_HOT int mdp_is_touch_rebuilt(const mdp_handler *h, const mdp_channel *ch, co
     return h->o.natural_refresh && !(b->unknown & top) && b->state == MDP_STALE_BOOK && b->generation == ch->generation;
 }
 
+/* Whether the quote of this touch is flagged: then it is told again when updates prove the book. */
+MDP_COLD void mdp_note_told(mdp_instrument *b, unsigned bids, unsigned flags) {
+    uint8_t bit = bids == MDP_BIDS ? 1 : 2;
+    b->told_stale = (uint8_t)(flags & MDF_STALE ? b->told_stale | bit : b->told_stale & ~bit);
+}
+
 /* The touch of the outright book or the implied one, if it is another than was told. */
 MDP_HOT void mdp_tell_touch(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, unsigned bids, int proven,
                             unsigned flags) {
     mdp_touch now = mdp_touch_of(b, bids), *told = bids == MDP_BIDS ? &b->told : &b->told_implied;
     if (mdp_same_touch(&now, told)) return;
     if (!proven && !mdp_is_touch_rebuilt(h, ch, b, bids)) flags |= mdp_flags_of(ch, b);
+    if (MDP_UNLIKELY(!proven || flags & MDF_STALE)) mdp_note_told(b, bids, flags);
     mdp_quote(h, ch, b, now, told, flags);
 }
 
@@ -60,16 +60,16 @@ MDP_HOT void mdp_tell_book(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, u
 MDP_COLD void mdp_try_natural(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
     if (!h->o.natural_refresh || b->state != MDP_STALE_BOOK || b->generation != ch->generation || !mdp_is_rebuilt(h, b)) return;
     h->count.natural++;
-    mdp_prove(h, ch, b);
+    mdp_prove_by_updates(h, ch, b);
 }
 
 /* Tell all books that the event changed. */
 static inline void mdp_tell_changes(mdp_handler *h, mdp_channel *ch, unsigned flags) {
     for (uint32_t i = 0; i < ch->changed_n; i++) {
         mdp_instrument *b = ch->changed[i];
-        b->in_event = 0;
         if (!(b->unknown & MDP_OUTRIGHT) && !mdp_is_proven(ch, b)) mdp_try_natural(h, ch, b);
         mdp_tell_book(h, ch, b, flags);
+        b->in_event = 0;
     }
     ch->changed_n = 0;
 }

@@ -118,6 +118,22 @@ MDP_COLD void mdp_note_update(mdp_handler *h, mdp_instrument *b, mdp_note note) 
 
 /* ---------------------------------------------------------------------------------------------- transitions */
 
+/* Without a branch, which would be one that nobody can foresee: it is always written, and counted the first time. */
+MDP_HOT void mdp_in_event(mdp_channel *ch, mdp_instrument *b) {
+    ch->changed[ch->changed_n] = b;
+    ch->changed_n += !b->in_event;
+    b->in_event = 1;
+}
+
+/* A touch that was told is to be told again, whatever it is then. */
+static inline void mdp_forget_told(mdp_touch *told) {
+    mdp_touch none;
+    mdp_empty_told(&none);
+    if (mdp_same_touch(told, &none)) return;
+    *told = none;
+    told->bid.rest = told->ask.rest = UINT64_MAX; /* a size of no price: no book has that */
+}
+
 /* Of an instrument that had ticks flagged STALE: from here on they are right. */
 static inline void mdp_tell_recovered(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
     uint32_t n = ch->open_gaps;
@@ -129,6 +145,7 @@ static inline void mdp_tell_recovered(mdp_handler *h, mdp_channel *ch, mdp_instr
 static inline void mdp_prove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
     int was_proven = mdp_is_proven(ch, b), was_stale = b->state != MDP_SYNC;
     b->quick = 0;
+    b->told_stale = 0;
     b->state = MDP_SYNC;
     b->generation = ch->generation;
     mdp_drop_notes(h, b);
@@ -140,6 +157,19 @@ static inline void mdp_prove(mdp_handler *h, mdp_channel *ch, mdp_instrument *b)
         h->count.proven++;
     }
     if (!ch->unproven) mdp_heal_gaps(h, ch);
+}
+
+/* Updates prove it right. What was told flagged is told again without the flag, when the book is told next. */
+static inline void mdp_prove_by_updates(mdp_handler *h, mdp_channel *ch, mdp_instrument *b) {
+    if (b->told_stale & 1) {
+        mdp_forget_told(&b->told);
+        b->flags |= MDP_TOUCHED;
+    }
+    if (b->told_stale & 2) {
+        mdp_forget_told(&b->told_implied);
+        b->flags |= MDP_TOUCHED_IMPLIED;
+    }
+    mdp_prove(h, ch, b);
 }
 
 /* Updates of it are missing, the last of them in packet `since` or before. */
@@ -161,8 +191,10 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
     if (h->packet < b->ahead || (h->packet == b->ahead && rpt <= mdp_rpt_of(b))) return 0;
     if (rpt == b->next_rpt) {
         b->next_rpt = rpt + 1;
-        if (b->state == MDP_SYNC || rpt == 1) mdp_prove(h, ch, b); /* the loss did not touch it, or it begins here */
-        else if (b->state == MDP_UNKNOWN) mdp_disprove(h, ch, b, mdp_needed(ch, b));
+        if (b->state == MDP_SYNC || rpt == 1) { /* the loss did not touch it, or it begins here */
+            mdp_prove_by_updates(h, ch, b);
+            mdp_in_event(ch, b); /* at the end of which it is told */
+        } else if (b->state == MDP_UNKNOWN) mdp_disprove(h, ch, b, mdp_needed(ch, b));
         else b->generation = ch->generation; /* stale as before; the later loss did not touch it */
         return 1;
     }

@@ -149,7 +149,8 @@ typedef struct mdp_instrument {
     uint32_t mbo_ahead, next_in_channel;
     uint8_t mbo_state, seen_a, seen_b; /* seen: in which loop a snapshot of it came on S, by the line's side */
     uint8_t mbo_seen_a, mbo_seen_b;    /* the same on SMBO, be it with levels or with orders */
-    uint8_t chunk_seen_a, chunk_seen_b, defined_a, defined_b, reserved[3]; /* with orders; and on N */
+    uint8_t chunk_seen_a, chunk_seen_b, defined_a, defined_b; /* with orders; and on N */
+    uint8_t told_stale, reserved[2];   /* of `told` (1) and `told_implied` (2): the quote was flagged */
     /* definition */
     uint64_t last_update;
     mdp_print definition_print;

@@ -169,7 +169,7 @@ static inline __attribute__((always_inline)) size_t dbn_run_mbp_1(dbn_decoder *s
 
 static inline void dbn_run_staged(dbn_decoder *s, const uint8_t *in, size_t n, size_t *pos, dbn_output *out) {
     size_t room = out->ticks_capacity - out->ticks_n;
-    if (room < DBN_TICKS_PER_RECORD) return;
+    if (room < DBN_TICKS_PER_RECORD || n - *pos < 2 || in[*pos + 1] != DBN_MBP_1) return; /* else a division a record */
     dbn_run_target to = {(uint8_t *)(out->ticks + out->ticks_n), UINT64_MAX, 0, room - DBN_TICKS_PER_RECORD + 1, 0};
     out->ticks_n += dbn_run_mbp_1(s, in, n, pos, to, NULL);
 }

@@ -185,7 +185,7 @@ class JsonLines:
         except RecursionError:
             self._refuse("it is nested too deeply")
             return
-        except (ValueError, TypeError, AttributeError, struct.error) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
             self._refuse(str(error) or type(error).__name__)
             return
         out.append(packed)

@@ -20,6 +20,7 @@ class Pump:
         *,
         buffer_bytes: int = 131_072,
         spin_ns: int = 0,
+        clock: Callable[[], tuple[int, int]] | None = None,
     ) -> None: ...
     @property
     def last_byte_ns(self) -> int: ...

@@ -40,25 +40,28 @@ cdef class Pump:
     """Receives into a buffer of its own, decodes with `decoder`, publishes into `writer`.
 
     `bars` is called for the writer of the bar ring at the first bar. For `spin_ns` after the last bytes it
-    asks the socket again and again, and only then sleeps until some come. One thread.
+    asks the socket again and again, and only then sleeps until some come. `clock`: what tells when bytes came
+    (monotonic and UNIX ns), asked once a run, in place of the host's clocks. One thread.
     """
 
     cdef DbnDecoder _decoder
     cdef WriterCore _writer
-    cdef object _bars
+    cdef object _bars, _clock
     cdef uint8_t *_buffer
     cdef size_t _size, _at, _have
     cdef readonly int error
     cdef readonly uint64_t received_bytes
     cdef int64_t _last_ns, _spin_ns
+    cdef int64_t _told_ns, _told_wall_ns  # of `clock`; 0 without one
 
     def __cinit__(self, DbnDecoder decoder not None, WriterCore writer not None, bars=None, *,
-                  size_t buffer_bytes=1 << 17, int64_t spin_ns=0):
+                  size_t buffer_bytes=1 << 17, int64_t spin_ns=0, clock=None):
         if buffer_bytes < MIN_BUFFER_BYTES:
             raise ValueError(f"the buffer must have at least {MIN_BUFFER_BYTES} bytes")
         self._decoder = decoder
         self._writer = writer
         self._bars = bars
+        self._clock = clock
         self._size = buffer_bytes
         self._spin_ns = spin_ns
         self._buffer = <uint8_t *>PyMem_RawMalloc(buffer_bytes)
@@ -97,6 +100,8 @@ cdef class Pump:
         cdef DbnDecoder decoder = self._decoder
         cdef int status, why = PUMP_TIME_OVER
         cdef int64_t until_ns = mdf_clock_ns(CLOCK_MONOTONIC) + max_ns
+        if self._clock is not None:
+            self._told_ns, self._told_wall_ns = self._clock()
         decoder.begin(decoder.s.arrival_ns)
         self._writer.check()
         try:
@@ -144,8 +149,10 @@ cdef class Pump:
             self._at = 0
             self._have = <size_t>n
             self.received_bytes += <uint64_t>n
-            self._last_ns = now_ns
-            self._decoder.s.arrival_ns = mdf_clock_ns(CLOCK_REALTIME)
+            self._last_ns = self._told_ns if self._told_ns else now_ns
+            self._decoder.s.arrival_ns = (
+                self._told_wall_ns if self._told_ns else mdf_clock_ns(CLOCK_REALTIME)
+            )
 
     cdef ssize_t _receive(self, int fd, int64_t until_ns, int *failed) noexcept nogil:
         """As recv(2), with its errno in `failed`."""

@@ -297,6 +297,7 @@ class LiveSession:
             self._logger.warning("an order book is full, its quotes are STALE: raise max_orders")
 
     def _system(self, message: SystemMessage, now: Now) -> None:
+        self._recovery.heard(message.ts_event_ns)
         if _is_acknowledgement(message):
             self._logger.debug("gateway: %s", message.text)
             self._recovery.acknowledged(message.text, now.wall_ns)

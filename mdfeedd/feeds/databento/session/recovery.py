@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mdfeedd.feeds.databento.options import are_named
+from mdfeedd.feeds.databento.options import ALL_SYMBOLS, are_named
 from mdfeedd.feeds.databento.schemas import BARS_S, MBO, RTYPES, SKIPPABLE, schema_in
 from mdfeedd.feeds.databento.session.lsg import Request
 from mdfeedd.tick import GAP, TICK, TIME_UNDEF, GapReason, Kind
@@ -97,6 +97,7 @@ class Recovery:
         self._is_asked: Callable[[int], bool] = bool
         self._before: tuple[Subscription, ...] | None = None
         self._asked_ns = self._began_ns = 0
+        self._heard_ns = 0  # what time it is at the gateway, as it said last
         self._disagreed = 0
         self._replayed = 0
         self._full_told = False
@@ -215,6 +216,15 @@ class Recovery:
         if not holes:
             self.reason = GapReason.DISCONNECT
 
+    def heard(self, gateway_ns: int) -> None:
+        """The gateway has said something at this time by its clock, which is that of the captures.
+
+        What is known reaches no further: a clock of ours that is ahead had said so.
+        """
+        self._heard_ns = max(self._heard_ns, gateway_ns)
+        if 0 < self._heard_ns < self._positions.known_ns:
+            self._positions.known_ns = self._heard_ns
+
     def acknowledged(self, text: str, now_ns: int) -> None:
         """The gateway says that a subscription has begun; which one, says its text.
 
@@ -272,7 +282,8 @@ class Recovery:
         for rtype in types - {self._subscriptions[number].rtype for number in self._waiting}:
             self._decoder.release(rtype)
         if begun.keys() & self._replaying.keys():
-            self._positions.live_from(now_ns + PRESENT_GRACE_NS)
+            # by a clock of ours that is late, the past would seem to be the present
+            self._positions.live_from(max(now_ns, self._heard_ns, self.known_ns) + PRESENT_GRACE_NS)
         return holes
 
     def _track(self) -> None:
@@ -304,13 +315,20 @@ class Recovery:
         }
 
     def _is_of_before(self, one: Subscription) -> bool:
-        """Something of it was asked for in the session before; of another process that is not known."""
+        """Something of it was asked for in the session before, or may have been.
+
+        Of another process that is not known; nor is it what all symbols, or symbols of another type, stand for.
+        """
         if self._before is None:
             return True
+        ours = set(self._ours(one.symbols))
         return any(
-            (other.schema, other.stype) == (one.schema, one.stype)
-            and set(other.symbols) & set(self._ours(one.symbols))
+            other.stype != one.stype
+            or ALL_SYMBOLS in other.symbols
+            or ALL_SYMBOLS in ours
+            or not ours.isdisjoint(other.symbols)
             for other in self._before
+            if other.schema == one.schema
         )
 
     def skipped(self, decoder: DbnDecoder, last_ns: int, now_ns: int) -> None:
@@ -343,6 +361,11 @@ class Recovery:
         disagreed = self._positions.disagreed - self._disagreed
         self._disagreed = self._positions.disagreed
         holes = [hole for n in numbers if (hole := self._replaying.pop(n)) is not None]
+        if any((self._requests[n].start_ns or 0) > self._heard_ns > 0 for n in numbers):
+            self._logger.warning(
+                "a replay was asked for from the future: this host's clock is ahead; the gap stays open"
+            )
+            return
         schema = self._subscriptions[numbers[0]].schema
         if unmet or disagreed:
             self._logger.warning(

@@ -1,5 +1,6 @@
 /* The data plane in C over the double, on mutated scripts. usage: fuzz_walk SEED SECONDS < script; prints rounds. */
 #include "blp_walk.h"
+#include "../../../fuzz/c/one_input.h"
 
 #include "double.c"
 
@@ -77,34 +78,48 @@ static void table(void) {
     free(t.places);
 }
 
+static struct { blp_abi abi; blp_touch touches[4]; blp_table cids; blp_staging staging; blp_decoder decoder; } all;
+
+static void make_all(void) {
+    memset(&all, 0, sizeof all);
+    all.decoder.out = &all.staging;
+    fill(&all.abi);
+    for (uint64_t i = 0; i < 4; i++) {
+        all.touches[i].instrument_id = (uint32_t)i + 1;
+        all.touches[i].flags = MDF_STALE;
+        if (blp_table_put(&all.cids, i + 1, &all.touches[i])) abort();
+    }
+}
+
+static void drop_all(void) {
+    free(all.cids.places);
+    free(all.staging.ticks);
+}
+
+static void one_input(const uint8_t *data, size_t n) {
+    used_names = 0; /* of the input before */
+    make_all();
+    if (n > 8) walk(&all.abi, &all.cids, &all.decoder, data + 8, n - 8);
+    drop_all();
+}
+
 int main(int argc, char **argv) {
     static uint8_t script[1 << 20], bytes[1 << 20];
+    if (argc > 2 && !strcmp(argv[1], "replay")) return replay(argc, argv);
     size_t n = fread(script, 1, sizeof script, stdin);
     int64_t until = mdf_clock_ns(CLOCK_MONOTONIC) + (int64_t)(atof(argv[argc - 1]) * 1e9);
-    blp_abi abi;
-    blp_touch touches[4];
-    blp_table cids = {0};
-    blp_staging staging = {0};
-    blp_decoder decoder = {.out = &staging};
     long rounds = 0;
     random_state = strtoull(argv[1], NULL, 10) * 2654435761u + 1;
-    fill(&abi);
-    memset(touches, 0, sizeof touches);
-    for (uint64_t i = 0; i < 4; i++) {
-        touches[i].instrument_id = (uint32_t)i + 1;
-        touches[i].flags = MDF_STALE;
-        if (blp_table_put(&cids, i + 1, &touches[i])) abort();
-    }
+    make_all();
     table();
-    walk(&abi, &cids, &decoder, script, n);
-    if (!decoder.quick || double_iterators) abort();
+    walk(&all.abi, &all.cids, &all.decoder, script, n);
+    if (!all.decoder.quick || double_iterators) abort();
     for (; rounds < 200 || mdf_clock_ns(CLOCK_MONOTONIC) < until; rounds++) {
         memcpy(bytes, script, n);
         for (uint64_t i = next_random() % 24; i; i--) bytes[next_random() % n] = (uint8_t)next_random();
-        walk(&abi, &cids, &decoder, bytes, next_random() % 4 ? n : next_random() % n);
+        walk(&all.abi, &all.cids, &all.decoder, bytes, next_random() % 4 ? n : next_random() % n);
     }
-    free(cids.places);
-    free(staging.ticks);
+    drop_all();
     printf("%ld\n", rounds);
     return double_iterators ? 1 : 0;
 }

@@ -8,6 +8,7 @@
  */
 #define _POSIX_C_SOURCE 199309L
 #include "mdp_entries.h"
+#include "../../../fuzz/c/one_input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,7 +179,18 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static void one_input(const uint8_t *data, size_t n) {
+    static int is_ready;
+    if (!is_ready) mdp_plan_init(&plan);
+    is_ready = 1;
+    if (n < 9) return;
+    state = seed_of(data, n) * 2654435761u + 1;
+    run(data + 8, n - 8);
+    define_some(data + 8, n - 8);
+}
+
 int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "replay")) return replay(argc, argv);
     if (argc != 3) return 2;
     state = strtoull(argv[1], NULL, 10) * 2654435761u + 1;
     mdp_plan_init(&plan);

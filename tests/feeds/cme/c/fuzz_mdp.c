@@ -8,6 +8,7 @@
  * must be the same. Each payload is put into a block of exactly its size. Prints the number of rounds.
  */
 #include "mdfeedd.h"
+#include "../../../fuzz/c/one_input.h"
 
 #include "mdp.h"
 
@@ -296,9 +297,10 @@ static void round_with_rejected(mdp_handler *with, mdp_handler *without) {
     mdp_close(without);
 }
 
-static void read_packets(void) {
-    static uint8_t input[MAX_INPUT];
-    size_t n = fread(input, 1, sizeof input, stdin), at = 0;
+/* The packets of the input, as far as they are whole; where that ends. */
+static size_t take_packets(const uint8_t *input, size_t n) {
+    size_t at = 0;
+    packets_n = 0;
     while (at + 16 <= n && packets_n < MAX_PACKETS) {
         source *s = &packets[packets_n];
         memcpy(&s->time, input + at, 8);
@@ -311,10 +313,30 @@ static void read_packets(void) {
         at += s->length;
         packets_n++;
     }
-    CHECK(packets_n && at == n);
+    return at;
+}
+
+static void read_packets(void) {
+    static uint8_t input[MAX_INPUT];
+    size_t n = fread(input, 1, sizeof input, stdin);
+    CHECK(take_packets(input, n) == n && packets_n);
+}
+
+static void one_input(const uint8_t *data, size_t n) {
+    static mdp_handler *one, *other;
+    if (!one) one = (mdp_handler *)aligned_alloc(64, sizeof *one);
+    if (!other) other = (mdp_handler *)aligned_alloc(64, sizeof *other);
+    CHECK(one && other);
+    if (n < 9) return;
+    take_packets(data + 8, n - 8);
+    if (!packets_n) return;
+    state = seed_of(data, n) * UINT64_C(0x9E3779B97F4A7C15) | 1;
+    if (state & 2) round_with_rejected(one, other);
+    else round_of_chaos(one);
 }
 
 int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "replay")) return replay(argc, argv);
     if (argc != 3) return 2;
     read_packets();
     mdp_handler *one = (mdp_handler *)aligned_alloc(64, sizeof *one), *other = (mdp_handler *)aligned_alloc(64, sizeof *other);

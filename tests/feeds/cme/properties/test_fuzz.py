@@ -54,14 +54,15 @@ def fuzz(program, packets):
     )  # fmt: skip
     assert done.returncode == 0, f"seed {SEED} and later: {done.stderr.decode()[-4000:]}"
     assert int(done.stdout) >= 5
+    return int(done.stdout)
 
 
 @pytest.mark.parametrize(("version", "old"), [(13, False), (9, True), (99, False), (6, True)])
-def test_damaged_packets_of_a_venue(fuzzer, version, old):
-    fuzz(fuzzer, played(version, old))
+def test_damaged_packets_of_a_venue(fuzzer, version, old, record_property):
+    record_property("inputs", fuzz(fuzzer, played(version, old)))
 
 
-def test_damaged_packets_of_real_captures(fuzzer, captures):
+def test_damaged_packets_of_real_captures(fuzzer, captures, record_property):
     """Both lines, in the order of the capture; and a capture of one line alone."""
     packets = []
     for name, payloads in sorted(captures.items()):
@@ -69,4 +70,8 @@ def test_damaged_packets_of_real_captures(fuzzer, captures):
             packets.append(
                 (1_000_000 * len(packets), 0, (i if "ab" in name.lower() else 0) % 2, payload)
             )
-    fuzz(fuzzer, packets)
+    record_property("inputs", fuzz(fuzzer, packets))
+
+
+def test_what_was_found_once(fuzzer, replay_regressions):
+    replay_regressions(fuzzer, "mdp3")

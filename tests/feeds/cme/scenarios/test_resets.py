@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -150,6 +151,29 @@ def test_49_sequence_that_begins_again_with_the_reset(make: Any, m: Any) -> None
     assert rig.state.next_seq == 4
 
 
+def test_49_a_hole_before_the_restart_is_told(make: Any, m: Any) -> None:
+    """Nobody can bring 4 any more: it is told lost, and what waited for it is not thrown away."""
+    rig = market(make, m)
+    rig.put("r1", m.channel_reset(310), seq=1, step=8)
+    rig.put("r2", m.book("31.1 +b1 90x2/1"), seq=2, step=9)
+    rig.play("A:1-3,5 B:1-3")
+    assert rig.state.buffered == 1
+    before = len(rig.told())
+    rig.play("A:r1,r2 B:r1,r2")
+    told = [re.sub("@[^ ]*", "", text) for text in rig.told()[before:]]
+    assert told == [
+        "4 GAP - 4..4 reason=1 line=310",
+        "5 QUOTE 31 100x7 -x0 bid/2 STALE END",
+        "1 CLEAR 32",
+        "1 CLEAR 31",
+        "1 RECOVERED 31 4..4 reason=1 line=310",
+        "1 RECOVERED - 4..4 reason=1 line=310 END",
+        "2 QUOTE 31 90x2 -x0 bid/1 END",
+    ]
+    assert rig.count("gaps", "lost", "epochs") == (1, 1, 1)
+    assert (rig.state.open_gaps, rig.state.buffered, rig.state.next_seq) == (0, 0, 3)
+
+
 def test_49_sequence_begins_again_in_any_interleaving(make: Any, m: Any) -> None:
     """B may still be in front of the reset when A is far behind it, and the other way round."""
     rig = restarted(make, m)
@@ -265,11 +289,17 @@ def test_50_joined_the_new_week_late(make: Any, m: Any) -> None:
 
 
 def test_50_a_hole_at_the_end_of_the_week(make: Any, m: Any) -> None:
-    """Packets that wait for one of the old week are thrown away with it."""
+    """The hole is told, and the packets that waited for it are told before the books are void."""
     rig = weeks(make, m).play("A:9000000,9000001,9000003 A:1-4")
     assert rig.state.buffered == 0
     assert rig.book(31) == "SYNC 4: 90x4/1 | -"
-    assert rig.count("epochs", "gaps") == (1, 0)
+    assert rig.count("epochs", "gaps", "lost") == (1, 1, 1)
+    gap = rig.told("GAP")[0]
+    assert gap.split()[1:4] == ["GAP", "-", "9000002..9000002"]
+    late = [text for text in rig.told() if text.startswith("9000003@")]
+    assert late
+    assert rig.told().index(gap) < rig.told().index(late[0])
+    assert rig.state.open_gaps == 0
 
 
 def test_50_weeks_follow_weeks(make: Any, m: Any) -> None:

@@ -97,6 +97,23 @@ def test_34_a_trade_proves_as_well_as_a_book(make: Any, m: Any) -> None:
     assert rig.state.open_gaps == 0
 
 
+def test_34_quote_told_flagged_is_told_again_when_updates_prove_it(make: Any, m: Any) -> None:
+    """The hole cuts an event, whose quote is flagged; it was right, which the next RptSeq proves."""
+    rig = make()
+    rig.put(1, m.book("31.1 +b1 100x5/2"))
+    rig.put(2, m.book("31.2 =b1 100x7/2", mei=4))  # the event goes on
+    rig.put(4, m.trades("31.3 100x1 sell 2 #1"))
+    rig.play("A:1-2,4 B:1-2,4")
+    assert rig.told()[1:] == [
+        "2@2 QUOTE 31 100x7 -x0 bid/2 STALE",
+        "3@2.5 GAP - 3..3 reason=1 line=310",
+        "4@4.5 RECOVERED 31 3..3 reason=1 line=310",
+        "4@4.5 RECOVERED - 3..3 reason=1 line=310",
+        "4@4 TRADE 31 100x1 sell 2 #1",
+        "4@2 QUOTE 31 100x7 -x0 both END",
+    ]
+
+
 def test_34_in_any_interleaving(make: Any, m: Any) -> None:
     rig = make()
     for seq in range(1, 41):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mdfeedd.feeds.databento.options import DatabentoOptions, Subscription
-from mdfeedd.feeds.databento.session.ending import Ending
+from mdfeedd.feeds.databento.session.ending import Ending, SessionEnd
+from mdfeedd.feeds.databento.session.live import Now
 from mdfeedd.sim.databento.core import GatewayCore, Habits
 from mdfeedd.sim.databento.market import Market
 from mdfeedd.sim.databento.script import Fault, Script
@@ -268,3 +269,69 @@ def test_symbols_that_are_added_within_the_session_are_no_hole(life):
     assert [c.text for c in one.core.sessions[1].controls if c.code == 1 and c.kind == "system"] \
         == ["Subscription request 0 for mbp-1 data succeeded"] * 2  # fmt: skip
     assert len(one.holes()[0]) == 1
+
+
+def other_subscriptions(one, *subscriptions):
+    """As after a reload: a new session for them."""
+    one.options = DatabentoOptions("GLBX.MDP3", subscriptions, heartbeat_s=10)
+    one._ended(SessionEnd(Ending.PLANNED, "a new session for the new subscriptions"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("raw_symbol", "ALL_SYMBOLS"), ("raw_symbol", "ESZ6")),
+        (("raw_symbol", "ESZ6"), ("raw_symbol", "ALL_SYMBOLS")),
+        (("parent", "ES.FUT"), ("raw_symbol", "ESZ6")),
+    ],
+    ids=["all to a name", "a name to all", "another type"],
+)
+def test_what_was_asked_for_in_another_way_is_a_hole_too(rig, before, after):
+    first, then = (Subscription("mbp-1", (symbol,), stype) for stype, symbol in (before, after))
+    core = GatewayCore(Market(3, instruments=2, schemas=("mbp-1",), rate=20.0))
+    one = rig(core, DatabentoOptions("GLBX.MDP3", (first,), heartbeat_s=10))
+    one.run(5)
+    other_subscriptions(one, then)
+    one.run(10)
+    (gap,) = one.holes()[0]
+    assert core.market.records("mbp-1", gap["first"] + 1, gap["last"])
+    assert (gap["line"], gap["reason"]) == (1, GapReason.DISCONNECT)
+
+
+@pytest.mark.parametrize("late_s", [0, 3600], ids=["clock", "clock that is late"])
+def test_what_is_of_the_past_is_known_by_the_clock_of_the_gateway(rig, late_s):
+    """A replay brings old records of an instrument that is new between those of one that is known."""
+    old, new = (
+        Subscription("mbp-1", symbols, recovery="replay")
+        for symbols in (("ESZ6",), ("ESZ6", "NQZ6"))
+    )
+    core = GatewayCore(Market(3, instruments=2, schemas=("mbp-1",), rate=20.0))
+    one = rig(core, DatabentoOptions("GLBX.MDP3", (old,), heartbeat_s=10))
+    one.now = lambda: Now(one.now_ns, one.now_ns - late_s * SECOND)
+    one.run(30)
+    other_subscriptions(one, new)
+    one.run(20)
+    ticks = one.ticks()
+    trades = ticks[ticks["kind"] == Kind.TRADE]
+    told = trades[["instrument_id", "ts_event", "venue_seq"]].tolist()
+    assert len(set(told)) == len(told) > 10
+    assert len(one.holes()[1]) == 1
+
+
+def test_replay_that_was_asked_for_from_the_future_recovers_nothing(rig):
+    """The host's clock is an hour ahead, and the first session ends before the gateway has said what time it is."""
+    ends = (
+        Fault("rst", session=0, at="described"),
+        Fault("fin", session=1, after_records=100),
+    )
+    core = GatewayCore(Market(3, schemas=("mbp-1",), rate=20.0), Script(ends))
+    options = rig.options("mbp-1", recovery="replay", heartbeat_s=10)
+    one = rig(core, options)
+    one.now = lambda: Now(one.now_ns, one.now_ns + 3600 * SECOND)
+    one.run(40)
+    gaps, recovered = one.holes()
+    first, second = gaps
+    starts = [account.requests[0].start_ns for account in core.sessions]
+    assert starts[1] > core.market.now_ns > starts[2]
+    assert second["first"] < core.market.now_ns < first["first"]
+    assert [hole["first"] for hole in recovered] == [second["first"]]
