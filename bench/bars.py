@@ -1,10 +1,10 @@
 """Bars from the same ticks by mdfeedd's kernel, polars, DuckDB and pandas; values compared, then time.
 
-    python bench/bars.py [--ticks 4000000] [--instruments 500] [--minutes 60]
+    python bench/bars.py [--ticks 4000000] [--instruments 500] [--minutes 60] [--quick] [--save]
 
 The frames get ready columns in memory, the kernel 64-byte ticks, of which it reads all. DuckDB and polars may
 use all cores; a second figure for each is from one thread. "resident" is the kernel on batches of 4096 ticks
-that lie in the cache, as they do after a read from the ring. Written to bench/results/bars.json.
+that lie in the cache, as they do after a read from the ring. --save keeps it in bench/results/bars.json.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import machine
 import numpy as np
@@ -29,7 +28,6 @@ BASE = 1_700_000_040 * S
 INTERVAL_S = 60
 BATCH = 4096
 ROUNDS = 5
-RESULT = Path(__file__).parent / "results" / "bars.json"
 COLUMNS = ("ts_open", "instrument_id", "open", "high", "low", "close", "volume", "count", "value")
 
 
@@ -228,8 +226,12 @@ def main():
     parser.add_argument("--ticks", type=int, default=4_000_000)
     parser.add_argument("--instruments", type=int, default=500)
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the ticks")
+    parser.add_argument("--save", action="store_true", help="write results/bars.json")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.ticks //= 10
     if arguments.peer:
         print(json.dumps(measure_peer(arguments.peer, arguments)))
         return
@@ -260,8 +262,8 @@ def main():
             for name, (mine, rate) in peers.items()
         },
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    if arguments.save:
+        machine.save("bars", result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""CME MDP 3.0 packets in memory to ticks in a ring, beside a bare walk in C and sbedecoder: bench/results/cme.json.
+"""CME MDP 3.0 packets in memory to ticks in a ring, beside a bare walk in C and sbedecoder.
 
     python bench/cme.py [--capture FILE.pcap] [--schema TEMPLATES.xml] [--rounds 9] [--repeat 5]
+                        [--quick] [--save]
 
 Rows: a C loop that only walks the packets and touches their entries (the limit); `Handler` into a ring:
 arbitration of both lines, decoding, ten-level books with their implied part, recovery state, publishing; the
@@ -12,7 +13,6 @@ CME's and not ours to ship: they are looked for under $MDFEEDD_TESTDATA/cme.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import struct
@@ -32,7 +32,6 @@ from mdfeedd.ring import Writer, remove
 from mdfeedd.tick import DEPTH
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "cme.json"
 TESTDATA = Path(os.environ.get("MDFEEDD_TESTDATA", HERE.parent.parent / "shared" / "data")) / "cme"
 CAPTURE = TESTDATA / "captures" / "Mdp3.Sbe.v1.6_Cme.Mdp3.Sbe.v6.1.pcap"
 SCHEMA = TESTDATA / "schema" / "templates_FixBinary_v6.xml"
@@ -184,7 +183,11 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--peer-rounds", type=int, default=3)
     parser.add_argument("--peer-packets", type=int, default=2000)
+    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument("--save", action="store_true", help="write results/cme.json")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.peer_rounds, options.repeat = 1, 1, 2
     if not options.capture.exists():
         parser.error(f"there is no {options.capture}: name one by --capture")
     packets = packets_of(options.capture)
@@ -195,7 +198,8 @@ def main() -> int:
         result = measure(packets, options, directory, Path(folder))
     report(result)
     result["machine"] = machine.describe("mdfeedd", "numpy", "sbedecoder")
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    if options.save:
+        machine.save("cme", result)
     return 0
 
 

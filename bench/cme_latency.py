@@ -1,17 +1,16 @@
 """From the kernel's stamp on a datagram to a reader in another process that has the tick: a histogram.
 
-    python bench/cme_latency.py [--rates 1000,10000] [--packets 5000] [--modes blocking,busy]
+    python bench/cme_latency.py [--rates 1000,10000] [--packets 5000] [--modes blocking,busy] [--quick] [--save]
 
 The whole way: UDP on 127.0.0.1, the CME feed in a process of its own (arbitrate, decode, book, publish), the
 ring, a Python reader in this process. Packets are those of a real capture, line A, sent evenly. The
-figures go into ``bench/results/cme_latency.json``; one line of the table has p50, p99 and the worst. Sender, feed
+figures go into ``bench/results/cme_latency.json`` with --save; one line of the table has p50, p99 and the worst. Sender, feed
 and reader want a processor each: with fewer, the scheduler is part of what is measured, and the table says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import socket
@@ -33,7 +32,6 @@ from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.ring import Reader
 from mdfeedd.tick import TICK, Flag
 
-RESULTS = Path(__file__).resolve().parent / "results" / "cme_latency.json"
 SPAWN = multiprocessing.get_context("spawn")
 BUCKETS_US = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000)
 BATCH = 256
@@ -112,7 +110,11 @@ def main() -> int:
     parser.add_argument("--rates", default="1000,10000")
     parser.add_argument("--modes", default="blocking,busy")
     parser.add_argument("--packets", type=int, default=5000)
+    parser.add_argument("--quick", action="store_true", help="fewer packets")
+    parser.add_argument("--save", action="store_true", help="write results/cme_latency.json")
     options = parser.parse_args()
+    if options.quick:
+        options.packets = 1000
     if not options.capture.exists():
         parser.error(f"there is no {options.capture}: name one by --capture")
     payloads = [payload for line, _, payload in packets_of(options.capture) if not line][
@@ -133,9 +135,8 @@ def main() -> int:
         print(
             f"{PROCESSES} processes that want a processor each on {len(os.sched_getaffinity(0))}: the scheduler is in these figures"
         )
-    RESULTS.write_text(
-        json.dumps({"rows": rows, "machine": machine.describe("mdfeedd", "numpy")}, indent=1) + "\n"
-    )
+    if options.save:
+        machine.save("cme_latency", {"rows": rows, "machine": machine.describe("mdfeedd", "numpy")})
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Datagrams from the wire, beside a C program that only calls recvmmsg: ``bench/results/cme_wire.json``.
+"""Datagrams from the wire, beside a C program that only calls recvmmsg.
 
-    python bench/cme_wire.py [--rounds 5] [--quick] [--only blocking,packet_ring] [--also NAME=COMMAND]
+    python bench/cme_wire.py [--rounds 5] [--quick] [--save] [--only blocking,packet_ring] [--also NAME=COMMAND]
 
 Rows are the three modes of `feeds/multicast` with a sink that counts, and the bare program for each way of
 waiting. A rate of 0 is as fast as the sender can; "backlog": everything is sent before anything is read, so
@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 import machine
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "cme_wire.json"
 INCLUDES = [HERE.parent / "mdfeedd" / folder for folder in ("ring", "feeds", "feeds/multicast")]
 BACKLOG = "backlog"
 RATES = (BACKLOG, "50000", "100000", "0")
@@ -230,6 +229,7 @@ def main() -> int:
     parser.add_argument("--rates", default=",".join(RATES), help="with commas, for the CPU time")
     parser.add_argument("--only", default="", help="contenders by name, with commas")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND")
+    parser.add_argument("--save", action="store_true", help="write results/cme_wire.json")
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 0.3
@@ -256,8 +256,8 @@ def main() -> int:
         "cost": cost,
         "latency_ns": delay,
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    if options.save:
+        machine.save("cme_wire", result)
     return 0
 
 

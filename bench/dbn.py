@@ -1,17 +1,16 @@
-"""DBN mbp-1 into a ring, beside what else reads DBN: one run, one table, ``bench/results/dbn.json``.
+"""DBN mbp-1 into a ring, beside what else reads DBN: one run, one table.
 
-    python bench/dbn.py [--records 2000000] [--repeat 5]
+    python bench/dbn.py [--records 2000000] [--repeat 5] [--quick] [--save]
 
 Rows: a bare C loop over the same bytes into 64-byte slots (the limit), the C decoder alone, `decode_into` from
 memory, a whole `ReplayFeed` from a file in the page cache (process start left out), and
 `databento_dbn.DBNDecoder` iterated with ten fields read of each record. Best of the repetitions, since other
-work on the machine only ever adds time.
+work on the machine only ever adds time. --save keeps it in ``bench/results/dbn.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -31,7 +30,6 @@ from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
 from mdfeedd.ring import Writer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "bench" / "results" / "dbn.json"
 INSTRUMENTS = 20
 PIECE_BYTES = 1 << 18
 PYTHON_SHARE = 20  # databento_dbn iterates over this part of the records: it is that much slower
@@ -167,7 +165,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--records", type=int, default=2_000_000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the records, twice")
+    parser.add_argument("--save", action="store_true", help="write results/dbn.json")
     options = parser.parse_args()
+    if options.quick:
+        options.records, options.repeat = options.records // 10, 2
     directory = tempfile.mkdtemp(prefix="mdfeedd-bench-", dir="/dev/shm")
     try:
         with tempfile.TemporaryDirectory(prefix="mdfeedd-bench-") as folder:
@@ -183,9 +185,8 @@ def main() -> int:
         "records": options.records,
         "million_records_per_s": {name: round(rate, 3) for name, rate in rates.items()},
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    runs = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    RESULTS.write_text(json.dumps([*runs, result], indent=1) + "\n")
+    if options.save:
+        machine.save("dbn", result)
     return 0
 
 

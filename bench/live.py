@@ -179,7 +179,10 @@ def main():
     parser.add_argument("--records", type=int, default=200_000, help="to all clients together, x 5")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--quick", action="store_true", help="one short round")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.records, arguments.rounds = 50_000, 1
     directory = tempfile.mkdtemp(prefix="mdfeedd-bench-", dir="/dev/shm")
     fanout = Fanout(directory)
     rounds = {case: [] for case in CASES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+ROOT = RESULTS.parents[1]
 
 
 def _cpu_model() -> str:
@@ -36,8 +40,7 @@ def _compiler() -> str:
 def _program() -> str:
     """The benchmark, from the repository on: where that lies is nobody's business."""
     path = Path(sys.argv[0]).resolve()
-    root = Path(__file__).resolve().parents[1]
-    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def stolen_s() -> float:
@@ -61,3 +64,11 @@ def describe(*packages: str) -> dict[str, object]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", _program(), *sys.argv[1:]]),
     }
+
+
+def save(name: str, result: dict[str, object]) -> None:
+    """Keep a result: bench/results/NAME.json."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(f"written: {path.relative_to(ROOT)}", file=sys.stderr)

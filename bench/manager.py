@@ -231,7 +231,10 @@ def main():
     parser.add_argument("--ticks", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--quick", action="store_true", help="one short round")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.ticks, arguments.rounds = 20_000, 1
     rates, latencies = [], {"manager": [], "manager, spinning": [], "queue": []}
     with tempfile.TemporaryDirectory(prefix="mdfeedd-bench-", dir="/dev/shm") as directory:
         writer = ring(directory, arguments.ticks)

@@ -1,4 +1,4 @@
-"""The C side: builds bench/ring.c and, if asked, Aeron's program, and runs single rounds of them."""
+"""What is not Python: bench/ring.c, and if they are there Aeron's program and the Disruptor's; single rounds of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 AERON = Path(__file__).resolve().parent / "aeron"
 AERON_PROGRAM = "aeron-ipc-bench"
+DISRUPTOR = Path(__file__).resolve().parent / "disruptor" / "RingBench.java"
+DISRUPTOR_JAR = "com.lmax:disruptor:4.0.0"
 PATIENCE_S = 120
 
 
@@ -71,3 +73,38 @@ def build_aeron() -> Path:
     if program is None:
         raise SystemExit(f"cargo has not built {AERON_PROGRAM} in {_aeron_target()}")
     return program
+
+
+def _disruptor_jar() -> Path:
+    _, name, version = DISRUPTOR_JAR.split(":")
+    return ROOT / "build" / "disruptor" / f"{name}-{version}.jar"
+
+
+def find_disruptor() -> Path | None:
+    """The Disruptor's jar, if it was fetched and there is a JDK to run it."""
+    jar = _disruptor_jar()
+    return jar if jar.exists() and shutil.which("javac") else None
+
+
+def fetch_disruptor() -> Path:
+    """Fetch the jar by Maven."""
+    if shutil.which("mvn") is None or shutil.which("javac") is None:
+        raise SystemExit("--build-disruptor needs a JDK and Maven")
+    jar = _disruptor_jar()
+    command = ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={DISRUPTOR_JAR}"]
+    subprocess.run([*command, f"-DoutputDirectory={jar.parent}"], cwd="/", check=True)
+    return jar
+
+
+def run_disruptor(jar: Path, *arguments: str | int) -> dict[str, Any]:
+    """One run in a JVM of its own; raises `RuntimeError` with its last words."""
+    command = ["java", "-cp", jar, DISRUPTOR, *map(str, arguments)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the Disruptor took more than {PATIENCE_S} s") from None
+    if done.returncode:
+        raise RuntimeError(f"the Disruptor: {done.stderr.strip()[-500:]}")
+    return json.loads(done.stdout)

@@ -1,9 +1,10 @@
 """The ring against its limits and its peers, side by side in one run.
 
-    python bench/ring.py [--quick] [--rounds N] [--only native,python,readers,memory,aeron] [--build-aeron]
+    python bench/ring.py [--quick] [--rounds N] [--only native,python,readers,memory,aeron,disruptor]
+                         [--build-aeron] [--build-disruptor] [--save]
 
 Rounds of everything are interleaved, a figure is the median of the rounds, and a ratio is the median of the
-ratios within each round: what shares the machine meanwhile hits both sides. Writes bench/results/ring.json.
+ratios within each round: what shares the machine meanwhile hits both sides. --save keeps it in bench/results/ring.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import rounds as two_processes
 from rounds import column, median_of, ratio
 from transports import TRANSPORTS
 
-SECTIONS = ("native", "python", "readers", "memory", "aeron")
+SECTIONS = ("native", "python", "readers", "memory", "aeron", "disruptor")
 PACKAGES = ("mdfeedd", "numpy", "iceoryx2", "pyzmq", "faster-fifo")
 NOISE = 1.05  # "nothing measurable" leaves this much to the machine
 PARITY = 1.10  # "no worse": a wake-up costs what the kernel takes for it, give or take this
@@ -129,6 +130,16 @@ def aeron_round(program: native.Program, scale: float) -> dict[str, Any]:
     }
 
 
+def disruptor_round(jar: Path, scale: float) -> dict[str, Any]:
+    """Two threads of one JVM: single events, batches of 64, latency."""
+    records = max(1 << 20, int((1 << 24) * scale))
+    return {
+        "single": native.run_disruptor(jar, "throughput", records, 1),
+        "batch": native.run_disruptor(jar, "throughput", 4 * records, 64),
+        "latency": native.run_disruptor(jar, "latency", max(40_000, int(200_000 * scale))),
+    }
+
+
 def native_readers(program: native.Program, scale: float, turns: int) -> list[dict[str, Any]]:
     """Readers that poll, that sleep, and that are stopped; cost to the writer, in turn with a ring alone."""
     kinds = [("polling", 1 << 40, 0), ("sleeping", 20_000, 0), ("stopped", 20_000, None)]
@@ -161,17 +172,21 @@ def run_all(options: argparse.Namespace, directory: str, cpus: tuple[int, int]) 
     scale = 0.25 if options.quick else 1.0
     program = native.Program(native.build_ring(Path(directory)), cpus, directory)
     aeron_path = native.build_aeron() if options.build_aeron else native.find_aeron()
+    jar = native.fetch_disruptor() if options.build_disruptor else native.find_disruptor()
     results: dict[str, Any] = {
         "native": [],
         "aeron": [],
+        "disruptor": [],
         "python": {t.name: [] for t in TRANSPORTS},
     }
     for number in range(options.rounds):
         say(f"round {number + 1} of {options.rounds}")
-        if {"native", "python", "aeron"} & options.only:
+        if {"native", "python", "aeron", "disruptor"} & options.only:
             results["native"].append(native_round(program, scale))
         if "aeron" in options.only and aeron_path is not None:
             results["aeron"].append(aeron_round(native.Program(aeron_path, cpus), scale))
+        if "disruptor" in options.only and jar is not None:
+            results["disruptor"].append(disruptor_round(jar, scale))
         for kind in TRANSPORTS if "python" in options.only else ():
             if kind.available():
                 phases = ("single", "batch", "spin", "blocking")
@@ -202,6 +217,10 @@ def judge(results: dict[str, Any]) -> Targets:
     targets.bound("C: lossless, batches of 64", column(c, "batch", "mps"), least=100)
     aeron = column(results["aeron"], "single", "mps")
     targets.ratio("C: lossless, single", column(c, "single", "mps"), "Aeron C IPC", aeron, least=1)
+    for way, what in (("single", "single"), ("batch", "batches of 64")):
+        peer = column(results["disruptor"], way, "mps")
+        mine = column(c, way, "mps")
+        targets.ratio(f"C: lossless, {what}", mine, "Disruptor, JVM", peer, least=1)
     ours = python["mdfeedd"]
     pipe = column(python["os.pipe"], "blocking", "p50_us")
     targets.bound("Python: spin p50, read", column(ours, "spin", "p50_us"), most=0.5, unit="µs")
@@ -254,10 +273,12 @@ def show(results: dict[str, Any], targets: Targets) -> None:
     """Tables for a person."""
     if results["native"]:
         print("\nC: M records/s and ns")
-        for section in ("native", "aeron"):
+        for section in ("native", "aeron", "disruptor"):
             for name, figures in (results[section] or [{}])[0].items():
                 medians = {k: median_of(results[section], name, k) for k in figures}
-                print(f"{section:<8}{name:<18}" + "  ".join(f"{k} {v}" for k, v in medians.items()))
+                print(
+                    f"{section:<11}{name:<18}" + "  ".join(f"{k} {v}" for k, v in medians.items())
+                )
     if any(results["python"].values()):
         print(f"\n{'Python, M records/s and µs':<24}", end="")
         columns = ("single", "batch", "spin p50", "p99", "blocking p50", "p99")
@@ -293,9 +314,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="interleaved rounds (default 5, quick 2)")
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--build-aeron", action="store_true", help="build bench/aeron first")
+    parser.add_argument("--build-disruptor", action="store_true", help="fetch its jar first")
     parser.add_argument("--shm", default="/dev/shm", help="folder in shared memory")
-    default = Path(__file__).with_name("results") / "ring.json"
-    parser.add_argument("--out", type=Path, default=default, help="result file")
+    parser.add_argument("--save", action="store_true", help="write results/ring.json")
     options = parser.parse_args()
     options.only = set(options.only.split(","))
     unknown = options.only - set(SECTIONS)
@@ -325,11 +346,9 @@ def main() -> None:
     about["stolen_s"] = round(machine.stolen_s() - stolen, 2)
     targets = judge(results)
     show(results, targets)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    verdicts = [vars(v) for v in targets.verdicts]
-    document = {"machine": about, "targets": verdicts, "figures": results}
-    options.out.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    say(f"written: {options.out}")
+    if options.save:
+        verdicts = [vars(v) for v in targets.verdicts]
+        machine.save("ring", {"machine": about, "targets": verdicts, "figures": results})
 
 
 if __name__ == "__main__":

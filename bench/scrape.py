@@ -1,6 +1,6 @@
 """How long a scrape of the daemon takes: 10 feeds, 20 consumers, all of them busy.
 
-    python bench/scrape.py [--feeds 10] [--consumers 20] [--scrapes 200] [--idle] [--json FILE]
+    python bench/scrape.py [--feeds 10] [--consumers 20] [--scrapes 200] [--idle] [--quick] [--save]
 
 The daemon runs in this process, its feeds (synthetic markets) and consumers (OHLCV bars) in processes of their own.
 Timed is the whole request from a client on the same host, and what the daemon says of its part
@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
 import time
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import machine
@@ -102,17 +100,18 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=2_000, help="ticks a second of each feed")
     parser.add_argument("--scrapes", type=int, default=200)
     parser.add_argument("--idle", action="store_true")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the scrapes")
+    parser.add_argument("--save", action="store_true", help="write results/scrape.json")
     args = parser.parse_args()
+    if args.quick:
+        args.scrapes //= 10
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="mdfeedd-bench-") as shm_dir:
         found = asyncio.run(run(args, shm_dir))
     for key, value in found.items():
         print(f"{key:>24} {value:.2f}" if isinstance(value, float) else f"{key:>24} {value}")
     print(f"{'goal':>24} < {GOAL_MS} ms: {'met' if found['median_ms'] < GOAL_MS else 'missed'}")
-    if args.json:
-        args.json.write_text(
-            json.dumps({"machine": machine.describe("prometheus-client"), **found}, indent=1) + "\n"
-        )
+    if args.save:
+        machine.save("scrape", {"machine": machine.describe("prometheus-client"), **found})
     return 0
 
 

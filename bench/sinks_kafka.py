@@ -307,7 +307,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--compression", default="lz4")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="two rounds")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 2
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/dev/shm") as folder:
         real = arguments.broker == "apache" and servers.usable()
         data = tempfile.mkdtemp(prefix="bench-kafka-")

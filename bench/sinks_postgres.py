@@ -280,7 +280,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dsn", help="a server on this machine; schema bench is made and dropped")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one short round")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.rounds = 200_000, 1
     server = None
     if not arguments.dsn:
         server = servers.PostgresServer(SETTINGS)

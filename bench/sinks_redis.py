@@ -193,7 +193,10 @@ def main():
     parser.add_argument("--ticks", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--quick", action="store_true", help="one short round")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.ticks, arguments.rounds = 50_000, 1
     folder = tempfile.mkdtemp(prefix="mdfeedd-bench-")
     server, port, version = start_server(folder)
     try:

@@ -1,6 +1,6 @@
 """What a strategy's conveniences cost beside reading alone, in one run.
 
-    python bench/strategy.py [--rounds N] [--records N]
+    python bench/strategy.py [--rounds N] [--records N] [--quick] [--save]
 
 One process writes what it then reads, so that no two processes share the machine: a ring is filled with quotes of 64
 instruments, and the processor time of reading it empty is taken, in turn by each way of reading. A ratio is the median of the
@@ -16,6 +16,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
+import machine
 import numpy as np
 
 from mdfeedd import MultiReader, Reader, Writer
@@ -111,19 +112,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--records", type=int, default=CAPACITY // 2)
+    parser.add_argument("--quick", action="store_true", help="two rounds")
+    parser.add_argument("--save", action="store_true", help="write results/strategy.json")
     options = parser.parse_args()
+    if options.quick:
+        options.rounds = 2
+    rows: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="mdfeedd-bench-", dir="/dev/shm") as directory:
         for batch in BATCHES:
             contest = Contest(directory, max(2, min(options.records, batch * 4096) // 2 * 2))
             rounds = [contest.round(batch) for _ in range(options.rounds + 1)][1:]
             print(f"batches of {batch}, {contest.records} records")
+            found = rows[f"batches of {batch}"] = {}
             for name in rounds[0]:
                 ns = statistics.median(r[name] for r in rounds) / contest.records * 1e9
                 ratio = statistics.median(r[name] / r["Reader.read"] for r in rounds)
                 each = ns * batch / 1e3
+                found[name] = {"cpu_ns": round(ns, 1), "times_read_alone": round(ratio, 2)}
                 print(f"  {name:<34} {ns:9.1f} ns a record {each:9.2f} us a batch {ratio:7.2f} x")
             for one in (contest.whole, contest.idle, *contest.halves):
                 one.close()
+    if options.save:
+        machine.save("strategy", {"machine": machine.describe("numpy"), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
     argparse of each command            ─► commands       ─► commands.md
     ring/mdfeedd.h, dtypes              ─► records        ─► records.md
     catalogue of metrics                ─► metrics_page   ─► metrics.md   (mdfeedd.daemon)
-    bench/results/*.json                ─► numbers        ─► numbers.md
+    bench/results/*.json ─► results     ─► numbers        ─► numbers.md
+                                        ├► plots          ─► plots/*.svg
                                         └► figures        ─► figures within pages written by hand
 
 ``python -m mdfeedd.docs`` writes all that are not as they should be, in a checkout; a test compares them. Nothing
@@ -40,16 +41,20 @@ def pages() -> Iterator[tuple[Path, str]]:
         configuration,
         figures,
         numbers,
+        plots,
         records,
     )
+    from mdfeedd.docs import results as kept  # noqa: PLC0415
 
-    results = numbers.load(RESULTS)
+    results = kept.load(RESULTS)
     yield FOLDER / "api.md", api.page()
     yield FOLDER / "commands.md", commands.page()
     yield FOLDER / "configuration_keys.md", configuration.page()
     yield FOLDER / "metrics.md", metrics_page.page()
     yield FOLDER / "numbers.md", numbers.page(results)
     yield FOLDER / "records.md", records.page()
+    for name, text in plots.plots(results):
+        yield FOLDER / "plots" / f"{name}.svg", text
     known = figures.figures(results)
     for path in (REPOSITORY / "README.md", *sorted(FOLDER.glob("*.md"))):
         text = path.read_text(encoding="utf-8")

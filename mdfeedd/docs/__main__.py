@@ -21,6 +21,7 @@ def main() -> int:
         return 1
     for path, text in made:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             sys.stdout.write(f"{path.relative_to(REPOSITORY)}: written\n")
     return 0

@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from mdfeedd.docs.numbers import at
+from mdfeedd.docs.results import at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mdfeedd.docs.numbers import Results
+    from mdfeedd.docs.results import Results
 
 __all__ = ["FIGURES", "MARK", "figures", "filled"]
 
@@ -53,6 +53,8 @@ FIGURES: Final[dict[str, Figure]] = {
     "databento.memory": ("databento", "figures.footprint.feed.peak_mib", 1, "{:.0f} MiB"),
     "cme.packet": ("cme", "rounds.handler", 1, "{:.0f} ns"),
     "cme.latency": ("cme_latency", "rows.0.p50_us", 1, "{:.0f} µs"),
+    "cme.blocking": ("cme_wire", "cost.backlog.blocking.of_recvmmsg", 1, "{:.1f} times"),
+    "cme.packet_ring": ("cme_wire", "cost.backlog.packet_ring.of_recvmmsg", 1, "{:.2f} times"),
     "bars.rate": ("bars", "mdfeedd_m_ticks_per_s.batches of 4096 from memory", 1, "{:.0f} M ticks/s"),
     "journal.append": ("journal", "figures.append 8192", 1, "{:.0f} M records/s"),
     "journal.interval": ("journal", "figures.interval: durable p50 ms", 1, "{:.0f} ms"),

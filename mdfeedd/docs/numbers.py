@@ -1,27 +1,28 @@
 """The page of measured numbers, from the results of the benchmarks: command, date, machine and figures of each.
 
-    bench/results/*.json ─► load() ─► page()
+    results ─► ratios, first
+            └► a section each: command, date, machine, plots, tables
 
 A result that `SECTIONS` does not know is shown whole, so a new benchmark is on the page without a word here.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mdfeedd.docs import plots
 from mdfeedd.docs.markdown import cell, table
+from mdfeedd.docs.ratios import ratios
+from mdfeedd.docs.results import at, machine_of, medians
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["Results", "at", "load", "machine_of", "medians", "page"]
+    from mdfeedd.docs.results import Results
 
-Results = dict[str, Any]
+__all__ = ["page"]
 
 _HEAD: Final = """# Measured numbers
 
@@ -29,8 +30,8 @@ Written from `bench/results` by `python -m mdfeedd.docs`; a test compares them. 
 and where it was measured; [`bench/README.md`](../../bench/README.md) tells how. A figure is the median of its rounds. The
 machines are shared and virtual, so believe ratios within one run before rates, and CPU time before wall time.
 
-To measure yours: `pip install -e '.[bench]'`, then the command of a section; with `--save`, where it has one, the result
-takes the place of the one here.
+To measure yours: `pip install -e '.[bench]'`, then `python bench/all.py --save`, which writes this page anew, or the
+command of a section. What needs a server or a package that is not there is left as it was.
 """
 _META: Final = frozenset(
     {
@@ -51,6 +52,7 @@ class Table:
     path: str
     caption: str
     rows: bool = True
+    optional: bool = False  # left out where the result does not have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ SECTIONS: Final = {
             Table("targets", "what is aimed at"),
             Table("figures.native", "in C, medians", rows=False),
             Table("figures.python", "from Python, and its peers: M/s, latency in µs"),
-            Table("figures.aeron", "Aeron's C driver", rows=False),
+            Table("figures.aeron", "Aeron's C driver", rows=False, optional=True),
+            Table("figures.disruptor", "the Disruptor, two threads of one JVM", rows=False, optional=True),
             Table("figures.native_readers", "what readers cost the writer, in C"),
             Table("figures.python_readers", "what readers cost the writer, in Python"),
             Table("figures.memory", "memory of a reading process", rows=False),
@@ -161,6 +164,22 @@ SECTIONS: Final = {
         "Records a second to each of so many clients that only read, beside a server that sends one ready message.",
         (Table("rows", "by format and clients"),),
     ),
+    "end_to_end": Section(
+        "End to end",
+        "From the wire to where ticks are used: all processes as `mdfeedd run` starts them.",
+        (Table("ratios", "ratios", rows=False), Table("rows", "figures")),
+    ),
+    "growth": Section(
+        "How cost grows",
+        "With instruments, readers, feeds, and the size of a record. Two processors for all of them: what is by the clock "
+        "has the scheduler in it as soon as more processes than that have something to do.",
+        (
+            Table("symbols", "instruments, each as likely as the other", optional=True),
+            Table("readers", "readers, and what they cost the writer", optional=True),
+            Table("feeds", "feeds of 5,000 ticks/s each", optional=True),
+            Table("record_size", "size of a record, batches of 64 from Python", optional=True),
+        ),
+    ),
     "manager": Section(
         "The library",
         "`FeedManager` beside an asyncio queue of dataclass ticks.",
@@ -168,43 +187,53 @@ SECTIONS: Final = {
     ),
     "strategy": Section(
         "Strategies",
-        "Last values and merged reading beside plain reading.",
-        (),
+        "Last values and merged reading beside plain reading: CPU time a record, and times that of `Reader.read` alone.",
+        tuple(Table(f"rows.batches of {n}", f"batches of {n}") for n in (1, 16, 256, 4096)),
     ),
 }  # fmt: skip
 """In the order of the page."""
-
-
-def load(folder: Path) -> Results:
-    """Each result by the name of its file; of one with several runs the last."""
-    results = {}
-    for path in sorted(folder.glob("*.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        results[path.stem] = found[-1] if isinstance(found, list) else found
-    return results
 
 
 def page(results: Results) -> str:
     """The whole page, Markdown. Raises `ValueError` for a result that has not what its section shows."""
     names = [*(n for n in SECTIONS if n in results), *(n for n in results if n not in SECTIONS)]
     parts = [_HEAD]
+    found = [
+        [what, beside, times, better, _link(name)]
+        for what, beside, times, better, name in ratios(results)
+    ]
+    if found:
+        parts += ["## Ratios\n", "Ours beside a limit or a peer of the same run.\n"]
+        parts.append(table(["what", "beside", "times", "better", "measured"], found))
     for name in names:
-        parts += _section(name, results[name])
+        parts += _section(name, results[name], plots.of_section(name, results))
     return "\n".join(parts)
 
 
-def _section(name: str, result: Results) -> Iterator[str]:
+def _link(name: str) -> str:
+    title = SECTIONS[name].title if name in SECTIONS else name
+    anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+    return f"[{title}](#{anchor})"
+
+
+def _section(name: str, result: Results, pictures: Iterable[tuple[str, str]]) -> Iterator[str]:
     section = SECTIONS.get(name, Section(name, "", ()))
     yield f"## {section.title}\n\n{section.what}\n"
     yield f"{_origin(result)}\n"
+    for plot, title in pictures:
+        yield f"![{title}](plots/{plot}.svg)\n"
     if not section.tables:
         yield from _whole(result)
     for shown in section.tables:
-        yield f"{shown.caption[0].upper()}{shown.caption[1:]}:\n"
         try:
             value = at(result, shown.path)
         except (LookupError, TypeError):
-            raise ValueError(f"{name}.json has nothing at {shown.path!r}") from None
+            value = None
+        if not value and not shown.optional:
+            raise ValueError(f"{name}.json has nothing at {shown.path!r}")
+        if not value:
+            continue
+        yield f"{shown.caption[0].upper()}{shown.caption[1:]}:\n"
         if shown.path == "lines":
             yield table(["what", "figure", "aimed at", "met"], map(_aim, value))
         else:
@@ -236,15 +265,6 @@ def _whole(result: Results) -> Iterator[str]:
 # -------------------------------------------------------------------------------- where it is from
 
 
-def machine_of(result: Results) -> dict[str, Any]:
-    """What was written of the machine: beside the figures, or in a mapping of its own, here or one below."""
-    for found in (result, *(value for value in result.values() if isinstance(value, dict))):
-        machine = found.get("machine")
-        if isinstance(machine, dict):
-            return machine
-    return result
-
-
 def _origin(result: Results) -> str:
     found = machine_of(result)
     command = found.get("command", result.get("command", "not recorded"))
@@ -266,30 +286,6 @@ def _origin(result: Results) -> str:
 
 
 # ------------------------------------------------------------------------------------------ tables
-
-
-def at(result: Any, path: str) -> Any:
-    """The value at a path of keys with dots between; of rounds on the way the median, or the one of a number.
-
-    A dot of a key itself is written with a backslash before it. Raises `KeyError`.
-    """
-    for key in re.split(r"(?<!\\)\.", path):
-        if isinstance(result, list):
-            result = result[int(key)] if key.isdigit() else medians(result)[key]
-        else:
-            result = result[key.replace("\\.", ".")]
-    return result
-
-
-def medians(rounds: Sequence[Any]) -> Any:
-    """One value in place of many of one shape: the median of each number, of the rounds that have it."""
-    first = rounds[0]
-    if isinstance(first, dict):
-        keys = dict.fromkeys(key for one in rounds for key in one)
-        return {key: medians([one[key] for one in rounds if key in one]) for key in keys}
-    if isinstance(first, bool) or not isinstance(first, int | float):
-        return first
-    return statistics.median(rounds)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
