@@ -101,6 +101,21 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 
 @pytest.fixture(scope="session")
+def replay_regressions() -> Callable[[Path, str], None]:
+    """`replay_regressions(program, target)`: what was once found in a fuzz target in C is not found again."""
+
+    def replay(program: Path, target: str) -> None:
+        files = sorted((REPOSITORY / "tests" / "fuzz" / "regressions" / target).iterdir())
+        done = subprocess.run(
+            [program, "replay", *files], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert int(done.stdout) == len(files) > 0
+
+    return replay
+
+
+@pytest.fixture(scope="session")
 def sanitized(once: Once) -> Callable[..., Path]:
     """Compile a C program under the address and undefined-behaviour sanitizers; skips where there are none.
 

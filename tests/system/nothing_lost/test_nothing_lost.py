@@ -28,7 +28,7 @@ from tests.sinks.servers import kafka, postgres, redis
 from tests.system.nothing_lost.stores import KafkaStore, ParquetStore, PostgresStore, RedisStore
 from tests.system.nothing_lost.truth_feed import price_of, size_of
 
-ROUNDS = int(os.environ.get("MDFEEDD_CHAOS_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("MDFEEDD_CHAOS_ROUNDS", "8"))
 SEED = int(os.environ.get("MDFEEDD_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 RATE = 10_000  # records a second: the stores of one machine share its processors
 CATCH_UP_S = 300.0
