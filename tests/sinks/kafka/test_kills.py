@@ -16,7 +16,7 @@ import pytest
 
 WRITER = Path(__file__).with_name("writer.py")
 REPOSITORY = Path(__file__).resolve().parents[3]
-ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("MDFEEDD_KAFKA_ROUNDS", "6"))
 LIMIT_S = 240
 
 

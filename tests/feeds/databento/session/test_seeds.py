@@ -19,7 +19,7 @@ from mdfeedd.sim.databento.script import Fault, Script
 TIMES = int(os.environ.get("MDFEEDD_SEEDS", "1"))
 ALONE = os.environ.get("MDFEEDD_SEED")
 CHUNK = 25
-CHUNKS = 40 * TIMES
+CHUNKS = 16 * TIMES  # beside those of tests/sim/whole
 # a line that is no record ends the session there, and names come in the lines
 NOT_IN_JSON = {"unknown_rtype", "tbbo_v4", "short_record", "data_before_mapping"}
 SPANS_S = (8.0, 15.0, 30.0, 90.0)
