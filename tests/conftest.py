@@ -27,8 +27,8 @@ NO_SANITIZER = ("cannot find -lasan", "cannot find -lubsan", "libclang_rt")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Of ``-n auto``: half of a test's time is waiting for other processes, so more than there are CPUs."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Of ``-n auto``: a third of the time of a test is waiting for other processes, so more than there are CPUs."""
+    return (3 * len(os.sched_getaffinity(0)) + 1) // 2
 
 
 @pytest.fixture(autouse=True)
