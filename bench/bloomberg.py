@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import machine
 from rounds import quantiles_us, ratio
+from sections import selected
 
 from mdfeedd.feeds.bloomberg.credentials import Credentials
 from mdfeedd.feeds.bloomberg.failure import Pauses
@@ -493,9 +494,7 @@ def parse() -> argparse.Namespace:
     if options.quick:
         options.rounds, options.latency_rounds = 1, 1
         options.messages, options.double_messages, options.singles = 30_000, 64_000, 1000
-    options.only = options.only.split(",")
-    if unknown := set(options.only) - set(SECTIONS):
-        parser.error(f"--only takes {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+    options.only = selected(parser, options.only, SECTIONS)
     return options
 
 

@@ -41,6 +41,7 @@ from lsg import (
     on,
 )
 from rounds import quantiles_us, ratio
+from sections import selected
 
 from mdfeedd.ring import Reader
 from mdfeedd.tick import TICK, Kind
@@ -453,9 +454,7 @@ def parse() -> argparse.Namespace:
     if options.quick:
         options.rounds, options.latency_rounds, options.paced_rounds = 1, 1, 1
         options.records, options.live_records, options.singles = 4_000_000, 150_000, 1000
-    options.only = options.only.split(",")
-    if unknown := set(options.only) - set(SECTIONS):
-        parser.error(f"--only takes {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+    options.only = selected(parser, options.only, SECTIONS)
     return options
 
 

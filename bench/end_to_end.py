@@ -31,6 +31,7 @@ import end_to_end_postgres as store
 import machine
 from lsg import DATASET, PATIENCE_S, RING, STEP_NS, Program
 from rounds import ratio
+from sections import selected
 
 SECTIONS = ("strategy", "postgres")
 RATES = (1_000_000, 5_000_000, 10_000_000)
@@ -128,9 +129,7 @@ def parse() -> argparse.Namespace:
     if options.quick:
         options.records, options.rows, options.singles, options.rounds = 500_000, 100_000, 40, 1
         options.paced_s = 0.3
-    options.only = options.only.split(",")
-    if unknown := set(options.only) - set(SECTIONS):
-        parser.error(f"--only takes {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+    options.only = selected(parser, options.only, SECTIONS)
     return options
 
 

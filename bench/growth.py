@@ -32,6 +32,7 @@ import machine
 import native
 import numpy as np
 from rounds import ratio
+from sections import selected
 
 from mdfeedd.ring import Reader, Writer
 
@@ -142,9 +143,7 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--save", action="store_true", help="write results/growth.json")
     options = parser.parse_args()
-    only = options.only.split(",")
-    if unknown := set(only) - set(SECTIONS):
-        parser.error(f"--only takes {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+    only = selected(parser, options.only, SECTIONS)
     about = machine.describe("numpy")
     result: dict[str, Any] = {}
     parts: dict[str, tuple[Any, tuple[int, ...]]] = {

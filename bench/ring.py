@@ -25,6 +25,7 @@ import machine
 import native
 import rounds as two_processes
 from rounds import column, median_of, ratio
+from sections import selected
 from transports import TRANSPORTS
 
 SECTIONS = ("native", "python", "readers", "memory", "aeron", "disruptor")
@@ -318,10 +319,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shm", default="/dev/shm", help="folder in shared memory")
     parser.add_argument("--save", action="store_true", help="write results/ring.json")
     options = parser.parse_args()
-    options.only = set(options.only.split(","))
-    unknown = options.only - set(SECTIONS)
-    if unknown:
-        parser.error(f"--only takes {', '.join(SECTIONS)}, not {', '.join(sorted(unknown))}")
+    options.only = set(selected(parser, options.only, SECTIONS))
     if options.rounds is None:
         options.rounds = 2 if options.quick else 5
     return options

@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MAX_SECRET_BYTES", "Reference", "Secret", "SecretError", "read"]
+__all__ = ["MAX_SECRET_BYTES", "Reference", "Secret", "SecretError", "read", "read_token"]
 
 MAX_SECRET_BYTES: Final = 4096
 """Of a password, a key or a token."""
@@ -73,6 +73,19 @@ def read(reference: Reference, noun: str, limit_bytes: int = MAX_SECRET_BYTES) -
     if not data.strip(b"\r\n"):
         raise SecretError(f"there is no {noun} in {reference}: it is empty")
     return data
+
+
+def read_token(reference: Reference) -> str:
+    """The token that clients have to show; "" where there is no reference. Raises `SecretError`."""
+    if not reference:
+        return ""
+    try:
+        token = read(reference, "token").decode().strip()
+    except UnicodeDecodeError:
+        raise SecretError(f"the token in {reference} is not UTF-8") from None
+    if not token:  # blank: it would admit everybody
+        raise SecretError(f"there is no token in {reference}: it is empty")
+    return token
 
 
 def _bytes(reference: Reference, noun: str, limit_bytes: int) -> bytes:

@@ -128,15 +128,15 @@ class Attachment:
 
 def _token_of(metrics: MetricsPlan) -> dict[str, str]:
     """What shows the token, if there is one and we may read it."""
-    from mdfeedd.secret import Reference, SecretError, read
+    from mdfeedd.secret import Reference, SecretError, read_token
 
-    where = Reference(metrics.token_credential, metrics.token_file, metrics.token_env)
-    if not where:
-        return {}
     try:
-        return {"Authorization": f"Bearer {read(where, 'token').decode().strip()}"}
-    except (SecretError, UnicodeDecodeError):
+        token = read_token(
+            Reference(metrics.token_credential, metrics.token_file, metrics.token_env)
+        )
+    except SecretError:
         return {}
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _expect(shown: dict[str, Any], plan: Plan) -> None:

@@ -24,7 +24,7 @@ from mdfeedd.daemon.exposition import Table
 from mdfeedd.daemon.http_message import Response
 from mdfeedd.daemon.http_server import HttpServer
 from mdfeedd.daemon.status import BEAT_LIMIT_S, look, rings_of, shown_consumers, snapshot
-from mdfeedd.secret import Reference, SecretError, read
+from mdfeedd.secret import Reference, read_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -224,16 +224,7 @@ class Exporter:
 
 
 def _token(plan: MetricsPlan) -> str:
-    where = Reference(plan.token_credential, plan.token_file, plan.token_env)
-    if not where:
-        return ""
-    try:
-        token = read(where, "token").decode().strip()
-    except UnicodeDecodeError:
-        raise SecretError(f"the token in {where} is not UTF-8") from None
-    if not token:  # blank: it would admit everybody
-        raise SecretError(f"there is no token in {where}: it is empty")
-    return token
+    return read_token(Reference(plan.token_credential, plan.token_file, plan.token_env))
 
 
 def _json(body: dict[str, Any], *, well: bool = True) -> Response:

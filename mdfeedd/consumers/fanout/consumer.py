@@ -15,7 +15,7 @@ from mdfeedd.consumers.fanout.parts import RingNow
 from mdfeedd.consumers.fanout.server import Hub, serve
 from mdfeedd.consumers.layout import layout_in
 from mdfeedd.ring import Reader, RingMissing
-from mdfeedd.secret import Reference, SecretError, read
+from mdfeedd.secret import Reference, SecretError, read_token
 from mdfeedd.sinks import SinkError
 
 if TYPE_CHECKING:
@@ -88,17 +88,10 @@ class FanoutConsumer:
         """What clients must show; "" if nothing."""
         options = self._options
         where = Reference(options.token_credential, options.token_file, options.token_env)
-        if not where:
-            return ""
         try:
-            token = read(where, "token").decode().strip()
+            return read_token(where)
         except SecretError as error:
             raise SinkError(str(error), retriable=False) from None
-        except UnicodeDecodeError:
-            raise SinkError(f"the token in {where} is not UTF-8", retriable=False) from None
-        if not token:  # blank: it would admit everybody
-            raise SinkError(f"there is no token in {where}: it is empty", retriable=False)
-        return token
 
     async def _run(self, stop: threading.Event, token: str) -> None:
         readers = {asyncio.create_task(self._read(ring, stop)) for ring in self._rings}

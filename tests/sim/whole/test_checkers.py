@@ -14,26 +14,18 @@ from mdfeedd.sim.whole import checks
 from mdfeedd.sim.whole.bar_checks import check_bars
 from mdfeedd.sim.whole.play import FAMILIES, play
 from mdfeedd.tick import BAR, GAP, QUOTE, TRADE, Flag, Kind
+from tests.sim.whole.evidence import kept
 
 CALM = frozenset(FAMILIES)
 LOSSY = frozenset(FAMILIES) - {"loss"}
 SECOND_NS = 1_000_000_000
 
 
-def _kept(seeds, without, wanted):
-    """The evidence of the first of these seeds that has what a test needs."""
-    for seed in seeds:
-        result = play(seed, vendors=("cme",), without=without, keep=True)
-        assert not result.violations, result.violations
-        if wanted(result.evidence):
-            return result.evidence
-    raise AssertionError("none of the seeds has it")
-
-
 @pytest.fixture(scope="module")
 def calm():
     """A world without faults that has trades, closed bars, both stores and a strategy."""
-    return _kept(
+    return kept(
+        "cme",
         range(200),
         CALM,
         lambda e: (
@@ -48,7 +40,8 @@ def calm():
 @pytest.fixture(scope="module")
 def lossy():
     """A world in which packets were lost on both lines."""
-    return _kept(
+    return kept(
+        "cme",
         range(200),
         LOSSY,
         lambda e: len(e.tapes["feed0"].places(Kind.GAP)) > 1 and e.tapes["feed0"].lives[-1:],
@@ -209,7 +202,7 @@ def test_counter_that_is_off_by_one(calm, name, by):
 def test_sequence_that_begins_anew_is_heard_before_and_after():
     """The venue's first sequence is sent, too, and at the end the feed is in the second one."""
     anew = frozenset(FAMILIES) - {"reset"}
-    evidence = _kept(range(200), anew, lambda e: e.actors[0].venue.channel.epoch > 0)
+    evidence = kept("cme", range(200), anew, lambda e: e.actors[0].venue.channel.epoch > 0)
     actor = evidence.actors[0]
     assert {epoch for epoch, _ in actor.heard.lives[0].packets} == {0, 1}
     assert any("the venue's sequence began anew" in text for _, _, text in evidence.notes)

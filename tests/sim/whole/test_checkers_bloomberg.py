@@ -17,20 +17,14 @@ from mdfeedd.sim.whole.process import Life
 from mdfeedd.sim.whole.tape import Tape
 from mdfeedd.sim.whole.vendors.bloomberg_checks import check
 from mdfeedd.tick import GAP, PRICE_UNDEF, QUOTE, TRADE, Flag, GapReason, Kind
+from tests.sim.whole.evidence import found, kept_actor
 
 CALM = frozenset(FAMILIES) | {"bloomberg"}
 SEEDS = range(3, 400)
 
 
 def kept(without, wanted):
-    """The evidence of the first of the seeds that has what a test needs, and the actor."""
-    for seed in SEEDS:
-        result = play(seed, vendors=("bloomberg",), without=without, keep=True)
-        assert not result.violations, (seed, result.violations)
-        actor, tape = result.evidence.actors[0], result.evidence.tapes["feed0"]
-        if wanted(actor, tape):
-            return actor, tape
-    raise AssertionError("none of the seeds has it")
+    return kept_actor("bloomberg", SEEDS, without, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +40,6 @@ def calm():
             and len(tape.places(Kind.QUOTE)) > 20
         ),
     )
-
-
-def found(actor, tape):
-    """The checkers that complain."""
-    return {text.partition(":")[0] for text in actor.check(tape)}
 
 
 def without_holes(tape):

@@ -10,20 +10,14 @@ pytest.importorskip("greenlet", reason="the simulation's processes are greenlets
 
 from mdfeedd.sim.whole.play import FAMILIES, play
 from mdfeedd.tick import DEFINITION, GAP, QUOTE, TRADE, Flag, Kind
+from tests.sim.whole.evidence import found, kept_actor
 
 CALM = frozenset(FAMILIES) | {"gateway", "network"}
 SEEDS = range(5, 400)
 
 
 def kept(without, wanted, seeds=SEEDS):
-    """The evidence of the first of these seeds that has what a test needs, and the actor."""
-    for seed in seeds:
-        result = play(seed, vendors=("databento",), without=without, keep=True)
-        assert not result.violations, (seed, result.violations)
-        actor, tape = result.evidence.actors[0], result.evidence.tapes["feed0"]
-        if wanted(actor, tape):
-            return actor, tape
-    raise AssertionError("none of the seeds has it")
+    return kept_actor("databento", seeds, without, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +44,6 @@ def replayed():
             len(tape.places(Kind.RECOVERED)) > 0 and (tape.rows["flags"] & Flag.REPLAYED).any()
         ),
     )
-
-
-def found(actor, tape):
-    """The checkers that complain."""
-    return {text.partition(":")[0] for text in actor.check(tape)}
 
 
 def test_nothing_is_found_where_nothing_is_wrong(calm, replayed):
