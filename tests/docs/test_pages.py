@@ -70,13 +70,8 @@ def test_every_result_is_on_the_page_with_its_command(made) -> None:
         assert f"`{command}`" in made["numbers"]
 
 
-BEFORE_IT_WAS_WRITTEN = {"bars", "dbn"}  # kept by versions of their benchmarks that told less
-
-
 def test_every_result_tells_its_machine_date_and_command() -> None:
     for name, result in results.load(docs.RESULTS).items():
-        if name in BEFORE_IT_WAS_WRITTEN:
-            continue
         found = results.machine_of(result)
         assert {"cpu", "cpus", "kernel", "compiler", "python", "load_average"} <= set(found), name
         assert datetime.fromisoformat(found["date"]).tzinfo is not None, name
