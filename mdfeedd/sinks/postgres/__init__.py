@@ -5,6 +5,7 @@
                    │ rows      records ─► binary COPY rows, by numpy, no object per row
                    ▼
                   link      one connection a shard:  begin; copy ...; update mdfeedd_position; commit
+                   │           (a large batch in several, over two in turn: one copies, one commits)
                    │           ▲ positions: fence and position, compared and moved by that update
                    ▼           │
                   database  tables and views; schema: makes and migrates; partitions, hypertables

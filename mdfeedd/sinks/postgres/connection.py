@@ -122,6 +122,7 @@ class Link:
         self._clock = clock
         self._connection: _Connection | None = None
         self._where = "PostgreSQL"
+        self._start = ""  # what the next statement of the transaction is preceded by
         self.generation: int = 0  # of connections: what was learnt over an earlier one may be wrong
 
     @property
@@ -174,38 +175,45 @@ class Link:
             if done != "COMMIT":  # what had failed before is rolled back without an error
                 raise psycopg.OperationalError(f"the server answered commit by {done}")
 
-    def store(
-        self,
-        copies: Iterable[tuple[str, Iterable[memoryview]]],
-        last: str,
-        parameters: Sequence[Any],
-    ) -> int:
-        """One transaction: each COPY (binary), then the statement `last`; bytes sent.
+    def copy(self, copies: Iterable[tuple[str, Iterable[memoryview]]]) -> int:
+        """Begin a transaction with a COPY (binary) of each; bytes sent. `commit` is to follow.
 
         The blocks of a COPY are rows without header and trailer; one may be used again when the
-        next is asked for. `last` divides by zero where it must not be committed, which raises
-        `ElsewhereError`; it goes out together with the commit, as the begin does with the first
-        COPY: an answer waited for costs as much as a thousand rows where the server is far or busy.
-        After a `SinkError` it is open whether the server has committed.
+        next is asked for.
         """
         with self._told() as connection:
-            start, sent = _BEGIN, 0
+            self._start, sent = _BEGIN, 0
             for sql, blocks in copies:
-                sent += self._copy(connection, start + sql, blocks)
-                start = ""
-            command = (start + last + "; commit").replace("$schema", self._options.schema)
+                sent += self._copy(connection, self._start + sql, blocks)
+                self._start = ""
+            return sent
+
+    def commit(self, last: str, parameters: Sequence[Any]) -> None:
+        """Send the transaction's statement `last`, and the commit; `committed` waits for them.
+
+        `last` divides by zero where it must not be committed. It goes out together with the
+        commit, as the begin does with the first COPY: an answer waited for costs as much as a
+        thousand rows where the server is far or busy.
+        """
+        with self._told() as connection:
+            command = (self._start + last + "; commit").replace("$schema", self._options.schema)
             client = psycopg.ClientCursor(connection)  # several statements: no parameters by wire
-            text = client.mogrify(command.encode(), parameters)
-            connection.deadline = self._clock() + self._options.timeout_s
+            connection.pgconn.send_query(client.mogrify(command.encode(), parameters).encode())
+            self._flush(connection)
+
+    def committed(self) -> None:
+        """Wait until the server has committed.
+
+        Raises `ElsewhereError` if `last` found that it must not; after a `SinkError` it is open
+        whether it has.
+        """
+        with self._told() as connection:
             try:
-                cursor = connection.execute(text.encode())
+                answer = self._answer(connection, None)
             except psycopg.errors.DivisionByZero:
                 raise ElsewhereError from None
-            while cursor.nextset():
-                pass
-            if cursor.statusmessage != "COMMIT":  # what failed before is rolled back in silence
-                raise psycopg.OperationalError(f"commit was answered by {cursor.statusmessage}")
-            return sent
+            if answer != "COMMIT":  # what failed before is rolled back in silence
+                raise psycopg.OperationalError(f"commit was answered by {answer}")
 
     def close(self) -> None:
         """Let go of the connection. Never raises."""
@@ -242,23 +250,28 @@ class Link:
                 connection.pgconn.consume_input()
             connection.deadline = self._clock() + self._options.timeout_s  # it gets on
 
-    def _answer(self, connection: _Connection, wanted: pq.ExecStatus | None) -> None:
-        """Wait for the result of this status, or to the end; those before it must be good."""
+    def _answer(self, connection: _Connection, wanted: pq.ExecStatus | None) -> str:
+        """Wait for the result of this status, or to the end; those before it must be good.
+
+        What the server calls the last command that it has done.
+        """
         self._flush(connection)
         server = connection.pgconn
+        good, done = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, wanted), ""
         while True:
             while server.is_busy():
                 connection.ready(1)
                 server.consume_input()
             result = server.get_result()
             if result is None and wanted is None:
-                return
-            if result is None or result.status not in (pq.ExecStatus.COMMAND_OK, wanted):
+                return done
+            if result is None or result.status not in good:
                 if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE):
                     raise psycopg.errors.error_from_result(result)
                 raise psycopg.OperationalError(server.error_message.decode(errors="replace"))
             if result.status == wanted:
-                return
+                return done
+            done = (result.command_status or b"").decode()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[_Connection]:

@@ -56,7 +56,10 @@ class PostgresOptions:
     )
     connections: int = field(
         default=1,
-        metadata={"help": "connections that store at the same time, instruments shared among them"},
+        metadata={
+            "help": "connections that store at the same time, instruments shared among them; "
+            "twice as many where batches are large"
+        },
     )
     index: Literal["none", "time", "instrument"] = field(
         default="none",

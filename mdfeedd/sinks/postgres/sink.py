@@ -6,6 +6,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from mdfeedd.sinks.protocol import SinkBatch, SinkError, SinkProgress, refuse_ot
 from mdfeedd.tick import BAR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -35,6 +36,8 @@ log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 MAINTAIN_S: Final = 3600.0  # how often partitions are made ahead and dropped
 RETRY_S: Final = 60.0  # the same after it failed
+TRANSACTION_RECORDS: Final = 16_384
+"""Of a larger batch so many at a time: while the server makes one durable it is sent the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,20 @@ class _Work:
 class _Lane:
     """A connection, and what it encodes with.
 
-    generation: of the connection, when the positions of its shards were last asked for.
+    spare: a second one, used in turn where several transactions are to follow each other.
+    generation: of both, when the positions of the lane's shards were last asked for.
     """
 
     link: Link
+    spare: Link
     encoders: dict[str, Encoder] = field(
         default_factory=lambda: {table.name: Encoder(table) for table in TABLES}
     )
     generation: int = 0
+
+    def close(self) -> None:
+        self.link.close()
+        self.spare.close()
 
 
 class PostgresSink:
@@ -102,7 +111,11 @@ class PostgresSink:
         self._name = name
         self._clock = clock
         self._lanes = [
-            _Lane(connection.Link(options, name, clock=clock)) for _ in range(options.connections)
+            _Lane(
+                connection.Link(options, name, clock=clock),
+                connection.Link(options, name, clock=clock),
+            )
+            for _ in range(options.connections)
         ]
         self._link = self._lanes[0].link
         self._names = Names(self._link, clock=clock)
@@ -135,7 +148,13 @@ class PostgresSink:
         layout = self._prepared()
         for lane in self._lanes:
             self._look_again(lane)
-        work, skipped = self._divide(batch, ring, layout)
+        work: list[_Work] = []
+        skipped = 0
+        for start in range(0, len(batch.records), TRANSACTION_RECORDS):
+            some = replace(batch, records=batch.records[start : start + TRANSACTION_RECORDS])
+            more, of_no_table = self._divide(some, ring, layout)
+            work += more
+            skipped += of_no_table
         stored_bytes = self._store(ring, work)
         self._count(batch, work, skipped, stored_bytes)
 
@@ -165,7 +184,7 @@ class PostgresSink:
         if self._pool is not None:
             self._pool.shutdown()
         for lane in self._lanes:
-            lane.link.close()
+            lane.close()
 
     # --------------------------------------------------------------------------------------- inside
 
@@ -194,13 +213,14 @@ class PostgresSink:
     def _look_again(self, lane: _Lane) -> None:
         """Where a connection was lost, what was committed over it is not known: ask."""
         lane.link.connect()
-        if lane.generation == lane.link.generation:
+        generation = lane.link.generation + lane.spare.generation
+        if lane.generation == generation:
             return
         for ring in self._rings.values():
             for shard in range(len(ring.held)):
                 if self._lane(shard) is lane:
                     ring.held[shard] = positions.read(lane.link, ring, shard)
-        lane.generation = lane.link.generation
+        lane.generation = generation
 
     def _divide(self, batch: SinkBatch, ring: Ring, layout: Layout) -> tuple[list[_Work], int]:
         """By shard what is to be stored, and how many records are of no kind that is."""
@@ -236,10 +256,14 @@ class PostgresSink:
     def _store(self, ring: Ring, work: list[_Work]) -> int:
         """Do the work of all shards, each lane its own; bytes sent. Raises the first `SinkError`."""
         due = [item for item in work if item.to != ring.held[item.shard]]
-        lanes = [[item for item in due if self._lane(item.shard) is lane] for lane in self._lanes]
-        if self._pool is None or len(due) <= 1:
-            return sum(self._store_shard(ring, item) for item in due)
-        futures = [self._pool.submit(self._store_lane, ring, items) for items in lanes if items]
+        lanes = [
+            (lane, items)
+            for lane in self._lanes
+            if (items := [item for item in due if self._lane(item.shard) is lane])
+        ]
+        if self._pool is None or len(lanes) <= 1:
+            return sum(self._store_lane(ring, lane, items) for lane, items in lanes)
+        futures = [self._pool.submit(self._store_lane, ring, lane, items) for lane, items in lanes]
         errors, sent = [], 0
         for future in futures:
             try:
@@ -250,32 +274,44 @@ class PostgresSink:
             raise next((error for error in errors if not error.retriable), errors[0])
         return sent
 
-    def _store_lane(self, ring: Ring, items: list[_Work]) -> int:
-        return sum(self._store_shard(ring, item) for item in items)
+    def _store_lane(self, ring: Ring, lane: _Lane, items: list[_Work]) -> int:
+        """A transaction each, in their order, over both connections in turn; bytes sent.
 
-    def _store_shard(self, ring: Ring, work: _Work) -> int:
-        """One transaction: the rows, and last the position, so that its row is locked briefly."""
-        lane = self._lane(work.shard)
-        copies = (
-            (
-                part.table.copy_into(part.target),
-                lane.encoders[part.table.name].blocks(
-                    part.records, part.us, part.instruments, work.source
-                ),
-            )
-            for part in work.parts
-        )
-        move, parameters = positions.move(ring, work.shard, work.to)
+        The rows of one are sent while the one before commits; its position is moved, as the last
+        thing, when that has committed.
+        """
+        sent, before = 0, None
         try:
-            sent = lane.link.store(copies, move, parameters)
+            for item, link in zip(items, cycle((lane.link, lane.spare)), strict=False):
+                sent += link.copy(self._copies(lane, item))
+                if before is not None:
+                    self._committed(ring, *before)
+                link.commit(*positions.move(ring, item.shard, item.to))
+                before = item, link
+            if before is not None:
+                self._committed(ring, *before)
+        except BaseException:
+            lane.close()  # a commit under way may be done or not: the positions are asked for anew
+            raise
+        return sent
+
+    def _copies(self, lane: _Lane, work: _Work) -> Iterator[tuple[str, Iterator[memoryview]]]:
+        for part in work.parts:
+            blocks = lane.encoders[part.table.name].blocks(
+                part.records, part.us, part.instruments, work.source
+            )
+            yield part.table.copy_into(part.target), blocks
+
+    def _committed(self, ring: Ring, work: _Work, link: Link) -> None:
+        try:
+            link.committed()
         except self._elsewhere:
-            ring.held[work.shard] = positions.read(lane.link, ring, work.shard)
+            ring.held[work.shard] = positions.read(link, ring, work.shard)
             raise SinkError(
                 f"ring '{ring.name}': a commit whose connection was lost has been done after all",
                 retriable=True,
             ) from None
         ring.held[work.shard] = work.to
-        return sent
 
     def _count(self, batch: SinkBatch, work: list[_Work], skipped: int, stored_bytes: int) -> None:
         before = self._progress.get(batch.ring_id, SinkProgress())

@@ -1,6 +1,7 @@
 """kill -9 of the writer, of the server, of both, at random points: what is stored is what was given.
 
-    python tests/sinks/postgres/killing.py --rounds 300 [--connections 3] [--seed 1] [--dsn DSN]
+    python tests/sinks/postgres/killing.py --rounds 300 [--connections 3] [--transaction-records 120]
+                                           [--seed 1] [--dsn DSN]
 
 A parent starts a server and, again and again, forks a writer: a sink that goes on at its position in an endless
 list of records, which its sequence numbers say. New sequence spaces begin in it now and then. After a random
@@ -25,6 +26,7 @@ import psycopg
 from mdfeedd.ring import Instrument
 from mdfeedd.sinks import SinkBatch, SinkError
 from mdfeedd.sinks.postgres import PostgresOptions, PostgresSink
+from mdfeedd.sinks.postgres import sink as sinks
 from mdfeedd.tick import GAP, PRICE_UNDEF, QUOTE, STATUS, TICK, TRADE, Kind
 
 SCHEMA = f"killed_{os.getpid()}"  # of whom starts; a fork keeps it
@@ -283,9 +285,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--transaction-records", type=int, default=sinks.TRANSACTION_RECORDS)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--dsn", help="a server that is there")
     arguments = parser.parse_args()
+    sinks.TRANSACTION_RECORDS = arguments.transaction_records
     print(f"--seed {arguments.seed}", flush=True)
     server = Theirs(arguments.dsn) if arguments.dsn else own_server()
     run(server, arguments.rounds, arguments.connections, arguments.seed)

@@ -5,14 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mdfeedd.ring import Position
 from mdfeedd.sinks import SinkError
+from mdfeedd.sinks.postgres import sink as module
 
 OTHER_ID = "f" * 32
+
+
+@pytest.fixture(autouse=True, params=[module.TRANSACTION_RECORDS, 13])
+def transaction_records(request, monkeypatch):
+    """A batch is one transaction, or several over two connections in turn: nobody may tell."""
+    monkeypatch.setattr(module, "TRANSACTION_RECORDS", request.param)
+    return request.param
 
 
 def positions(database):
@@ -106,6 +116,64 @@ def test_commit_of_ours_is_done_after_we_asked_where_we_are(database, give):
     assert told.value.retriable
     sink.write(give.batch_of(give.quotes(6, 5)))
     assert database.seqs() == [1, 2, 3, 4, 5, 9, 10]
+    sink.close()
+
+
+# -------------------------------------------------------------------------- several transactions
+
+
+PATIENCE_S = 30
+
+
+def eventually(holds):
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "never"
+        time.sleep(0.02)
+
+
+def ours(database):
+    """What the server's sessions of the sink are doing, by their state."""
+    rows = database.execute(
+        "select state, count(*) from pg_stat_activity where datname = current_database() "
+        "and application_name like 'mdfeedd%' group by state"
+    )
+    return dict(rows)
+
+
+@pytest.mark.parametrize("transaction_records", [13], indirect=True)
+def test_rows_are_sent_while_the_transaction_before_commits(database, give):
+    sink = database.sink()
+    sink.write(give.batch_of(give.quotes(1, 5)))
+    assert ours(database) == {"idle": 1}
+    blocker = locked_shard(database, 0)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(sink.write, give.batch_of(give.quotes(6, 13 * 3)))
+        eventually(lambda: ours(database) == {"active": 1, "idle in transaction": 1})
+        assert database.seqs() == list(range(1, 6))
+        unlock_by_force(blocker)
+        writing.result()
+    assert database.seqs() == list(range(1, 45))
+    assert sink.position("cme").seq == 44
+    assert ours(database) == {"idle": 2}
+    sink.close()
+
+
+@pytest.mark.parametrize("transaction_records", [13], indirect=True)
+@pytest.mark.parametrize("which", [0, 1])
+def test_either_connection_is_lost_between_batches(database, give, which):
+    sink = database.sink()
+    sink.write(give.batch_of(give.quotes(1, 26)))
+    lane = sink._lanes[0]
+    link = (lane.link, lane.spare)[which]
+    ((pid,),) = link.execute("select pg_backend_pid()")
+    database.execute("select pg_terminate_backend(%s)", (pid,))
+    batch = give.batch_of(give.quotes(27, 52))
+    with pytest.raises(SinkError) as told:
+        sink.write(batch)
+    assert told.value.retriable
+    sink.write(batch)
+    assert database.seqs() == list(range(1, 79))
     sink.close()
 
 
@@ -267,8 +335,11 @@ def test_commits_are_on_the_disk_whatever_the_role_is_set_to(database, give):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transaction_records", [120], indirect=True)
 @pytest.mark.parametrize("connections", [1, 3])
-def test_writer_and_server_are_killed_at_random_points(postgres_server, connections):
+def test_writer_and_server_are_killed_at_random_points(
+    postgres_server, connections, transaction_records
+):
     """MDFEEDD_KILL_ROUNDS for more; the seed is in the output and repeats what can be repeated."""
     root = Path(__file__).resolve().parents[3]
     rounds = os.environ.get("MDFEEDD_KILL_ROUNDS", "8")
@@ -276,6 +347,7 @@ def test_writer_and_server_are_killed_at_random_points(postgres_server, connecti
         [
             sys.executable, Path(__file__).with_name("killing.py"),
             "--rounds", rounds, "--connections", str(connections),
+            "--transaction-records", str(transaction_records),
         ],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path[1:]])},
         capture_output=True, text=True, timeout=int(rounds) * 10 + 60, check=False,
