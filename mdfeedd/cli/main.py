@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd import __version__
 from mdfeedd.cli import (
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TROUBLE: Final = 1
-USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 _EPILOG: Final = """\
@@ -60,6 +60,19 @@ without a command:
 
 'mdfeedd COMMAND --help' says more about each, with its exit status and examples.
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose command tells what it does not know, with its own usage and what may have been meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return found, unknown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; also what completion and the manual page are made from."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="mdfeedd",
         description="Market data feeds into a shared-memory ring of 64-byte ticks.",
         epilog=_EPILOG,

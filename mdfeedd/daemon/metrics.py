@@ -23,7 +23,14 @@ from mdfeedd.daemon.catalogue import STATES, Metric, Sample
 from mdfeedd.daemon.exposition import Table
 from mdfeedd.daemon.http_message import Response
 from mdfeedd.daemon.http_server import HttpServer
-from mdfeedd.daemon.status import BEAT_LIMIT_S, look, rings_of, shown_consumers, snapshot
+from mdfeedd.daemon.status import (
+    BEAT_LIMIT_S,
+    look,
+    readers_of,
+    rings_of,
+    shown_consumers,
+    snapshot,
+)
 from mdfeedd.secret import Reference, read_token
 
 if TYPE_CHECKING:
@@ -64,9 +71,8 @@ class RingCollector(Collector):
         tables: Tables = {}
         plan = self._supervisor.plan
         infos, unreadable = look(plan.shm_dir, rings_of(plan))
-        ours = {child.name for child in self._supervisor.plan.consumers}
         for info in infos.values():
-            self._ring(tables, info, ours)
+            self._ring(tables, info, readers_of(plan.consumers, info.name))
         self._children(tables)
         self._disks(tables)
         _add(tables, catalogue.RING_UNREADABLE, (), len(unreadable))
@@ -161,6 +167,8 @@ class Exporter:
             raise OSError(what) from error
         self.host: str = self._server.host
         self.port: int = self._server.port
+        host = f"[{plan.host}]" if ":" in plan.host else plan.host
+        self.url: str = f"http://{host}:{self.port}/"
 
     def close(self) -> None:
         """Stop listening. A request that is being answered may be cut."""
@@ -185,7 +193,7 @@ class Exporter:
             return self._page.html()
         if path == "/last":
             return self._page.last()
-        body = b"/, /metrics, /status, /healthz and /readyz are here\n"
+        body = b"/, /last, /metrics, /status, /healthz and /readyz are here\n"
         return Response(body, status=HTTPStatus.NOT_FOUND)
 
     def _metrics(self, accept: str) -> Response:

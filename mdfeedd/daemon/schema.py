@@ -239,8 +239,12 @@ def _check(node: Node, hint: Any, place: _Place) -> Any:
     if element is not None:
         items = [_check(item, element, place.inside(f"[{i}]")) for i, item in enumerate(node.value)]
         return _WRONG if any(item is _WRONG for item in items) else tuple(items)
+    text = json.dumps(node.plain(), ensure_ascii=False)
     try:
-        return adapter(hint).validate_json(json.dumps(node.plain()))
+        return adapter(hint).validate_json(text.encode())
+    except UnicodeEncodeError:  # a name of a file that is not UTF-8, from a command line
+        place.tell(node.mark, f"must be UTF-8 text, found {text!a}")
+        return _WRONG
     except pydantic.ValidationError as error:
         told: dict[Mark, tuple[Node, list[str]]] = {}
         for detail in error.errors(include_url=False):

@@ -73,6 +73,13 @@ def rings_of(plan: Plan) -> set[str]:
     return {ring for child in (*plan.feeds, *plan.consumers) for ring in child.may_write}
 
 
+def readers_of(plans: Iterable[ChildPlan], ring: str) -> set[str]:
+    """The planned readers of a ring. Only names would not do: on the ring that another configuration has left
+    lies a dead reader that may have had the name of one of ours.
+    """
+    return {plan.name for plan in plans if ring in plan.rings}
+
+
 def look(
     shm_dir: str, ours: Collection[str] = ()
 ) -> tuple[dict[str, RingInfo], list[dict[str, str]]]:
@@ -257,11 +264,13 @@ def _latency(latency: Latency | None) -> dict[str, Any] | None:
 def _consumers(children: list[Child], infos: dict[str, RingInfo]) -> list[dict[str, Any]]:
     """A row per reader and ring. Those of the plan are there before they have attached, too."""
     ours = {child.name: child for child in children if not _is_feed(child)}
-    rows = {
-        (info.name, c.name): _consumer(info, c, ours.get(c.name))
-        for info in infos.values()
-        for c in shown_consumers(info, ours)
-    }
+    plans = [child.plan for child in ours.values()]
+    rows = {}
+    for info in infos.values():
+        readers = readers_of(plans, info.name)
+        for c in shown_consumers(info, readers):
+            child = ours[c.name] if c.name in readers else None
+            rows[info.name, c.name] = _consumer(info, c, child)
     planned = [(ring, child) for child in ours.values() for ring in child.plan.rings]
     first = [
         rows.pop(key) if (key := (ring, child.name)) in rows else _absent(ring, child)

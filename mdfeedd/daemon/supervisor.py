@@ -138,6 +138,8 @@ class Supervisor:
         await self._all_settled()
         if not self._stopping:
             self.notifier.ready(self.vigil.line())
+            page = "" if self.exporter is None else f"; page and metrics at {self.exporter.url}"
+            logger.info("started %s%s", ", ".join(c.label for c in self.children), page)
 
     def request_stop(self) -> None:
         """Have `wait` return; from a signal handler of the loop, for example."""
@@ -559,6 +561,7 @@ class Supervisor:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._heartbeat = None
             self._close_exporter()
+            logger.info("stopped after %.1f s", time.monotonic() - begin)
 
     def abandon(self) -> None:
         """Kill whatever still runs and wait for its end: for when the event loop is gone, or about to go."""

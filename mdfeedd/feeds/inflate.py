@@ -90,7 +90,8 @@ class ZstdInflater:
                 out.append(piece)
                 size += len(piece)
                 if fault is not None:
-                    yield b"".join(out)
+                    if size:
+                        yield b"".join(out)
                     raise fault
             if size >= OUT_BYTES:
                 yield b"".join(out)

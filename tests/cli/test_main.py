@@ -75,6 +75,30 @@ def test_wrong_usage_is_status_2_and_one_error(
         assert "the demo has its own" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "meant"),
+    [
+        (["demo", "--secnds", "3"], "usage: mdfeedd demo ", " (did you mean --seconds?)"),
+        (
+            ["journal", "cat", "x", "--symbl=A"],
+            "usage: mdfeedd journal cat ",
+            " (did you mean --symbol?)",
+        ),
+        (["status", "--quux=1"], "usage: mdfeedd status ", ""),
+    ],
+)
+def test_unknown_option_is_told_by_its_command(
+    arguments: list[str], usage: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    err = capsys.readouterr().err
+    assert err.startswith(usage)
+    unknown = " ".join(word for word in arguments if word.startswith("--"))
+    rest = " 3" if "3" in arguments else ""
+    assert err.endswith(f"error: unrecognized arguments: {unknown}{rest}{meant}\n")
+
+
 @pytest.mark.parametrize("moment", ["mdfeedd.cli.tail", "numpy"])
 def test_ctrl_c_while_the_commands_are_imported(run: Run, moment: str) -> None:
     code = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from typing import TYPE_CHECKING
@@ -118,7 +119,7 @@ def test_a_signal_while_it_waits(
     [
         (b"", "is empty"),
         (b"garbage that is no recording\n", "is not DBN"),
-        (b"\x28\xb5\x2f\xfd" + 64 * b"\xff", ""),
+        (b"\x28\xb5\x2f\xfd" + 64 * b"\xff", "has a damaged zstd frame near byte 0"),
     ],
 )
 def test_a_file_that_is_no_recording(
@@ -138,6 +139,15 @@ def test_a_file_that_does_not_exist(run: Run, shm_dir: str, tmp_path: Path) -> N
     ran = run("replay", tmp_path / "x.dbn", "--shm-dir", shm_dir)
     assert ran.status == 1
     assert "there is no file" in ran.sentence()
+
+
+def test_a_name_that_is_not_utf8(run: Run, testdata: Path, shm_dir: str, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"na\xefve.dbn")
+    path.write_bytes((testdata / DBN / "test_data.mbp-1.dbn").read_bytes())
+    ran = run("replay", path, "--shm-dir", shm_dir)
+    assert ran.status == 1
+    assert "must be UTF-8 text, found" in ran.sentence()
+    assert "na\\udcefve.dbn" in ran.sentence()
 
 
 @pytest.mark.parametrize("bytes_cut", [1, 50, 130])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sys
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,6 +61,18 @@ def file(tmp_path: Path, shm_dir: str) -> Path:
     path = tmp_path / "mdfeedd.yaml"
     write(path, shm_dir, "sim")
     return path
+
+
+def test_log_tells_what_was_started_where_its_page_is_and_the_end(
+    file: Path, shm_dir: str, start: Start
+) -> None:
+    file.write_text(file.read_text().replace("metrics: null", "metrics: {host: '::1', port: 0}"))
+    process = start("run", "-c", str(file))
+    told = until_line(process, "started feed sim; page and metrics at ")[-1]
+    url = told.partition(" at ")[2].strip()
+    with urllib.request.urlopen(url + "healthz", timeout=30) as answer:
+        assert answer.status == 200
+    assert re.search(r"stopped after \d+\.\d s\n", end(process))
 
 
 def test_sighup_reloads_a_good_file_and_refuses_a_bad_one(

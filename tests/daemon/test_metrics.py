@@ -181,8 +181,11 @@ def test_host_that_is_not_ours_is_one_sentence(shm_dir):
 def test_other_paths_openmetrics_and_a_closed_port(shm_dir):
     async def scenario():
         async with Supervisor(plan_of(shm_dir, [feed()])) as supervisor:
-            with pytest.raises(urllib.error.HTTPError, match="404"):
+            with pytest.raises(urllib.error.HTTPError, match="404") as refused:
                 await asyncio.to_thread(get, supervisor, "/other")
+            with refused.value as answer:
+                paths = b"/, /last, /metrics, /status, /healthz and /readyz"
+                assert answer.read().startswith(paths)
             accept = "application/openmetrics-text; version=1.0.0"
             text = await asyncio.to_thread(get, supervisor, Accept=accept)
             assert text.endswith("# EOF\n")

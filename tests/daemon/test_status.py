@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mdfeedd.daemon import config
+from mdfeedd.daemon.metrics import RingCollector
 from mdfeedd.daemon.status import faults_of, snapshot
 from mdfeedd.daemon.supervisor import Limits, State, Supervisor
 from mdfeedd.ring import Reader, Writer
@@ -108,6 +109,28 @@ def test_everything_of_a_running_daemon(shm_dir, tmp_path):
     assert by_name["f"]["rss_bytes"] > 1 << 20
     assert by_name["f"]["cpu_s"] >= 0
     assert by_name["outside"]["pid"] == os.getpid()
+
+
+def test_a_reader_that_another_configuration_has_left_is_not_ours(shm_dir, tmp_path):
+    with (
+        Writer("old", 256, directory=shm_dir),
+        Reader("old", "now", "c", directory=shm_dir),
+    ):
+        pass
+
+    async def scenario():
+        plan = plan_of(shm_dir, [feed()], [consumer("c", "f", tmp_path)])
+        async with Supervisor(plan) as supervisor:
+            await until(lambda: snapshot(shm_dir, supervisor)["consumers"][0]["alive"])
+            shown = snapshot(shm_dir, supervisor)
+            tables = {table.metric.name: table for table in RingCollector(supervisor).tables()}
+        return shown, [labels for labels, _ in tables["mdfeedd_reader_alive"].samples]
+
+    shown, readers = asyncio.run(scenario())
+    assert "old" in {ring["name"] for ring in shown["rings"]}
+    assert [(c["ring"], c["name"]) for c in shown["consumers"]] == [("f", "c")]
+    assert not [trouble for trouble in shown["troubles"] if "old" in trouble["text"]]
+    assert readers == [("f", "c")]
 
 
 def test_from_shared_memory_alone_when_no_supervisor_is_left(shm_dir):

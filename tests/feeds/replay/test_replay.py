@@ -367,6 +367,7 @@ def test_a_broken_file_among_others_stops_the_merge_at_its_end(tmp_path, replay,
         ("raw.dbn.frag", bytes(quotes(1).tobytes()), r"records without metadata.*option 'version'"),
         ("old.dbz", b"\x51\x2a\x4d\x18" + bytes(60), "legacy DBZ container"),
         ("empty.dbn.zst", zstandard.ZstdCompressor().compress(b""), "empty.dbn.zst is empty"),
+        ("bad.dbn.zst", b"\x28\xb5\x2f\xfd" + b"\xff" * 90, "bad.dbn.zst has a damaged zstd frame"),
     ],
 )
 def test_what_is_no_recording_leaves_no_ring(tmp_path, replay, shm_dir, name, content, sentence):
