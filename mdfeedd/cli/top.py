@@ -27,8 +27,9 @@ the arrival of the latest packet less the venue's sending time (two clocks), 'p5
 lines: 'first' is the share of its packets that a line brought before the other (both make 100 %: much less than a
 half is the slower way), 'lost now' what it lost of late on its way, whether or not the other line had it, 'dropped'
 what came and was not read in time, 'silent' the time since its latest packet.
-readers: 'lag' is committed and not read, 'unsafe' committed and not yet stored, 'refused' batches that the sink did
-not take, 'p50' and 'p99' from the ring to the reader. Latencies and troubles are those of the last ten seconds.
+readers: 'lag' is committed and not read (parked: it reads a journal of the ring), 'unsafe' committed and not yet
+stored, 'refused' batches that the sink did not take, 'p50' and 'p99' from the ring to the reader. Latencies and
+troubles are those of the last ten seconds.
 
 exit status:
   0 shown   1 it cannot be shown   78 configuration   130 Ctrl-C
