@@ -79,12 +79,6 @@ class Truth:
         ordinal, first = self._starts[epoch]
         return ordinal + seq - first
 
-    def seq_of(self, ordinal: int) -> tuple[int, int]:
-        """(epoch, MsgSeqNum) of a packet."""
-        epoch = bisect_right(self._starts, (ordinal, 2**32)) - 1
-        start, first = self._starts[epoch]
-        return epoch, first + ordinal - start
-
     def store(self, states: Mapping[int, State | None]) -> None:
         """The packet `ordinal` left these instruments so; None for one that is no longer."""
         for security_id, state in states.items():

@@ -38,6 +38,7 @@ __all__ = ["Pipeline", "Strategy"]
 
 SEGMENT_BYTES: Final = 1 << 16
 READ_S: Final = 0.05
+BARS: Final = "bars"  # as what it is registered in the rings
 WAIT_S: Final = 0.2  # for a ring that does not exist yet
 
 
@@ -129,7 +130,7 @@ class Pipeline:
         )
         self._world.add(
             f"bars {ring}",
-            lambda: BarsConsumer("bars", options, [ring], self._directory).run,  # type: ignore[return-value,arg-type]
+            lambda: BarsConsumer(BARS, options, [ring], self._directory).run,  # type: ignore[return-value,arg-type]
         )
 
     def _add_strategy(self, ring: str) -> None:
@@ -140,7 +141,7 @@ class Pipeline:
         self._world.add(f"strategy {ring}", lambda: lambda stop: self._think(strategy, stop))
 
     def waits_for(self, taps: Taps) -> str:
-        """Who has not got all there is: the journals and the stores; "" if all have."""
+        """Who has not got all there is: the journals, the stores, and who makes bars; "" if all have."""
         late = []
         for ring in self.rings:
             last = taps.count(ring)
@@ -155,6 +156,11 @@ class Pipeline:
             lost = [end for who, of, _, end in self._world.lost if (who, of) == (store.name, ring)]
             if max(store.last.get(ring, 0), *lost, 0) < last:
                 late.append(f"{name} of {last}")
+        late += [
+            f"bars {ring} of {taps.count(ring)}"
+            for ring in self.bars_of
+            if taps.count(ring) and taps.read_by(ring, BARS) < taps.count(ring)
+        ]
         return ", ".join(late)
 
     def is_drained(self, taps: Taps) -> bool:

@@ -80,6 +80,11 @@ class Taps:
         tap = self._taps.get(ring)
         return 0 if tap is None else tap.count
 
+    def read_by(self, ring: str, consumer: str) -> int:
+        """The last record that the consumer has read, by the ring's own registry; 0: none."""
+        consumers = inspect(ring, str(self._world.ring_folder)).consumers
+        return max((one.cursor for one in consumers if one.name == consumer), default=0)
+
     def tape(self, ring: str) -> Tape:
         """All that the ring ever got."""
         tap = self._taps[ring]

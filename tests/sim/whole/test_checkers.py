@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ pytest.importorskip("greenlet", reason="the simulation's processes are greenlets
 
 from mdfeedd.sim.cme.checks import expected_quotes
 from mdfeedd.sim.whole import checks
+from mdfeedd.sim.whole.actor import Size
 from mdfeedd.sim.whole.bar_checks import check_bars
 from mdfeedd.sim.whole.play import FAMILIES, play
+from mdfeedd.sim.whole.vendors.cme import CmeActor
+from mdfeedd.sim.whole.vendors.cme_checks import Heard
+from mdfeedd.sim.whole.world import World
 from mdfeedd.tick import BAR, GAP, QUOTE, TRADE, Flag, Kind
 from tests.sim.whole.evidence import kept
 
@@ -206,6 +211,43 @@ def test_sequence_that_begins_anew_is_heard_before_and_after():
     actor = evidence.actors[0]
     assert {epoch for epoch, _ in actor.heard.lives[0].packets} == {0, 1}
     assert any("the venue's sequence began anew" in text for _, _, text in evidence.notes)
+
+
+def test_feed_is_not_right_before_it_knows_of_the_new_sequence(tmp_path):
+    """That may be as long as the old one: its last number alone says nothing."""
+    actor = CmeActor(World(1, tmp_path, tmp_path), "feed0", Size(events=40, storm_s=0.5))
+    actor.venue = SimpleNamespace(channel=SimpleNamespace(epoch=1, last_seq=1))
+    actor.heard.begin(0, ())
+    actor.heard.lives[-1].packets |= {(0, 1): 10, (1, 1): 20}
+    actor._handler = SimpleNamespace(
+        state=lambda _channel: SimpleNamespace(name="SYNC", open_gaps=0, next_seq=2),
+        counts={"epochs": 0},
+        needs_definitions=lambda _channel: False,
+    )
+    assert not actor._is_right()
+    actor._handler.counts["epochs"] = 1
+    assert actor._is_right()
+
+
+def test_life_that_begins_in_the_new_sequence_has_not_seen_it_begin():
+    """Though the slower line still brings some of the old one."""
+    heard = Heard()
+    assert heard.begun_anew() == 0
+    heard.begin(0, ())
+    heard.lives[-1].packets |= {(1, 1): 10, (0, 40): 20}
+    assert heard.begun_anew() == 0
+    heard.lives[-1].packets |= {(2, 1): 30}
+    assert heard.begun_anew() == 1
+
+
+def test_new_sequence_whose_numbers_go_on_from_the_old_one_shows_nothing():
+    """All that would show it was lost: it looks like a hole."""
+    heard = Heard()
+    heard.begin(0, ())
+    heard.lives[-1].packets |= {(0, 7): 10, (1, 14): 20, (1, 9): 30}
+    assert heard.begun_anew() == 0
+    heard.lives[-1].packets |= {(1, 7): 40}
+    assert heard.begun_anew() == 1
 
 
 # ------------------------------------------------------------------------------------- who reads the ring

@@ -24,42 +24,11 @@ FREQUENT = MARKS.keys() - RARE
 MOST_TOLD = 3  # failing seeds of a chunk, before it is given up
 
 
-# Seeds that fail for a reason that is known and not mended: what they say, and why. None is in a chunk.
-OPEN: dict[int, tuple[tuple[str, ...] | None, str]] = {
-    437: (
-        None,
-        "books: a reset that begins the sequence anew is lost on both lines, and is taken for the old one",
-    ),
-    1358: (
-        None,
-        "gaps: of a sequence that begins anew 1 came alone, and the hole is told from 6 on",
-    ),
-    71534: (("cme",), "bars: the bar lacks a trade that a stalled feed brings late"),
-}
-
-
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(seed, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=text))
-        for seed, (_, text) in OPEN.items()
-    ],
-)
-def test_open_seed(seed: int) -> None:
-    vendors, text = OPEN[seed]
-    violations = play(seed, vendors=vendors).violations
-    if violations and not any(one.startswith(text.partition(":")[0]) for one in violations):
-        pytest.fail(f"it says something else: {violations}", pytrace=False)
-    assert not violations
-
-
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_world_holds_whatever_goes_wrong(chunk: int) -> None:
     failed: list[str] = []
     marks: set[str] = set()
     for seed in range(chunk, SEEDS, CHUNKS):
-        if seed in OPEN:
-            continue
         result = play(seed)
         marks |= result.marks
         if result.violations:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("greenlet", reason="the simulation's processes are greenlets")
 
+from mdfeedd.ring import Reader, Writer
+from mdfeedd.sim.whole.pipeline import Pipeline
 from mdfeedd.sim.whole.process import State
 from mdfeedd.sim.whole.threads import VirtualThreading
 from mdfeedd.sim.whole.world import START_NS, World
+from mdfeedd.tick import TICK
 
 S = 1_000_000_000
 
@@ -196,3 +200,22 @@ def test_order_of_turns_is_of_the_seed(tmp_path):
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_world_is_not_over_before_who_makes_bars_has_read_all(world, tmp_path):
+    """A stall may outlast the rest: told to stop in it, bars would be flushed without what they had not read."""
+    pipeline = Pipeline(world, ["feed0"])
+    pipeline.bars_of, pipeline.batches = {"feed0": "feed0.bar"}, []
+    directory = str(tmp_path)
+    with (
+        Writer("feed0", 64, TICK, feed="feed0", directory=directory) as writer,
+        Reader("feed0", "oldest", "bars", dtype=TICK, directory=directory) as reader,
+    ):
+        world.taps.begin(writer, "feed0")
+        writer.publish(np.zeros(3, TICK))
+        world.taps.read()
+        assert pipeline.waits_for(world.taps) == "journal feed0 of 3, bars feed0 of 3"
+        reader.read(2, timeout=0)
+        assert pipeline.waits_for(world.taps) == "journal feed0 of 3, bars feed0 of 3"
+        reader.read(2, timeout=0)
+        assert pipeline.waits_for(world.taps) == "journal feed0 of 3"

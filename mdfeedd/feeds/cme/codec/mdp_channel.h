@@ -121,19 +121,44 @@ static inline void mdp_remember(mdp_channel *ch, const uint8_t *p, size_t n) {
 
 static inline void mdp_end_sequence(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t sending);
 
-/* The sequence begins again with a packet of the running line; the others may still bring what was before. */
-static inline void mdp_restart_sequence(mdp_handler *h, mdp_channel *ch, uint32_t seq, uint64_t sending) {
-    ch->next = ch->first = seq;
-    ch->began = sending;
+static inline uint64_t mdp_sending_of(const uint8_t *p) { return mdp_u64(p + MDP_PACKET_SENDING); }
+
+/* Of what waits, keep the packets in the window from `from` on. */
+static inline void mdp_keep_waiting(mdp_handler *h, mdp_channel *ch, uint32_t from) {
+    uint32_t left = ch->buffered;
     ch->buffered = 0;
-    for (uint32_t i = 0; i < h->o.reorder_packets; i++) ch->slots[i].length = 0;
+    for (uint32_t i = 0; left; i++) {
+        mdp_slot *s = &ch->slots[i];
+        if (!s->length) continue;
+        left--;
+        if (s->seq < from || s->seq - from >= h->o.reorder_packets) {
+            s->length = 0;
+            continue;
+        }
+        if (!ch->buffered++ || s->seq > ch->highest) ch->highest = s->seq;
+    }
+}
+
+/* The sequence begins again at `first`; other lines than the running one may still bring what was before. What waits
+ * is of the new one, since mdp_end_sequence(), and is kept if it is in the window from `from` on. */
+static inline void mdp_begin_sequence(mdp_handler *h, mdp_channel *ch, uint32_t first, uint64_t began, uint32_t from) {
+    mdp_keep_waiting(h, ch, from);
+    ch->ended = ch->next;
+    ch->ended_sending = ch->sending;
+    ch->next = ch->first = ch->missed = first;
+    ch->began = began;
+    ch->again.n = 0;
+    for (uint32_t i = 0; i < ch->lines_n; i++) h->lines[ch->lines[i]].behind = ch->lines[i] != h->line;
+    for (uint32_t i = 0; i < MDP_REMEMBERED; i++) ch->remembered[i].length = 0;
+    mdp_break_loops(h, ch);
+}
+
+/* It has begun again with packet `seq`: of what is before, no line has brought or missed anything. */
+static inline void mdp_lines_begin(mdp_handler *h, const mdp_channel *ch, uint32_t seq) {
     for (uint32_t i = 0; i < ch->lines_n; i++) {
         h->lines[ch->lines[i]].last = seq - 1;
         h->lines[ch->lines[i]].recent = UINT64_MAX;
-        h->lines[ch->lines[i]].behind = ch->lines[i] != h->line;
     }
-    for (uint32_t i = 0; i < MDP_REMEMBERED; i++) ch->remembered[i].length = 0;
-    mdp_break_loops(h, ch);
 }
 
 /* Whether the packet is what the other line has brought already: the most frequent case, and the cheapest. Only
@@ -165,25 +190,50 @@ static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
            d.total_reports != MDP_NULL_U32;
 }
 
-/* Has the venue begun its sequence again, within the hour? The packets of the new one are no copies: their
- * SendingTime is clearly later than that of the last packet processed, both their times and their numbers rise, and
- * nothing of the old sequence comes any more. One packet proves nothing, two only where the new sequence is about
- * to be taken for the old one going on. */
+/* Has the venue begun its sequence again, within the hour? SendingTime does not fall within a sequence: a packet
+ * whose number has passed, sent later than the last one processed, is of another. The numbers and times of these
+ * rise, and nothing of the old sequence comes any more. One packet proves nothing. Where their times are clearly
+ * later, so many prove it; two do where the new sequence is about to be taken for the old one going on. */
 MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n) {
     mdp_again *a = &ch->again;
     uint32_t seq = mdp_u32(p);
-    uint64_t sending = mdp_u64(p + MDP_PACKET_SENDING);
+    uint64_t sending = mdp_sending_of(p);
     if (!seq || sending <= ch->sending || mdp_is_of_loop(p, n)) return 0;
-    if (!a->first || a->after != ch->sending) *a = (mdp_again){ch->sending, sending, 0, seq, 0, 0};
+    if (!a->n || a->began <= ch->sending) *a = (mdp_again){sending, 0, seq, 0, 0, 0};
     if (seq < a->first) a->first = seq;
     if (sending < a->began) a->began = sending;
-    if (sending - ch->sending <= MDP_LATER_NS) return 0;
     int rises = seq > a->last && sending >= a->last_sending;
     if (a->n && !rises && seq <= a->last && sending <= a->last_sending) return 0; /* by the other line, or reordered */
+    uint32_t is_later = sending - ch->sending > MDP_LATER_NS;
     a->n = rises ? a->n + 1 : 1;
+    a->later = rises ? a->later + is_later : is_later;
     a->last = seq;
     a->last_sending = sending;
-    return a->n >= MDP_AGAIN_PACKETS || (a->n > 1 && (uint64_t)seq + 1 == ch->next);
+    return a->later >= MDP_AGAIN_PACKETS || (a->n > 1 && (uint64_t)seq + 1 == ch->next);
+}
+
+/* The number of `p` has not passed, but some have that look like a new sequence: is it the next of that one? Where
+ * packets were `lost` all books are in doubt anyway, and one that passed is enough; else as many must have passed as
+ * are missing between them and `p`, or a mistake of the network would void what is right. */
+MDP_COLD int mdp_goes_on_anew(mdp_channel *ch, const uint8_t *p, int lost) {
+    mdp_again *a = &ch->again;
+    uint32_t seq = mdp_u32(p);
+    if (a->began <= ch->sending) { /* the old sequence has gone on since */
+        a->n = 0;
+        return 0;
+    }
+    return seq > a->last && mdp_sending_of(p) > a->last_sending && (lost || seq - a->last <= a->n);
+}
+
+/* What looked like a new sequence is one: what of it has passed is a hole like any other. `from`, `sending`: of the
+ * packet that shows it. */
+MDP_COLD void mdp_begin_anew(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t from, uint64_t sending) {
+    mdp_again a = ch->again;
+    mdp_end_sequence(h, ch, channel, a.began);
+    h->count.epochs++;
+    mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, a.first);
+    mdp_begin_sequence(h, ch, a.first, a.began, from);
+    mdp_clear_channel(h, ch, channel, ch->sending = sending, a.first == 1);
 }
 
 /* A sequence number that has passed: a copy, too late, or does the sequence begin again? Nonzero if it does.
@@ -214,18 +264,18 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
         if (!behind) mdp_end_sequence(h, ch, channel, sending);
         h->count.epochs++;
         mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, seq);
-        mdp_restart_sequence(h, ch, behind ? 1 : seq, behind ? ch->sending + 1 : sending);
-        if (!reset) mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
+        uint32_t first = behind ? 1 : seq;
+        mdp_begin_sequence(h, ch, first, behind ? ch->sending + 1 : sending, first);
+        mdp_lines_begin(h, ch, first);
+        if (reset) return 1;
+        ch->ended = UINT64_MAX; /* hours ago; and one damaged time must not make losses of all that follows */
+        ch->missed = 0;         /* a week may be joined late */
+        mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
     if (mdp_begins_again(ch, p, n)) {
-        uint32_t first = ch->again.first; /* what came before it was certain is a hole like any other */
-        mdp_end_sequence(h, ch, channel, ch->again.began);
-        h->count.epochs++;
-        mdp_tell(h, MDP_TOLD_EPOCH, channel, 0, ch->next, first);
-        mdp_restart_sequence(h, ch, seq, ch->again.began);
-        ch->next = ch->first = first;
-        mdp_clear_channel(h, ch, channel, ch->sending = sending, first == 1);
+        mdp_begin_anew(h, ch, channel, ch->again.first, sending);
+        mdp_lines_begin(h, ch, seq);
         return 1;
     }
     line->late++;
@@ -265,33 +315,30 @@ static inline void mdp_take_waiting(mdp_handler *h, mdp_channel *ch, uint32_t ch
     h->ts_flags = ts_flags;
 }
 
-static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
-    while (ch->buffered) {
-        mdp_slot *s = &ch->slots[ch->next & (h->o.reorder_packets - 1)];
-        if (!s->length || s->seq != ch->next) break;
-        mdp_take_waiting(h, ch, channel, s);
-    }
-}
-
 /* No room for one more hole: the last one shall be told healed together with it. */
 static inline void mdp_widen_gap(mdp_gap *gap, uint64_t first, uint64_t last) {
     if (first < gap->first) gap->first = first; /* the sequence has begun again */
     if (last > gap->last) gap->last = last;
 }
 
-/* Packets next to `to` - 1 are lost on both lines. */
-static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t to) {
-    uint64_t first = ch->next, last = (uint64_t)to - 1;
+/* A hole is told: in the ticks, where only what was told before it is known, and in the events. */
+static inline void mdp_open_gap(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t first, uint64_t last) {
     h->count.gaps++;
     h->count.lost += last - first + 1;
-    h->packet = (uint32_t)(first - 1);
-    mdp_cut_event(h, ch);
     h->packet = (uint32_t)last;
     mdp_tick_gap(h, ch, MDF_GAP, 0, first, last);
-    ch->event_ticks = 0;
     mdp_tell(h, MDP_TOLD_GAP, channel, 0, first, last);
     if (ch->open_gaps < MDP_MAX_OPEN_GAPS) ch->gap[ch->open_gaps++] = (mdp_gap){first, last};
     else mdp_widen_gap(&ch->gap[MDP_MAX_OPEN_GAPS - 1], first, last);
+}
+
+/* Packets next to `to` - 1 are lost on both lines. */
+static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t to) {
+    uint64_t first = ch->next, last = (uint64_t)to - 1;
+    h->packet = (uint32_t)(first - 1);
+    mdp_cut_event(h, ch);
+    mdp_open_gap(h, ch, channel, first, last);
+    ch->event_ticks = 0;
     mdp_doubt_all(ch, (uint32_t)last);
     ch->next = to;
 }
@@ -299,13 +346,38 @@ static inline void mdp_lose(mdp_handler *h, mdp_channel *ch, uint32_t channel, u
 /* A new sequence begins with what was sent at `sending`: what of the old one waits for a packet will not see it
  * come. The hole is told and what waited is processed, in order, before anything is void. */
 static inline void mdp_end_sequence(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t sending) {
-    while (ch->buffered) {
-        uint32_t lowest = mdp_lowest_waiting(h, ch);
-        mdp_slot *s = &ch->slots[lowest & (h->o.reorder_packets - 1)];
-        if (mdp_u64(s->bytes + MDP_PACKET_SENDING) >= sending) return; /* of the new one already */
-        if (lowest != ch->next) mdp_lose(h, ch, channel, lowest);
+    uint32_t seq = (uint32_t)ch->next;
+    for (uint32_t left = ch->buffered; left; seq++) {
+        mdp_slot *s = &ch->slots[seq & (h->o.reorder_packets - 1)];
+        if (!s->length || s->seq != seq) continue;
+        left--;
+        if (mdp_sending_of(s->bytes) >= sending) continue; /* of the new one already */
+        if (seq != ch->next) mdp_lose(h, ch, channel, seq);
         mdp_take_waiting(h, ch, channel, s);
         mdp_send(h, 0);
+    }
+}
+
+/* What is missing before packet `p` is not waited for: does `p` go on with a new sequence? Then that is missing. */
+MDP_COLD int mdp_anew_behind(mdp_handler *h, mdp_channel *ch, uint32_t channel, const uint8_t *p, int lost) {
+    if (!mdp_goes_on_anew(ch, p, lost)) return 0;
+    mdp_begin_anew(h, ch, channel, mdp_u32(p), mdp_sending_of(p));
+    h->lines[h->line].behind = 1; /* it need not be the one that brought `p` */
+    return 1;
+}
+
+/* The packets before `to`, packet `p`, are lost on both lines, be they of the old sequence or of a new one. */
+static inline void mdp_lose_before(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint32_t to, const uint8_t *p) {
+    if (MDP_UNLIKELY(ch->again.n)) mdp_anew_behind(h, ch, channel, p, 1);
+    mdp_lose(h, ch, channel, to);
+}
+
+static inline void mdp_drain(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
+    while (ch->buffered) {
+        mdp_slot *s = &ch->slots[ch->next & (h->o.reorder_packets - 1)];
+        if (!s->length || s->seq != ch->next) break;
+        if (MDP_UNLIKELY(ch->again.n) && mdp_anew_behind(h, ch, channel, s->bytes, 0)) mdp_lose(h, ch, channel, s->seq);
+        mdp_take_waiting(h, ch, channel, s);
     }
 }
 
@@ -323,12 +395,13 @@ static inline int mdp_all_passed(const mdp_handler *h, const mdp_channel *ch, ui
 static inline void mdp_give_up(mdp_handler *h, mdp_channel *ch, uint32_t channel) {
     while (ch->buffered) {
         uint32_t lowest = mdp_lowest_waiting(h, ch);
-        int64_t waited_ns = h->now_ns - ch->slots[lowest & (h->o.reorder_packets - 1)].now_ns;
+        const mdp_slot *s = &ch->slots[lowest & (h->o.reorder_packets - 1)];
+        int64_t waited_ns = h->now_ns - s->now_ns;
         if (!mdp_all_passed(h, ch, lowest)) {
             if (waited_ns < h->o.max_wait_ns) return;
             h->count.timed_out++;
         }
-        mdp_lose(h, ch, channel, lowest);
+        mdp_lose_before(h, ch, channel, lowest, s->bytes);
         mdp_drain(h, ch, channel);
     }
 }
@@ -343,7 +416,8 @@ static inline void mdp_wait(mdp_handler *h, mdp_channel *ch, uint32_t channel, c
     }
     while (seq - ch->next >= window) {
         h->count.overflows++;
-        mdp_lose(h, ch, channel, ch->buffered ? mdp_lowest_waiting(h, ch) : seq);
+        uint32_t to = ch->buffered ? mdp_lowest_waiting(h, ch) : seq;
+        mdp_lose_before(h, ch, channel, to, to == seq ? p : ch->slots[to & (window - 1)].bytes);
         mdp_drain(h, ch, channel);
         if (seq == ch->next) {
             mdp_remember(ch, p, n);
@@ -416,11 +490,30 @@ static inline void mdp_line_step(mdp_line *line, uint32_t seq) {
     }
 }
 
+/* A packet comes of which nobody knew when the sequence began again: behind what had come of the old one, or before
+ * what had come of the new one. It cannot be told any more, and no book that is still valid lacks it. */
+MDP_COLD void mdp_lose_between(mdp_handler *h, mdp_channel *ch, uint32_t channel, uint64_t first, uint64_t last) {
+    uint32_t packet = h->packet, before = ch->event_ticks; /* of the event that may be running nothing is lost */
+    mdp_open_gap(h, ch, channel, first, last);
+    if (!ch->unproven) mdp_heal_gaps(h, ch);
+    ch->event_ticks = before;
+    h->packet = packet;
+}
+
 /* The sequence has begun again on another line: is this packet one of before? Only until this line is there, too. */
 static inline int mdp_is_behind(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p) {
-    if (mdp_u64(p + MDP_PACKET_SENDING) >= ch->began) {
+    uint32_t seq = mdp_u32(p);
+    uint64_t sending = mdp_sending_of(p);
+    if (sending >= ch->began) {
         line->behind = 0;
         return 0;
+    }
+    if (sending > ch->ended_sending && seq >= ch->ended) {
+        mdp_lose_between(h, ch, line->channel, ch->ended, seq);
+        ch->ended = (uint64_t)seq + 1;
+    } else if (sending > ch->ended_sending && seq < ch->missed) {
+        mdp_lose_between(h, ch, line->channel, seq, ch->missed - 1);
+        ch->missed = seq;
     }
     line->late++;
     h->count.late++;
@@ -455,6 +548,10 @@ static inline void mdp_incremental(mdp_handler *h, mdp_channel *ch, mdp_line *li
             ch->last_ns = h->now_ns;
             return;
         }
+        mdp_line_step(line, seq);
+    } else if (MDP_UNLIKELY(ch->again.n) && seq == ch->next && mdp_goes_on_anew(ch, p, 0)) {
+        mdp_begin_anew(h, ch, channel, ch->again.first, mdp_sending_of(p));
+        mdp_lines_begin(h, ch, seq);
         mdp_line_step(line, seq);
     }
     ch->last_ns = h->now_ns;

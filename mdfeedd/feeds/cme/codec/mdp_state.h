@@ -185,13 +185,14 @@ typedef struct mdp_line {
 
 typedef struct mdp_gap { uint64_t first, last; } mdp_gap;
 
-/* Numbers that have passed, sent later than the last packet processed, since that one. */
+/* Numbers that have passed, sent later than the last packet processed. One that is processed and was sent later
+ * than the first of them ends the run. */
 typedef struct mdp_again {
-    uint64_t after;        /* SendingTime of the last packet processed: another one ends the run */
     uint64_t began;        /* the earliest SendingTime */
     uint64_t last_sending; /* of `last` */
     uint32_t first;        /* the lowest number */
-    uint32_t last, n;      /* the last of `n` whose numbers and times rise, all of them MDP_LATER_NS later */
+    uint32_t last, n;      /* the last of `n` whose numbers and times rise; n 0: there is no run */
+    uint32_t later;        /* of these, those MDP_LATER_NS later */
 } mdp_again;
 
 typedef struct mdp_channel {
@@ -209,7 +210,9 @@ typedef struct mdp_channel {
     uint32_t snapshot_lines;    /* without any, no update needs to wait for a snapshot */
     uint64_t sending; /* SendingTime of the last packet processed */
     int64_t alive_ns; /* when the last silence ended */
-    uint64_t began;   /* SendingTime of the packet with which the sequence began again */
+    uint64_t began;   /* SendingTime of the packet with which the sequence began again ... */
+    uint64_t missed;  /* ... the lowest number of it that came or was told lost ... */
+    uint64_t ended, ended_sending; /* ... and of the one before, what was expected next, and SendingTime of the last */
     int64_t last_ns;
     uint32_t first_instrument, instruments, unproven, unproven_mbo;
     mdp_instrument **changed; /* by the running event: `changed_n`, in the order in which it came to them */

@@ -332,8 +332,10 @@ class CmeActor:
         state = handler.state(CHANNEL)
         if state.name != "SYNC" or state.open_gaps:
             return False
-        if state.next_seq != channel.last_seq + 1:  # one packet does not prove a new sequence
+        if state.next_seq != channel.last_seq + 1:
             return False
+        if handler.counts["epochs"] < self.heard.begun_anew():
+            return False  # one packet does not prove a new sequence, be it as long as the old one
         return bool(
             self.heard.has(channel.epoch, channel.last_seq)
         ) and not handler.needs_definitions(CHANNEL)

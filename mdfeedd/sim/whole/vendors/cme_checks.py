@@ -87,6 +87,19 @@ class Heard:
         """Whether the present life was given this one."""
         return bool(self.lives) and (epoch, seq) in self.lives[-1].packets
 
+    def begun_anew(self) -> int:
+        """How often the sequence has begun anew since the present life's first packet, so that what it was given
+        shows it: of the new one, there is a number that the old one had reached.
+        """
+        given: dict[int, list[int]] = defaultdict(list)
+        for epoch, seq in self.lives[-1].packets if self.lives else ():
+            if not given or epoch >= min(given):
+                given[epoch].append(seq)
+        return sum(
+            min(given[epoch]) <= max(given[before])
+            for before, epoch in itertools.pairwise(sorted(given))
+        )
+
 
 class _Told(NamedTuple):
     """A GAP or RECOVERED, as it stands in the ring. Times of a RESTART are true ones."""
@@ -158,9 +171,12 @@ class _Case:
         return packet < first or packet > last or packet in life.waiting
 
     def is_hidden(self, life: _Life, epoch: int) -> bool:
-        """Whether nothing shows this life at once that a sequence is a new one: it came without a pause, and the
-        packet that says so, a reset with MsgSeqNum 1, was lost or overtaken. Its packets look like late copies.
+        """Whether the life ended while nothing showed it that a sequence is a new one: it came without a pause, and
+        the packet that says so, a reset with MsgSeqNum 1, was lost or overtaken. Its packets look like late copies.
+        The last life is there until its numbers reach the old ones, which shows it.
         """
+        if life is self.heard.lives[-1]:
+            return False
         given = next((seq for one, seq in life.packets if one == epoch), 1)
         before_ns = [ns for (one, _), ns in self.heard.sent_ns.items() if one == epoch - 1]
         begins_ns = self.heard.sent_ns.get((epoch, 1), 1 << 62)
@@ -455,6 +471,11 @@ def _unclosed(case: _Case) -> Iterator[str]:
             yield f"gaps: a GAP {gap} is never closed"
     for one in healed:
         yield f"gaps: a RECOVERED {one} closes what was not open"
+    rows = case.tape.rows[np.isin(case.tape.rows["kind"], (Kind.GAP, Kind.RECOVERED))].view(GAP)
+    wide = rows[rows["instrument_id"] == 0]
+    told = dict(zip(wide["line"].tolist(), wide["kind"].tolist(), strict=True))
+    for line in sorted(line for line, kind in told.items() if kind == Kind.GAP):
+        yield f"gaps: to a reader, line {line} stays open over the lives"
 
 
 def _came_before(life: _Life, seq: int, loss: Sequence[_Told]) -> bool:

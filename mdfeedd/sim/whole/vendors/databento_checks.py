@@ -212,8 +212,6 @@ class _Holes(Ledger):
         closed = {(one.line, one.first, one.last) for one in self.tape_recovered}
         ends = [*(s.connection.dialled_ns for s in self.sessions[1:]), 2**62]
         for session, end_ns in zip(self.sessions, ends, strict=True):
-            if session.is_extended:
-                continue  # of a symbol that is new nothing is replayed, and is missed
             for said in session.stream.said:
                 if (said.rtype, said.code) != (SYSTEM, _COMPLETE) or said.end > session.sure_end:
                     continue

@@ -36,7 +36,6 @@ SIDES: Final = {b"B": 1, b"A": 2}
 ERROR: Final = 0x15
 MAPPING: Final = 0x16
 SYSTEM: Final = 0x17
-_HEAD: Final = struct.Struct("<BBHIQ")
 _ORDER: Final = struct.Struct("<16xqIccB x Q 4x I")  # price .. sequence of trades and of books
 _JOINT: Final = struct.Struct("<16xqIccB x Q")
 _INTERVAL: Final = struct.Struct("<16xqI x c B x Q")

@@ -81,11 +81,6 @@ class Session:
         default_factory=dict
     )  # by schema: place in its timeline that it came to
 
-    @property
-    def is_extended(self) -> bool:
-        """Something was asked for when it was on already."""
-        return any(request.late for request in self.connection.account.requests)
-
     def wants(self, schema: str, symbols: set[str], *, at_once: bool = False) -> bool:
         """Whether one of these symbols was asked for, `at_once` or later in the session."""
         return any(
@@ -247,8 +242,7 @@ class Ledger:
         schema, sent = fact.sent.schema, fact.sent
         rows = self.rows[self._at : self._at + len(fact.ticks)]
         is_replayed = self.policy[schema] == "replay" and sent.replayed
-        # of a type that is being replayed, what is live is not told apart if it is asked for then
-        marked = None if session.is_extended or self._is_blind(session) else is_replayed
+        marked = None if self._is_blind(session) else is_replayed
         yield from self._right(fact, rows, marked=marked)
         self._at += len(rows)
         self._bar_at += len(fact.bars)
@@ -384,7 +378,7 @@ class Ledger:
             ),
             "refused_symbols": self._said(ERROR, _REFUSED),
         }
-        if any(session.is_extended or self._is_blind(session) for session in self.begun):
+        if any(self._is_blind(session) for session in self.begun):
             del most["replayed_records"]
         for name, value in exact.items():
             if has.get(name, 0) != value:

@@ -105,3 +105,32 @@ def test_restarts_at_once_are_found_within_a_second(seeds, play):
         assert last_ns - first_ns < 2 * SECOND_NS
 
     seeds(30, check)
+
+
+def test_restarts_that_reach_the_old_number_within_a_second(seeds, play):
+    """The old sequence was short, and what begins the new one may be lost on both lines: what is told lost is lost
+    or had passed, and nothing of the new one is applied to the books of the old.
+    """
+
+    def check(seed):
+        rng = random.Random(f"short {seed}")
+        venue = Venue(seed, instruments=rng.randrange(1, 4), orders=False, rate=2_000)
+        share = rng.choice((0, 0.05, 0.2))
+        loss = lossy(share, feeds=(Feed.INCREMENTAL,)) | lossy(0.02, feeds=LOOPS)
+        skew = rng.choice(((200, 5_000), (200, 5 * MS)))
+        network = Network(seed, loss=loss, skew_ns=skew)
+        game = play(venue, natural_refresh=seed % 2 == 0, **PATIENT)
+        game.run(venue.run(rng.randrange(10, 60)), network)
+        if rng.random() < 0.5:
+            venue.start_again(down_ns=rng.randrange(10 * MS, 400 * MS))
+        else:
+            venue.advance(10 * MS)
+            venue.channel_reset(restart_seq=True)
+        game.run(venue.take() + venue.run(80), network)
+        game.recover(network)
+        game.check_books(proven=True)
+        game.check(network, exact=False)
+        assert game.handler.counts["epochs"] == 1
+        assert game.handler.counts["rpt_faults"] == 0
+
+    seeds(150, check)

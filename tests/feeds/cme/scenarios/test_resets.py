@@ -174,6 +174,29 @@ def test_49_a_hole_before_the_restart_is_told(make: Any, m: Any) -> None:
     assert (rig.state.open_gaps, rig.state.buffered, rig.state.next_seq) == (0, 0, 3)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_49_what_only_the_slower_line_had_of_the_old_sequence_is_told_lost(
+    make: Any, m: Any, copies: int
+) -> None:
+    """A missed 5 and 6, and began anew: that B had 6 is heard too late to tell what was in it. A GAP, at once
+    healed: what is valid now began behind it.
+    """
+    rig = restarted(make, m)
+    rig.put("r1", m.channel_reset(310), seq=1, step=8)
+    rig.put("r2", m.book("31.1 +b1 90x1/1"), seq=2, step=9)
+    rig.play("A:1-4 B:1-4 A:r1")
+    before = len(rig.told())
+    rig.play("B:4," + ",".join(copies * ["6"]) + " A:r2 B:r1,r2")
+    assert [re.sub("@[^ ]*", "", text) for text in rig.told()[before:]] == [
+        "6 GAP - 5..6 reason=1 line=310",
+        "6 RECOVERED - 5..6 reason=1 line=310",
+        "2 QUOTE 31 90x1 -x0 bid/1 END",
+    ]
+    assert rig.count("epochs", "gaps", "lost", "stale") == (1, 1, 2, 0)
+    assert (rig.state.name, rig.state.open_gaps) == ("SYNC", 0)
+    assert rig.book(31) == "SYNC 1: 90x1/1 | -"
+
+
 def test_49_sequence_begins_again_in_any_interleaving(make: Any, m: Any) -> None:
     """B may still be in front of the reset when A is far behind it, and the other way round."""
     rig = restarted(make, m)

@@ -156,11 +156,15 @@ def test_one_packet_again_and_again_proves_nothing(make: Any, m: Any, copies: in
 
 
 def test_seven_packets_prove_nothing(make: Any, m: Any) -> None:
-    """The old sequence goes on: they were some mistake. Seven more are another one."""
+    """The old sequence goes on behind them: they were some mistake. Seven more are another one."""
     rig = old_and_new(make, m)
     for seq in range(21, 24):
-        rig.put(seq, m.book(f"31.{seq} =b1 100x{seq}/1"))
-    rig.play(f"A:1-20 B:1-20 A:{new(1, 7)} A:21 A:{new(5, 11)} B:21 A:22 A:{new(2, 8)} A:23")
+        rig.put(seq, m.book(f"31.{seq} =b1 100x{seq}/1"), step=LATER + 100 * (seq - 20))
+    rig.play(f"A:1-20 B:1-20 A:{new(1, 7)} A:21")
+    put_new(rig, m, later=LATER + 100)
+    rig.play(f"A:{new(5, 11)} B:21 A:22")
+    put_new(rig, m, later=LATER + 200)
+    rig.play(f"A:{new(2, 8)} A:23")
     assert rig.count("epochs", "gaps", "stale") == (0, 0, 0)
     assert rig.book(31) == "SYNC 23: 100x23/1 | -"
 
@@ -264,7 +268,7 @@ def test_joined_the_new_sequence_late(make: Any, m: Any) -> None:
 @pytest.mark.parametrize("loop", [True, False])
 def test_the_definition_loop_on_the_incremental_group(make: Any, m: Any, loop: bool) -> None:
     """Lines N and I share a port. Should N be heard on I while that is quiet: its loop is no restart. Definitions
-    that do not say how many there are come on I, and may be what a new sequence begins with.
+    that do not say how many there are come on I, and may be what a new sequence begins with: three of them.
     """
     rig = old_and_new(make, m).play("A:1-20 B:1-20")
     for step in range(LATER, LATER + 3_000, 1_000):
@@ -273,7 +277,8 @@ def test_the_definition_loop_on_the_incremental_group(make: Any, m: Any, loop: b
             total = 19 if loop else None
             message = definition(rig.wire, known, update_ns=rig.at(step), total=total)
             rig.send("A", rig.packet(seq, message, step=step + seq))
-    assert rig.count("epochs") == (0 if loop else 1,)
+    rig.play("+20ms")
+    assert rig.count("epochs") == (0 if loop else 3,)
     assert rig.state.next_seq == (21 if loop else 20)
 
 
@@ -300,3 +305,165 @@ def test_it_begins_again_and_again(make: Any, m: Any) -> None:
 def test_a_restart_is_not_told_as_a_difference_between_the_lines(make: Any, m: Any) -> None:
     rig = old_and_new(make, m).play(f"A:1-20 B:1-20 A:{new(1, 12)} B:{new(1, 12)}")
     assert not [event for event in rig.events() if event.startswith("MISMATCH")]
+
+
+# ------------------------------------------------------------------- before the new times are clearly later
+SOON = 1_000  # steps: a thousandth of a second behind the old sequence
+
+
+def soon(make: Any, m: Any, *missing: int, later: int = SOON) -> Any:
+    """Packets 1 to 20 of the old sequence on both lines, and of the new one n2 to n30, less those missing on both."""
+    rig = old_and_new(make, m)
+    put_new(rig, m, later=later, number=30)
+    rig.play("A:1-20 B:1-20")
+    rig.events()
+    for i in range(2, 31):
+        if i not in missing:
+            rig.play(f"A:n{i} B:n{i}")
+    return rig
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [(), (20,), (19, 20), (20, 21), (12, 17, 20, 21, 22)],
+    ids=["none", "its last", "its last two", "the next", "and more"],
+)
+def test_a_new_sequence_that_reaches_the_old_number_is_not_its_next(
+    make: Any, m: Any, missing: tuple[int, ...]
+) -> None:
+    """What begins it was lost on both lines, and no second has passed: its numbers pass until they come to where
+    the old one ended. All of them are a hole; nothing of the new is applied to the books of the old.
+    """
+    rig = soon(make, m, *missing)
+    assert rig.count("epochs", "rpt_faults", "entry_faults", "crossed") == (1, 0, 0, 0)
+    assert begun(rig) == ["EPOCH 21 2"]
+    (hole,) = (text.split()[3] for text in told(rig, "GAP"))
+    first, last = map(int, hole.split(".."))
+    assert first == 2
+    assert 18 <= last <= 22
+    assert all(" 100x" not in text for text in told(rig)[20:])
+    assert rig.state.next_seq == 31
+    rig.put("s31", m.snapshot(31, 30, 15, "b1 90x29/1", time=SOON + 29), seq=1, step=SOON + 31)
+    rig.put("s32", m.snapshot(32, 30, 15, "b1 90x30/1", time=SOON + 30), seq=2, step=SOON + 31)
+    rig.play("SA:s31,s32")
+    assert [rig.book(sid) for sid in (31, 32)] == ["SYNC 15: 90x29/1 | -", "SYNC 15: 90x30/1 | -"]
+    assert (rig.state.name, rig.state.open_gaps) == ("SYNC", 0)
+
+
+def test_the_new_sequence_waits_behind_what_waits_of_the_old(make: Any, m: Any) -> None:
+    """19 is lost, 20 waits for it: it is told before the books are void, though the new 1 to 3 passed before."""
+    rig = old_and_new(make, m).play("A:1-18,20 B:1-18 A:n1,n2,n3 +20ms")
+    assert rig.state.next_seq == 21
+    put_new(rig, m, number=30)
+    rig.play(" ".join(f"A:n{i} B:n{i}" for i in range(4, 23) if i != 20))
+    assert told(rig, "GAP", "CLEAR") == [
+        "19 GAP - 19..19 reason=1 line=310",
+        "20 CLEAR 31",
+        "7 GAP - 1..7 reason=1 line=310",
+        "20 GAP - 20..20 reason=1 line=310",
+    ]
+
+
+def test_a_hole_of_the_new_sequence_is_told_from_its_first_packet_on(make: Any, m: Any) -> None:
+    """Of it 1 came and passed, and then 11, where 6 would have been the old one's next."""
+    rig = old_and_new(make, m).play("A:1-5 B:1-5 A:n1 B:n1")
+    rig.events()
+    before = len(rig.told())
+    assert rig.play("A:n11").state.next_seq == 6
+    rig.play("B:n11")
+    assert rig.events() == ["EPOCH 6 1", "GAP 1 10"]
+    assert told(rig)[before:] == [
+        "5 CLEAR 31",
+        "10 GAP - 1..10 reason=1 line=310",
+        "11 QUOTE 31 90x11 -x0 bid/1 STALE END",
+    ]
+    assert rig.count("epochs", "gaps", "lost") == (1, 1, 10)
+    assert (rig.state.next_seq, rig.state.buffered) == (12, 0)
+
+
+def test_what_waits_of_the_new_sequence_is_kept(make: Any, m: Any) -> None:
+    """The hole before it is lost when the wait is over; old 9 waits among the new 8, 10 and 11."""
+    rig = old_and_new(make, m).play("A:1-5,9 B:1-5 A:n1,n3 A:n8,n10,n11 +20ms")
+    assert told(rig, "GAP", "CLEAR") == [
+        "8 GAP - 6..8 reason=1 line=310",
+        "9 CLEAR 31",
+        "7 GAP - 1..7 reason=1 line=310",
+        "9 GAP - 9..9 reason=1 line=310",
+    ]
+    shown = [text.split()[0] for text in told(rig, "QUOTE") if " 90x" in text]
+    assert shown == ["8", "10", "11"]
+    assert (rig.state.next_seq, rig.state.buffered) == (12, 0)
+
+
+def test_what_waits_of_the_new_sequence_is_kept_when_the_old_one_is_drained(
+    make: Any, m: Any
+) -> None:
+    """B still brings the old 6, for which the new 7 seems to have waited."""
+    rig = old_and_new(make, m).play("A:1-5 A:n2,n3,n4,n7")
+    rig.play("B:1-6 +20ms")
+    assert told(rig, "GAP", "CLEAR") == ["6 CLEAR 31 STALE", "6 GAP - 2..6 reason=1 line=310"]
+    assert begun(rig) == ["EPOCH 7 2"]
+    assert rig.state.next_seq == 8
+    rig.play("A:n8 B:n7,n8")
+    assert told(rig)[-1] == "8 QUOTE 32 90x8 -x0 bid/1 STALE END"
+
+
+def test_a_new_sequence_far_behind_the_window(make: Any, m: Any) -> None:
+    """Of a buffer of eight: what waits is in the window that begins with it, not with the first of the hole."""
+    rig = old_and_new(make, m, reorder_packets=8)
+    put_new(rig, m, number=30)
+    rig.play("A:1-20 B:1-20 A:n1 A:n22,n24,n28 A:n29 B:n23,n24,n30")
+    assert begun(rig) == ["EPOCH 21 1"]
+    assert [text.split()[3] for text in told(rig, "GAP")] == ["1..21", "25..27"]
+    shown = [text.split()[0] for text in told(rig, "QUOTE") if " 90x" in text]
+    assert shown == ["22", "23", "24", "28", "29", "30"]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_stray_packet_before_a_hole_costs_a_snapshot(make: Any, m: Any, number: int) -> None:
+    """It was some mistake, and the old sequence had a hole behind it: the GAP is told too wide, the books are void
+    and are mended by snapshots as after any loss.
+    """
+    rig = old_and_new(make, m)
+    for seq in range(21, 30):
+        rig.put(seq, m.book(f"31.{seq} =b1 100x{seq}/1"), step=LATER + 100 + seq)
+    rig.play(f"A:1-20 B:1-20 A:n{number} A:22,23 B:22,23")
+    assert [text.split()[3] for text in told(rig, "GAP")] == [f"{number}..21"]
+    assert rig.book(31).startswith("STALE")
+    rig.put("s", m.snapshot(31, 23, 23, "b1 100x23/1", time=LATER + 123), seq=1, step=LATER + 124)
+    rig.play("A:24,25 SA:s A:26-29 B:26-29")
+    assert rig.book(31) == "SYNC 29: 100x29/1 | -"
+    assert (rig.state.name, rig.state.open_gaps) == ("SYNC", 0)
+
+
+def test_a_packet_whose_number_is_damaged_is_no_new_sequence(make: Any, m: Any) -> None:
+    """21 comes as 20 on A and as itself on B: one SendingTime is one packet."""
+    rig = old_and_new(make, m)
+    entry = "31.21 =b1 100x21/1"
+    rig.put("damaged", m.book(entry), seq=20, step=LATER)
+    rig.put(21, m.book(entry), step=LATER)
+    rig.put(22, m.book("31.22 =b1 100x22/1"), step=LATER + 1)
+    rig.play("A:1-20 B:1-20 A:damaged B:21,22 A:22")
+    assert rig.count("epochs", "gaps") == (0, 0)
+    assert rig.book(31) == "SYNC 22: 100x22/1 | -"
+
+
+def test_what_only_the_slower_line_had_of_the_beginning_is_told_lost(make: Any, m: Any) -> None:
+    """A joins the new sequence at 4; that B had 2 is heard when nobody can tell what was in it any more."""
+    rig = old_and_new(make, m).play(f"A:1-20 A:{new(4, 11)} B:1-20,n2,n3 A:n12 B:{new(4, 12)}")
+    assert begun(rig) == ["EPOCH 21 4"]
+    assert [text.split()[3] for text in told(rig, "GAP")] == ["2..3"]
+    assert rig.count("epochs", "gaps", "lost") == (1, 1, 2)
+    assert rig.state.next_seq == 13
+
+
+@pytest.mark.parametrize("then", ["A:stray", "A:23,24 B:23,24"], ids=["another", "a hole"])
+def test_a_stray_that_the_old_sequence_outlives_is_forgotten(make: Any, m: Any, then: str) -> None:
+    """It goes on behind it: with another stray it is no run, and a hole of the old sequence is no new one's."""
+    rig = old_and_new(make, m)
+    for seq in (21, 23, 24):
+        rig.put(seq, m.book(f"31.{seq} =b1 100x{seq}/1"), step=LATER + 100 * seq)
+    rig.put("stray", m.book("31.1 =b1 1x1/1"), seq=21, step=LATER + 2150)
+    rig.play(f"A:1-20 B:1-20 A:n9 A:21 B:21 {then}")
+    assert rig.count("epochs") == (0,)
+    assert [text.split()[3] for text in told(rig, "GAP")] == ["22..22"] * ("24" in then)
