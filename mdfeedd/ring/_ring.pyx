@@ -241,6 +241,7 @@ cdef class WriterCore:
             raise ValueError("the writer is closed")
         return 0
 
+    @cython.binding(False)  # called as a method of C, a fifth of the call less
     def publish(self, records, bint flush=True):
         """Publish one record or an array of them; returns the sequence number of the first."""
         if self.w.h == NULL:
@@ -681,6 +682,7 @@ cdef class ReaderCore:
                 raise MemoryError()
         return b
 
+    @cython.binding(False)
     def read(self, Py_ssize_t max_records=4096, timeout=None):
         """Up to `max_records` records; waits for the first for `timeout` seconds (None: for ever, 0: not).
 
@@ -774,6 +776,7 @@ cdef class ReaderCore:
         """
         self._observer = observer
 
+    @cython.binding(False)
     def read_into(self, array, double timeout=0.0):
         """Copy records into `array` (the ring's dtype, contiguous); returns how many."""
         self.check()
@@ -1000,6 +1003,25 @@ cdef class ReaderCore:
         """Entry `index` as a tuple, None while it is being changed. Raises `IndexError`."""
         self.check()
         return _instrument(self.r.h, self.r.instruments, self.r.instruments_capacity, index)
+
+    def instruments_read(self, uint64_t first, unsigned char[::1] out not None):
+        """Entries from `first` on as they lie in the table, as many as fit `out`.
+
+        Of one that is being changed nothing but an odd version. Raises `IndexError`.
+        """
+        self.check()
+        cdef uint64_t n = <uint64_t>out.shape[0] // sizeof(mdf_instrument), at
+        if first + n > self.instruments_count or out.shape[0] % sizeof(mdf_instrument):
+            raise IndexError(first)
+        if not n:
+            return
+        cdef mdf_instrument *to = <mdf_instrument *><void *>&out[0]
+        cdef uint32_t capacity = self.r.instruments_capacity
+        with nogil:
+            for at in range(n):
+                if mdf_copy_instrument(self.r.h, self.r.instruments, capacity, first + at, to + at):
+                    memset(to + at, 0, sizeof(mdf_instrument))
+                    to[at].version = 1
 
     def header(self):
         """The header's fields, its writer's latencies, the feed's counters and lines, as a dict."""

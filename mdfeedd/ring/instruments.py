@@ -10,16 +10,40 @@ import time
 import weakref
 import zlib
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    _Rows = npt.NDArray[np.void]
 
 __all__ = ["Instrument", "InstrumentTable", "Instruments", "WriterInstruments", "partition_of"]
 
 INDEX_BITS: Final = 24
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1  # above it is the feed, one for all of a ring
 REFRESH_S: Final = 0.1
+ENTRY: Final = np.dtype(
+    [
+        *(("version", "<u4"), ("instrument_id", "<u4"), ("vendor_id", "<u8")),
+        *(("publisher_id", "<u4"), ("source_index", "<u4")),
+        *(("tick_size", "<i8"), ("expiration", "<i8"), ("multiplier", "<i8")),
+        *(
+            ("currency", "S8"),
+            ("venue", "S24"),
+            ("feed", "S32"),
+            ("symbol", "S72"),
+            ("vendor_symbol", "S72"),
+        ),
+    ]
+)
+"""An entry as it lies in a ring's table (`mdf_instrument`)."""
+_OPAQUE: Final = f"V{ENTRY.itemsize}"
+_LATE: Final = 4096  # symbols that a dict has beside those sorted
+_BOTH: Final[tuple[Literal["left"], Literal["right"]]] = ("left", "right")
 
 
 def partition_of(symbol: str, partitions: int) -> int:
@@ -72,6 +96,13 @@ class _ReadTable(_Table, Protocol):
     def instruments_version(self) -> int: ...
 
 
+@runtime_checkable
+class _RawTable(Protocol):
+    """What a table may have besides: many entries at once, without an object for each."""
+
+    def instruments_read(self, first: int, out: npt.NDArray[np.uint8]) -> None: ...
+
+
 def _read(table: _Table, index: int) -> Instrument | None:
     entry = table.instrument_get(index)
     return None if entry is None else Instrument(*entry)  # type: ignore[arg-type]
@@ -114,6 +145,61 @@ class InstrumentTable:
         return isinstance(key, int) and self.get(key) is not None
 
 
+class _Names:
+    """Ids by symbol: the hashes of symbols, sorted, and a dict of those that came later. A million need no objects."""
+
+    def __init__(self, symbols: npt.NDArray[np.bytes_], numbers: npt.NDArray[np.uint32]) -> None:
+        self._symbols, self._numbers = symbols, numbers
+        hashes = _hashes(symbols)
+        self._order = np.argsort(hashes, kind="stable")
+        self._hashes = hashes[self._order]
+        self._late: dict[bytes, list[int]] = {}
+        self._asked: dict[str, list[int]] = {}
+
+    @property
+    def is_loose(self) -> bool:
+        """So many have come later that all should be sorted again."""
+        return len(self._late) > max(_LATE, len(self._order) // 4)
+
+    def add(self, symbols: npt.NDArray[np.bytes_], numbers: npt.NDArray[np.uint32]) -> None:
+        """Of entries behind those that are known."""
+        self._asked.clear()
+        for symbol, number in zip(symbols.tolist(), numbers.tolist(), strict=True):
+            self._late.setdefault(symbol, []).append(number)
+
+    def ids(self, symbol: str) -> list[int]:
+        """All of a symbol, the newest last."""
+        found = self._asked.get(symbol)
+        if found is None:
+            found = self._look(symbol)
+            if found:
+                self._asked[symbol] = found
+        return list(found)
+
+    def _look(self, symbol: str) -> list[int]:
+        try:
+            raw = symbol.encode()
+        except UnicodeEncodeError:  # half a surrogate pair is in no table
+            return []
+        wanted = np.array([raw], self._symbols.dtype)
+        if wanted[0] != raw or b"\0" in raw:  # longer than any, or cut where numpy cuts
+            return []
+        first, last = (
+            int(np.searchsorted(self._hashes, _hashes(wanted)[0], side)) for side in _BOTH
+        )
+        places = np.sort(self._order[first:last])
+        places = places[self._symbols[places] == wanted]
+        return [*self._numbers[places].tolist(), *self._late.get(raw, ())]
+
+
+def _hashes(symbols: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint64]:
+    words = np.ascontiguousarray(symbols).view(np.uint64).reshape(-1, symbols.dtype.itemsize // 8)
+    factors = np.uint64(0x9E3779B97F4A7C15) * np.arange(1, 2 * words.shape[1], 2, dtype=np.uint64)
+    mixed = (words ^ words >> np.uint64(29)) * factors
+    found: npt.NDArray[np.uint64] = mixed.sum(axis=1, dtype=np.uint64)
+    return found
+
+
 class Instruments(InstrumentTable):
     """A reader's view: instrument_id to `Instrument` and symbol to instrument_id.
 
@@ -126,8 +212,11 @@ class Instruments(InstrumentTable):
         self._version = -1
         self._seen = 0
         self._looked_s = 0.0
-        self._by_id: dict[int, Instrument] = {}
-        self._ids: dict[str, list[int]] = {}
+        # A table may have a million entries: they are kept as they lie in it, and become objects when asked for.
+        self._rows: _Rows = np.zeros(0, ENTRY)  # the first `_seen` of them
+        self._places: dict[int, int] = {}  # by id, of its last entry
+        self._made: dict[int, Instrument] = {}
+        self._names: _Names | None = None  # until somebody asks for a symbol: not known
 
     def refresh(self) -> None:
         """Take over what the writer has added or changed."""
@@ -138,19 +227,54 @@ class Instruments(InstrumentTable):
         if version == self._version:
             return
         count = reader.instruments_count
-        only_added = self._version >= 0 and version - self._version == count - self._seen
-        for index in range(self._seen if only_added else 0, count):
-            entry = _read(reader, index)
-            if entry is None:  # the writer died while changing it: the next writer mends it
-                continue
-            before = self._by_id.get(entry.instrument_id)
-            if before is not None and before.symbol != entry.symbol:
-                self._ids[before.symbol].remove(entry.instrument_id)
-            if before is None or before.symbol != entry.symbol:
-                self._ids.setdefault(entry.symbol, []).append(entry.instrument_id)
-            self._by_id[entry.instrument_id] = entry
-        self._seen = count
+        if not (self._version >= 0 and version - self._version == count - self._seen):
+            self._take_changes(reader)
+        self._take_new(reader, count)
         self._version = version
+
+    def _take_changes(self, reader: _ReadTable) -> None:
+        """Take over what differs. An entry that cannot be read (the writer died while changing it) stays as it was."""
+        known, rows = self._rows[: self._seen], np.zeros(self._seen, ENTRY)
+        _read_into(rows, reader, 0)
+        differs = (rows.view(_OPAQUE) != known.view(_OPAQUE)) & (rows["version"] & 1 == 0)
+        for place in np.flatnonzero(differs).tolist():
+            number = int(rows["instrument_id"][place])
+            self._made.pop(number, None)
+            is_new = self._places.get(number, -1) < place
+            if is_new or rows["symbol"][place] != known["symbol"][place]:
+                self._names = None
+            if is_new:
+                self._places[number] = place
+            known[place] = rows[place]
+
+    def _take_new(self, reader: _ReadTable, count: int) -> None:
+        first = self._seen
+        if count > len(self._rows):
+            room = np.zeros(max(count, 2 * len(self._rows)), ENTRY)
+            room[:first] = self._rows[:first]
+            self._rows = room
+        rows = self._rows[first:count]
+        _read_into(rows, reader, first)
+        self._seen = count
+        can_be_read = np.flatnonzero(rows["version"] & 1 == 0)
+        numbers = rows["instrument_id"][can_be_read].tolist()
+        before = len(self._places)
+        self._places.update(zip(numbers, (can_be_read + first).tolist(), strict=True))
+        if len(self._places) - before < len(numbers):
+            # some have a new entry, perhaps of another name
+            for number in numbers:
+                self._made.pop(number, None)
+            self._names = None
+        elif self._names is not None:
+            self._names.add(rows["symbol"][can_be_read], rows["instrument_id"][can_be_read])
+
+    def _by_symbol(self) -> _Names:
+        if self._names is None or self._names.is_loose:
+            places = np.fromiter(self._places.values(), np.int64, len(self._places))
+            places.sort()
+            rows = self._rows
+            self._names = _Names(rows["symbol"][places], rows["instrument_id"][places])
+        return self._names
 
     def _is_dated(self) -> bool:
         """Whether the table has changed, and not been looked at lately: to look at all of it takes a while."""
@@ -170,22 +294,53 @@ class Instruments(InstrumentTable):
 
     def get(self, instrument_id: int) -> Instrument | None:
         """The entry, or None. A name that changes, from a vendor's number to a symbol, is seen within `REFRESH_S`."""
-        if instrument_id not in self._by_id or self._is_dated():
+        if instrument_id not in self._places or self._is_dated():
             self.refresh()
-        return self._by_id.get(instrument_id)
+        found = self._made.get(instrument_id)
+        if found is not None:
+            return found
+        place = self._places.get(instrument_id)
+        if place is None:
+            return None
+        made = self._made[instrument_id] = _instrument_of(self._rows[place])
+        return made
 
     def ids(self, symbol: str) -> list[int]:
         """All ids of a symbol: one per publisher, in order of appearance."""
         self.refresh()
-        return list(self._ids.get(symbol, ()))
+        return self._by_symbol().ids(symbol)
 
     def __len__(self) -> int:
         self.refresh()
-        return len(self._by_id)
+        return len(self._places)
 
     def __iter__(self) -> Iterator[Instrument]:
         self.refresh()
-        return iter(list(self._by_id.values()))
+        return iter(
+            [self._made.get(n) or _instrument_of(self._rows[at]) for n, at in self._places.items()]
+        )
+
+
+def _read_into(rows: _Rows, table: _ReadTable, first: int) -> None:
+    """Entries from `first` on as they lie in the table; one that cannot be read now has an odd version."""
+    if isinstance(table, _RawTable):
+        table.instruments_read(first, rows.view(np.uint8))
+        return
+    for at in range(len(rows)):
+        entry = table.instrument_get(first + at)
+        if entry is None:
+            rows["version"][at] = 1
+        else:
+            rows[at] = (0, *(one.encode() if isinstance(one, str) else one for one in entry))
+
+
+def _instrument_of(row: np.void) -> Instrument:
+    fields: Any = row.item()
+    return Instrument(*fields[1:8], *map(_text, fields[8:]))
+
+
+def _text(raw: bytes) -> str:
+    return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
 
 class _WriteTable(_Table, Protocol):
@@ -205,7 +360,6 @@ class WriterInstruments:
         self._writer_ref = weakref.ref(writer)
         self._feed = feed
         self._places: dict[_Key, tuple[int, Instrument]] = {}
-        self._explicit: set[int] = set()
         prefix = writer.feed_index << INDEX_BITS
         for index in range(writer.instruments_count):
             entry = _read(writer, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mdfeedd.ring.writer import Writer
 
 __all__ = ["last_beat_ns", "tell_restart", "tell_return"]
+
+_AT_ONCE: Final = 64  # the smallest ring takes so many
 
 
 def last_beat_ns(name: str, directory: str) -> int | None:
@@ -42,14 +44,37 @@ def tell_restart(
     return first_ns
 
 
-def tell_return(writer: Writer, first_ns: int, now_ns: int, lines: Sequence[int] = (0,)) -> None:
-    """Publish the RECOVERED of that GAP: what is missing lies between the two times."""
-    _publish(writer, Kind.RECOVERED, min(first_ns, now_ns), now_ns, lines)
+def tell_return(
+    writer: Writer,
+    first_ns: int,
+    now_ns: int,
+    lines: Sequence[int] = (0,),
+    instruments: Sequence[int] = (),
+) -> None:
+    """Publish the RECOVERED of that GAP: what is missing lies between the two times.
+
+    `lines` and `instruments` may be more than the GAP had: what an earlier process has left open of others.
+    """
+    first_ns = min(first_ns, now_ns)
+    for start in range(0, len(instruments), _AT_ONCE):
+        some = instruments[start : start + _AT_ONCE]
+        _publish(writer, Kind.RECOVERED, first_ns, now_ns, [0] * len(some), instruments=some)
+    _publish(writer, Kind.RECOVERED, first_ns, now_ns, lines)
 
 
-def _publish(writer: Writer, kind: Kind, first_ns: int, now_ns: int, lines: Sequence[int]) -> None:
+def _publish(
+    writer: Writer,
+    kind: Kind,
+    first_ns: int,
+    now_ns: int,
+    lines: Sequence[int],
+    *,
+    instruments: Sequence[int] = (),
+) -> None:
     told = np.zeros(len(lines), GAP)
     told["line"] = lines
+    if instruments:
+        told["instrument_id"] = instruments
     told["ts_event"] = told["ts_recv"] = now_ns
     told["kind"] = kind
     told["reason"] = GapReason.RESTART

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mdfeedd.ring import Writer
-from mdfeedd.ring.unclosed import unclosed
+from mdfeedd.ring.unclosed import LeftOpen, left_open, unclosed
 from mdfeedd.tick import GAP, TICK, GapReason, Kind
 
 
@@ -64,3 +64,31 @@ def test_next_writer_finds_them(writer, shm_dir):
     writer.close()
     with Writer("t", 64, directory=shm_dir) as after:
         assert unclosed(after) == {1: 40}
+
+
+def tell_line(writer, kind, line, first=0, reason=GapReason.PACKET_LOSS):
+    row = np.zeros(1, GAP)
+    row["kind"], row["line"], row["first_missing"], row["reason"] = kind, line, first, reason
+    writer.publish(row.view(TICK))
+
+
+def test_what_readers_hold_to_be_open_by_line(writer):
+    assert left_open(writer) == LeftOpen()
+    tell_line(writer, Kind.GAP, 310, 5)
+    tell_line(writer, Kind.GAP, 320, 900, GapReason.RESTART)
+    tell_line(writer, Kind.GAP, 320, 800, GapReason.RESTART)
+    tell_line(writer, Kind.GAP, 320, 7)
+    tell_line(writer, Kind.GAP, 330, 7)
+    tell(writer, Kind.CLEAR)
+    assert left_open(writer).lines == {310: None, 320: 800, 330: None}
+    tell_line(writer, Kind.RECOVERED, 330)
+    tell_line(writer, Kind.RECOVERED, 320, reason=GapReason.RESTART)
+    assert left_open(writer).lines == {310: None}
+
+
+def test_what_readers_hold_to_be_open_of_an_instrument(writer):
+    for instrument in (7, 8):
+        tell(writer, Kind.GAP, instrument, 1)
+        tell(writer, Kind.CLEAR, instrument)
+    tell(writer, Kind.RECOVERED, 8)
+    assert left_open(writer).instruments == {7}, "a book that is void is no proof for who counts"

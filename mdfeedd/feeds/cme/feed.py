@@ -23,7 +23,7 @@ from mdfeedd.feeds.cme.handlers import add_lines
 from mdfeedd.feeds.cme.joins import by_channel
 from mdfeedd.feeds.cme.known import KnownDefinitions
 from mdfeedd.feeds.cme.mute import MuteLines
-from mdfeedd.feeds.cme.options import CmeOptions
+from mdfeedd.feeds.cme.options import CmeOptions, is_by_name
 from mdfeedd.feeds.cme.returning import Returning
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.telling import Teller
@@ -54,7 +54,8 @@ class CmeFeed:
     """Writes the ring of `ring` with the ticks of the channels, and NAME.depth and NAME.orders if asked.
 
     ts_event is TransactTime, ts_recv the packet's arrival, venue_seq the packet's MsgSeqNum. After a restart
-    the first tick is a GAP for the time in between, and RECOVERED follows when all is known and right. Raises
+    the first tick is a GAP for the time in between, and RECOVERED follows when all is known and right; so it is at
+    the first start, if instruments are chosen by what only their definitions say. Raises
     `RingError` if a ring cannot be made and `ReceiverError` if a line cannot be opened; nothing later ends it
     but `stop`.
     """
@@ -80,6 +81,7 @@ class CmeFeed:
                     depth=options.depth,
                     orders=options.orders,
                     channels=plan.channels,
+                    by_name=is_by_name(options.patterns),
                 )
             )
             handler.attach(rings.ticks, rings.depth, rings.orders)

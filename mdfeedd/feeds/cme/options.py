@@ -22,6 +22,7 @@ __all__ = [
     "Line",
     "LinePlan",
     "Patterns",
+    "is_by_name",
     "patterns_of",
 ]
 
@@ -241,6 +242,12 @@ def patterns_of(
     """What a `Handler` selects: all, if nothing is said."""
     chosen = symbols or groups or assets
     return {"symbols": symbols if chosen else ("*",), "groups": groups, "assets": assets}
+
+
+def is_by_name(patterns: Patterns) -> bool:
+    """Whether an instrument can only be chosen once its definition is known: no pattern takes all."""
+    given = (*patterns["symbols"], *patterns["groups"], *patterns["assets"])
+    return all(pattern.strip("*") for pattern in given)
 
 
 def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:

@@ -31,7 +31,7 @@ class Returning:
         self._handler = handler
         self._channels = tuple(channels)
         self._next = 0
-        self._count = rings.ticks.instruments_count if rings.is_away else 0
+        self._count = rings.inherited if rings.is_away else 0
 
     def step(self) -> None:
         """A part of it, if it is time; at the end the GAP of the restart is closed."""

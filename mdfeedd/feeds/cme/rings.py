@@ -10,6 +10,7 @@ import numpy as np
 from mdfeedd.feeds.protocol import DEPTH_SUFFIX, ORDERS_SUFFIX
 from mdfeedd.ring.instruments import INDEX_BITS, Instrument
 from mdfeedd.ring.restart import last_beat_ns, tell_restart, tell_return
+from mdfeedd.ring.unclosed import LeftOpen, left_open
 from mdfeedd.tick import CLEAR, DEPTH, ORDER, TICK, Flag, Kind
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ class Rings:
     """Makes the rings. The codec enters instruments into the table of `ticks`; `mirror` copies them on.
 
     Where an earlier writer's ring goes on, the first tick is a GAP of each of the `channels` for the time in between,
-    which `tell_return` closes, unless it is a `replay`, for which that time has no meaning. Raises `RingError`.
+    which `tell_return` closes, unless it is a `replay`, for which that time has no meaning. With it end the holes
+    that earlier processes have left open, also of channels that are ours no more. Of what is chosen `by_name` a new
+    ring begins with such a GAP, too: whose data come before the definitions is not known. Raises `RingError`.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Rings:
         orders: bool,
         channels: Sequence[int] = (0,),
         replay: bool = False,
+        by_name: bool = False,
     ) -> None:
         left_ns = last_beat_ns(plan.name, plan.directory)
         self.depth: Writer | None = None
@@ -57,8 +61,16 @@ class Rings:
         self._compared = 0
         self._channels = tuple(channels)
         self._away_ns: int | None = None  # since when data may be missing, until `tell_return`
+        self._left = LeftOpen()
+        self.inherited: int = self.ticks.instruments_count  # of an earlier process
+        if by_name and self.ticks.epoch == 1:
+            self._away_ns = tell_restart(self.ticks, None, time.time_ns(), channels)
         if self.ticks.epoch > 1 and not replay:
-            self._away_ns = tell_restart(self.ticks, left_ns, time.time_ns(), channels)
+            self._left = left_open(self.ticks)
+            since = [ns for ns in (left_ns, *self._left.lines.values()) if ns is not None]
+            self._away_ns = tell_restart(
+                self.ticks, min(since, default=None), time.time_ns(), channels
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +114,14 @@ class Rings:
     def tell_return(self) -> None:
         """Close it: all books are right, and what is asked for is known by name."""
         if self._away_ns is not None:
-            tell_return(self.ticks, self._away_ns, time.time_ns(), self._channels)
+            others = sorted(self._left.lines.keys() - set(self._channels))
+            tell_return(
+                self.ticks,
+                self._away_ns,
+                time.time_ns(),
+                [*self._channels, *others],
+                sorted(self._left.instruments),
+            )
             self._away_ns = None
 
     def mirror(self, *, whole: bool = False) -> None:

@@ -376,8 +376,8 @@ class _Line:
         new = told.subscriptions
         alike = self._feed.ring.shard is None or are_named(old) == are_named(new)
         if alike and self._replays == _replays(new) and extends(old, new):
-            logger.info("%s: more symbols within the session", self._feed.name)
             session.extend(new, now())
+            logger.info("%s: more symbols within the session", self._feed.name)
             return
         raise SessionEnd(Ending.PLANNED, "a new session for the new subscriptions")
 

@@ -13,21 +13,23 @@ from __future__ import annotations
 import logging
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
 from mdfeedd.feeds.core_file import forbid_core_file
 from mdfeedd.feeds.kafka.codec import Astray, Merger, Note, Repartitioned, Translator, WireError
+from mdfeedd.feeds.kafka.ending import gone
 from mdfeedd.feeds.kafka.memory import open_notes
 from mdfeedd.feeds.kafka.options import KafkaOptions
 from mdfeedd.feeds.kafka.source import Ended, Source
 from mdfeedd.feeds.protocol import ProbeLine, Severity
-from mdfeedd.ring.restart import last_beat_ns, tell_restart, tell_return
+from mdfeedd.ring.restart import last_beat_ns
 from mdfeedd.sinks.kafka.client import require_client
 from mdfeedd.sinks.kafka.wire import KINDS
 from mdfeedd.sinks.protocol import SinkError
-from mdfeedd.tick import GAP, TICK, GapReason, Kind
+from mdfeedd.tick import GapReason, Kind
 
 if TYPE_CHECKING:
     import threading
@@ -152,6 +154,7 @@ class _Line:
         self._block: Block | None = None
         self._block_since_s = 0.0
         self._skip = 0
+        self._is_told = False  # the next block's holes, by the process before
         self._paused: list[int] = []
         self._beat_s = 0.0
         self._told_missing = False
@@ -166,7 +169,7 @@ class _Line:
             partitions = self._wait_for_topic(source, stop)
             if not partitions:
                 return
-            source.assign(self._begin(source, partitions))
+            source.assign(self._begin(source, partitions, stop))
             self._writer.counters.add("sessions")
             logger.info("%s: reading topic %s, %d partitions", self._name, source.topic, partitions)
             defined = False
@@ -203,12 +206,12 @@ class _Line:
             self.wait(FIRST_PAUSE_S, stop)
         return 0
 
-    def _begin(self, source: Source, partitions: int) -> dict[int, int]:
+    def _begin(self, source: Source, partitions: int, stop: threading.Event) -> dict[int, int]:
         """Where each partition is read from: behind what the ring has, wherever that is known."""
         mine = [p for p in self._options.partitions or range(partitions) if p < partitions]
         if not mine:
             raise Ended(f"topic {source.topic} has {partitions} partitions, none of those to read")
-        note = self._load(source)
+        note = self._note = self._load(source, stop)
         known = note.end if note else None
         subset = bool(self._options.partitions)
         self._merger = Merger(mine, self._options.kind, known, subset=subset)
@@ -225,7 +228,7 @@ class _Line:
             self._save()
         return offsets
 
-    def _load(self, source: Source) -> Note | None:
+    def _load(self, source: Source, stop: threading.Event) -> Note | None:
         """The note of what the ring has, and how many of its records are beyond that."""
         before = self._note
         self._notes = open_notes(self._plan, source.identity())
@@ -234,17 +237,26 @@ class _Line:
             self._fresh or (note is not None and note.next_seq > self._writer.next_seq)
         ):
             note = None  # of a ring that is gone
+        self._skip, self._is_told = 0, False
         if note is None:
             if not self._fresh:
-                logger.warning("%s: it is not known how far the ring was", self._name)
-                if self._options.kind == "ticks":
-                    now_ns = time.time_ns()
-                    first_ns = tell_restart(self._writer, self._left_ns, now_ns)
-                    tell_return(self._writer, first_ns, now_ns)
-            self._skip = 0
+                self._tell_lost(stop)
             return None
-        self._skip = self._writer.next_seq - note.next_seq
+        beyond = self._writer.next_seq - note.next_seq
+        own = min(beyond, note.told)
+        self._skip, self._is_told = beyond - own, own == note.told > 0
         return note
+
+    def _tell_lost(self, stop: threading.Event) -> None:
+        """What an earlier process has published goes on somewhere else than where it ended."""
+        logger.warning("%s: it is not known how far the ring was", self._name)
+        if self._options.kind != "ticks":
+            return
+        now_ns = time.time_ns()
+        first_ns = now_ns if self._left_ns is None else min(self._left_ns, now_ns)
+        self._writer.counters.add("gaps")
+        told = gone(self._writer, GapReason.RESTART, [(first_ns, now_ns)], now_ns)
+        self._give(told, stop)
 
     def _find_again(self, source: Source, partition: int) -> None:
         """An offset is not what it was: from the oldest there is; the chain tells what is missing."""
@@ -333,20 +345,23 @@ class _Line:
             self._writer.counters.add("skipped_records", self._translator.skipped - skipped)
             if not self._publish(block, records, stop):
                 return  # stopped in the middle: the ring says how far
-            self._block = None
+            self._block, self._is_told = None, False
             self._save()
 
     def _publish(self, block: Block, records: npt.NDArray[np.void], stop: threading.Event) -> bool:
         """The holes, then the records, less what an earlier process had published of them."""
-        if block.holes:
-            told = self._gaps(block.holes)
-            if len(told):
-                records = np.concatenate([told, records])
+        if block.holes and not self._is_told and not self._tell_holes(block.holes, stop):
+            return False
+        self._is_told = bool(block.holes)  # where we are stopped within it, as well
         if self._skip:
             n = min(self._skip, len(records))
             self._skip -= n
             self._writer.counters.add("known_records", n)
             records = records[n:]
+        return self._give(records, stop)
+
+    def _give(self, records: npt.NDArray[np.void], stop: threading.Event) -> bool:
+        """Publish, as consumers have room. False: stopped."""
         step = max(1, self._writer.capacity // SLICES)
         for start in range(0, len(records), step):
             part = records[start : start + step]
@@ -382,8 +397,11 @@ class _Line:
             stop.wait(POLL_S)
         return not stop.is_set()
 
-    def _gaps(self, holes: tuple[Hole, ...]) -> npt.NDArray[np.void]:
-        """GAPs for what brokers do not have any more, in the numbers of the ring there."""
+    def _tell_holes(self, holes: tuple[Hole, ...], stop: threading.Event) -> bool:
+        """What brokers do not have any more, in the numbers of the ring there. False: stopped.
+
+        Noted first, so that a process after us knows which records are of the ring there.
+        """
         for hole in holes:
             logger.error(
                 "%s: records %d to %d of ring '%s' are not in Kafka any more",
@@ -394,14 +412,17 @@ class _Line:
             )
         self._writer.counters.add("gaps", len(holes))
         if self._options.kind != "ticks":
-            return np.empty(0, KINDS[self._options.kind])
-        gaps = np.zeros(len(holes), GAP)
-        gaps["ts_event"] = gaps["ts_recv"] = time.time_ns()
-        gaps["kind"] = Kind.GAP
-        gaps["reason"] = GapReason.RING_LAPPED
-        gaps["first_missing"] = [hole.first for hole in holes]
-        gaps["last_missing"] = [hole.last for hole in holes]
-        return gaps.view(TICK)
+            return True
+        bounds = [(hole.first, hole.last) for hole in holes]
+        told = gone(self._writer, GapReason.RING_LAPPED, bounds, time.time_ns())
+        if not self._skip:
+            assert self._notes is not None
+            assert self._note is not None
+            # what is there behind the note is ours too: an earlier process was stopped within it
+            begun = self._writer.next_seq - self._note.next_seq
+            self._note = replace(self._note, told=begun + len(told))
+            self._notes.save(self._note)
+        return self._give(told, stop)
 
     def _count(self, records: npt.NDArray[np.void]) -> None:
         counters = self._writer.counters

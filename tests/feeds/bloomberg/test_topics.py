@@ -12,7 +12,7 @@ from mdfeedd.feeds.bloomberg.topics import (
     UNANSWERED,
     Stage,
 )
-from mdfeedd.tick import GapReason, Kind
+from mdfeedd.tick import Flag, GapReason, Kind
 
 SECOND = 1_000_000_000
 DAY_S = 86_400
@@ -300,7 +300,7 @@ def test_ring_is_told_why_nothing_comes_of_a_topic(desk, make_reason, category, 
     assert bytes(status.pop("reserved")) == bytes(15)
     assert status == dict.fromkeys(status, 0) | {
         "kind": Kind.STATUS, "instrument_id": 1, "reason": flow,
-        "ts_event": desk.now.wall_ns, "ts_recv": desk.now.wall_ns,
+        "ts_event": desk.now.wall_ns, "ts_recv": desk.now.wall_ns, "flags": Flag.BAD_TS,
     }  # fmt: skip
     assert desk.topics.state() == (0, 1, 0)
 
@@ -408,7 +408,9 @@ def test_topic_removed_while_it_runs(desks):
     desk = desks(["A Equity", "B Equity"])
     cids = desk.live()
     desk.follow(desk.listings[1:])
-    assert [(row["kind"], row["instrument_id"]) for row in desk.take()] == [(Kind.CLEAR, 1)]
+    (cleared,) = desk.take()
+    assert (cleared["kind"], cleared["instrument_id"]) == (Kind.CLEAR, 1)
+    assert cleared["flags"] == Flag.BAD_TS, "its time is ours: no clock of bars may follow it"
     (asks,) = desk.drain()
     assert (asks.unsubscribe, asks.subscribe) == ([cids[0]], [])
     assert len(desk.topics) == 1

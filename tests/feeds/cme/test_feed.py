@@ -433,6 +433,36 @@ def test_line_that_is_mute_while_the_other_is_not_is_told_once(network, start, t
     assert not any("all lines are silent" in one for one in said())
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_first_start_is_in_doubt_until_names_are_known_if_something_is_asked_for_by_name(
+    network, start, ticks, named
+):
+    """Of what comes before its definition nobody can say whether it was asked for."""
+    venue = Venue(7, instruments=2)
+    wanted = venue.instruments[venue.ids[0]].listing.symbol
+    feed = start(**({"symbols": (wanted,)} if named else {}))
+    ring = ticks()
+    network.send([one for one in opened(venue) if one.feed == Feed.INCREMENTAL])
+    if not named:
+        until(lambda: len(ring.of(Kind.QUOTE)), "what is asked for by no name")
+        assert not len(ring.gaps())
+        feed.end()
+        return
+    (gap,) = until(lambda: list(ring.gaps()), "the gap of the start")
+    assert (gap["reason"], gap["line"], gap["instrument_id"]) == (GapReason.RESTART, 310, 0)
+    assert not len(ring.of(Kind.RECOVERED)), "no definition was sent"
+
+    def ended():
+        network.send(venue.settle(1))
+        return [r for r in ring.of(Kind.RECOVERED).view(GAP) if not r["instrument_id"]]
+
+    (end,) = until(ended, "the end of the gap")
+    assert (end["reason"], end["line"]) == (GapReason.RESTART, 310)
+    assert end["first_missing"] == gap["first_missing"] < end["last_missing"]
+    assert not len(ring.of(Kind.CLEAR)), "nothing was told that could be void"
+    feed.end()
+
+
 def test_filter_that_chooses_nothing_is_told(network, start, said):
     venue = Venue(7, instruments=2)
     feed = start(symbols=("NONE OF THEM",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mdfeedd import strategy
@@ -12,7 +13,7 @@ from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.ring import Reader
 from mdfeedd.sim.cme import Habits, Venue
-from mdfeedd.tick import GAP, Flag, GapReason, Kind
+from mdfeedd.tick import GAP, TICK, Flag, GapReason, Kind
 
 CHANNEL = 310
 
@@ -161,3 +162,53 @@ def test_hole_that_a_life_left_open_ends_with_that_of_the_restart(plan, venue):
         live(plan, venue)
         reader.read(4096, timeout=0)
         assert not any(reader.last[name].is_gapped for name in names)
+
+
+def leave_open(plan, *told):
+    """A life that tells these holes and is killed: (line, instrument, reason, first_missing)."""
+    rows = np.zeros(len(told), GAP)
+    rows["kind"] = Kind.GAP
+    for name, values in zip(
+        ("line", "instrument_id", "reason", "first_missing"), zip(*told, strict=True), strict=True
+    ):
+        rows[name] = values
+    with Rings("cme", plan, depth=False, orders=False, channels=(CHANNEL,)) as rings:
+        rings.ticks.publish(rows.view(TICK))
+
+
+def test_holes_of_a_channel_that_is_ours_no_more_end_too(plan, venue):
+    live(plan, venue)
+    with strategy.Reader("cme", "oldest", directory=plan.directory) as reader:
+        names = [one.symbol for one in reader.instruments]
+        first = next(one.instrument_id for one in reader.instruments)
+        leave_open(
+            plan,
+            (CHANNEL + 10, 0, GapReason.PACKET_LOSS, 5),
+            (0, first, GapReason.DISCONNECT, 5),
+        )
+        reader.read(4096, timeout=0)
+        assert all(reader.last[name].is_gapped for name in names)
+        live(plan, venue)
+        reader.read(4096, timeout=0)
+        assert not any(reader.last[name].is_gapped for name in names)
+    ended = [row for row in told(plan).view(GAP) if row["kind"] == Kind.RECOVERED]
+    assert {(int(row["line"]), int(row["instrument_id"])) for row in ended} >= {
+        (CHANNEL, 0),
+        (CHANNEL + 10, 0),
+        (0, first),
+    }
+
+
+def test_restart_that_did_not_return_is_part_of_the_next(plan, venue):
+    """Else the time between the first two processes would be in no GAP that ends."""
+    live(plan, venue)
+    with Rings("cme", plan, depth=False, orders=False, channels=(CHANNEL,)):
+        pass  # killed before anything was right
+    before = len(told(plan))
+    live(plan, venue)
+    gaps = [row for row in told(plan).view(GAP) if row["kind"] == Kind.GAP]
+    assert len(gaps) == 2
+    assert gaps[1]["first_missing"] == gaps[0]["first_missing"]
+    ended = [row for row in told(plan)[before:].view(GAP) if row["kind"] == Kind.RECOVERED]
+    wide = [row for row in ended if not row["instrument_id"]]
+    assert [int(row["first_missing"]) for row in wide] == [int(gaps[0]["first_missing"])]

@@ -16,7 +16,7 @@ from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
 from mdfeedd.sinks import SinkBatch
 from mdfeedd.sinks.kafka.stream import Stream
-from mdfeedd.tick import BAR, GAP, TICK, GapReason, Kind
+from mdfeedd.tick import BAR, GAP, TICK, Flag, GapReason, Kind
 
 DEADLINE_S = 120
 SYMBOLS = ["ESZ6", "ΑΒΓ", "株式", "a b:c", "🂡", "NQZ6", "6EZ6", "x" * 20]  # of `publish`
@@ -278,11 +278,17 @@ def test_brokers_have_dropped_what_the_feed_had_not_read(
     after = publish(ring, 50)
     sink.write(after)
     feed.start()
-    ticks = feed.read(551)
-    gaps = ticks[500:501].view(GAP)
-    assert (gaps["kind"][0], gaps["reason"][0]) == (Kind.GAP, GapReason.RING_LAPPED)
-    assert (gaps["first_missing"][0], gaps["last_missing"][0]) == (501, 800)
-    assert (ticks[501:]["payload"] == after.records["payload"]).all()
+    own = 1 + len(SYMBOLS) + 1
+    ticks = feed.read(550 + own)
+    gaps = ticks[500 : 500 + own].view(GAP)
+    kinds = [Kind.GAP, *[Kind.CLEAR] * len(SYMBOLS), Kind.RECOVERED]
+    assert gaps["kind"].tolist() == kinds
+    for row in gaps[[0, -1]]:
+        assert (row["reason"], row["instrument_id"]) == (GapReason.RING_LAPPED, 0)
+        assert (row["first_missing"], row["last_missing"]) == (501, 800)
+    assert set(gaps["flags"][1:-1].tolist()) == {Flag.BAD_TS}
+    assert len(set(gaps["instrument_id"][1:-1].tolist())) == len(SYMBOLS)
+    assert (ticks[500 + own :]["payload"] == after.records["payload"]).all()
     assert feed.counter("gaps") == 1
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from mdfeedd.feeds._packet import PacketList, PacketSink
-from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError, host_warnings
+from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError, host, host_warnings
+from mdfeedd.feeds.multicast import receiver as receiver_module
 from mdfeedd.feeds.multicast._multicast import LINES, SOURCES, ReceiverCore
 from mdfeedd.feeds.multicast.host import buffer_warning, filter_warning, kernel_warnings
 from mdfeedd.feeds.multicast.lines import MAX_LINES, MAX_SOURCES
@@ -289,6 +290,35 @@ def test_settings_of_the_host_are_explained(tmp_path):
     told = host_warnings([LineSpec(1, LOOPBACK, 20001)], 64 << 20, tmp_path)
     assert any("sysctl -w net.core.rmem_max=67108864" in sentence for sentence in told)
     assert buffer_warning(4096, 4096) is None
+
+
+def test_an_interface_of_two_lines_is_complained_about_once(tmp_path, monkeypatch):
+    setting = tmp_path / "net/ipv4/conf/ens5/rp_filter"
+    setting.parent.mkdir(parents=True)
+    setting.write_text("1\n")
+    monkeypatch.setattr(host, "interface_named", lambda name: host.Interface(name, 7, ready=False))
+    specs = [LineSpec(1, "239.7.7.1", 20001, "ens5"), LineSpec(2, "239.7.7.2", 20002, "ens5")]
+    down, strict = host_warnings(specs, SMALL, tmp_path)
+    assert "ip link set dev ens5 up" in down
+    assert "sysctl -w net.ipv4.conf.ens5.rp_filter=2" in strict
+
+
+def test_line_that_cannot_be_opened_again_is_tried_until_it_can(sender, tools, monkeypatch):
+    """Its interface was made anew, and is gone again before its group is joined."""
+    (port,) = free_ports(1)
+    sink = PacketList()
+    sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(LOOPBACK))
+    monkeypatch.setattr(receiver_module, "WATCH_NS", 0)
+    nowhere = max(index for index, _ in socket.if_nameindex()) + 1000
+    with opened([LineSpec(1, "239.7.7.1", port, "lo")], sink) as receiver:
+        with monkeypatch.context() as patch:
+            patch.setattr(host, "interface_named", lambda name: host.Interface(name, nowhere, True))
+            for _ in range(3):
+                receiver.run(1_000_000)
+            assert sum("tried again" in warning for warning in receiver.warnings) == 1
+        receiver.run(1_000_000)
+        sender.sendto(b"again", ("239.7.7.1", port))
+        assert [packet.payload for packet in tools.pump(receiver, sink, 1)] == [b"again"]
 
 
 WITHOUT_RIGHTS = """

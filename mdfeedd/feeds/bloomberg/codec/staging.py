@@ -29,6 +29,7 @@ _KIND_QUOTE: Final = int(Kind.QUOTE)
 _KIND_TRADE: Final = int(Kind.TRADE)
 _KIND_STATISTIC: Final = int(Kind.STATISTIC)
 _SATURATED: Final = int(Flag.SIZE_SATURATED)
+_BAD_TS: Final = int(Flag.BAD_TS)
 
 
 class Staging:
@@ -144,21 +145,21 @@ class Staging:
         self.others += 1
 
     def status(self, now_ns: int, instrument_id: int, reason: int) -> None:
-        """Whether data of the instrument come, and why not; of its trading nothing is said."""
+        """Whether data of the instrument come, and why not; of its trading nothing is said. The time is ours."""
         if self.at == self._end:
             self._grow()
         _STATUS(
-            self._bytes, self.at, 0, now_ns, now_ns, instrument_id, Kind.STATUS, 0, 0, 0, 0,
+            self._bytes, self.at, 0, now_ns, now_ns, instrument_id, Kind.STATUS, 0, _BAD_TS, 0, 0,
             0, reason, 0, 0, 0, 0,
         )  # fmt: skip
         self.at += _TICK_BYTES
         self.others += 1
 
     def bare(self, kind: int, now_ns: int, instrument_id: int) -> None:
-        """A tick that says all by its kind, as CLEAR."""
+        """A tick that says all by its kind, as CLEAR. The time is ours."""
         if self.at == self._end:
             self._grow()
-        _BARE(self._bytes, self.at, 0, now_ns, now_ns, instrument_id, kind, 0, 0, 0, 0)
+        _BARE(self._bytes, self.at, 0, now_ns, now_ns, instrument_id, kind, 0, _BAD_TS, 0, 0)
         self.at += _TICK_BYTES
         self.others += 1
 

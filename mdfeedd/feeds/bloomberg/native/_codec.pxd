@@ -27,8 +27,6 @@ cdef extern from "blp_decode.h" nogil:
         int64_t last_ns, sent_ns
         int refuse_delayed
     int blp_reserve(blp_staging *s, size_t n)
-    mdf_tick *blp_next(blp_staging *s, int kind, int64_t at_ns, int64_t recv_ns, uint32_t instrument,
-                       uint16_t flags)
     void blp_tell_quote(blp_staging *s, int64_t at_ns, int64_t recv_ns, uint32_t instrument, uint16_t flags,
                         const blp_sides *shown)
     void blp_tell_trade(blp_staging *s, int kind, int64_t at_ns, int64_t recv_ns, uint32_t instrument,
@@ -38,6 +36,7 @@ cdef extern from "blp_decode.h" nogil:
     void blp_tell_statistic(blp_staging *s, int64_t at_ns, int64_t recv_ns, uint32_t instrument,
                             uint16_t flags, uint16_t type, int64_t price, int64_t quantity)
     void blp_tell_status(blp_staging *s, int64_t now_ns, uint32_t instrument, uint16_t reason)
+    void blp_tell_bare(blp_staging *s, int kind, int64_t now_ns, uint32_t instrument)
     blp_sides blp_show(blp_sides told)
 
 cdef extern from "blp_table.h" nogil:

@@ -282,15 +282,14 @@ cdef class Staging:
         blp_tell_statistic(&self.s, ts_event, recv_ns, instrument_id, flags, code, price, checked)
 
     def status(self, int64_t now_ns, uint32_t instrument_id, uint16_t reason):
-        """Whether data of the instrument come, and why not; of its trading nothing is said."""
+        """Whether data of the instrument come, and why not; nothing of its trading. The time is ours."""
         self._reserve(1)
         blp_tell_status(&self.s, now_ns, instrument_id, reason)
 
     def bare(self, uint8_t kind, int64_t now_ns, uint32_t instrument_id):
-        """A tick that says all by its kind, as CLEAR."""
+        """A tick that says all by its kind, as CLEAR. The time is ours."""
         self._reserve(1)
-        blp_next(&self.s, kind, now_ns, now_ns, instrument_id, 0)
-        self.s.others += 1
+        blp_tell_bare(&self.s, kind, now_ns, instrument_id)
 
 
 cdef class Touches(dict):

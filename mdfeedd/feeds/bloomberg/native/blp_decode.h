@@ -146,7 +146,13 @@ static inline void blp_tell_hole(blp_staging *s, int kind, int64_t now_ns, uint3
 }
 
 static inline void blp_tell_status(blp_staging *s, int64_t now_ns, uint32_t instrument, uint16_t reason) {
-    blp_next(s, MDF_STATUS, now_ns, now_ns, instrument, 0)->payload.status.reason = reason;
+    blp_next(s, MDF_STATUS, now_ns, now_ns, instrument, MDF_BAD_TS)->payload.status.reason = reason;
+    s->others++;
+}
+
+/* A tick that says all by its kind. The time is ours, as that of a STATUS. */
+static inline void blp_tell_bare(blp_staging *s, int kind, int64_t now_ns, uint32_t instrument) {
+    blp_next(s, kind, now_ns, now_ns, instrument, MDF_BAD_TS);
     s->others++;
 }
 

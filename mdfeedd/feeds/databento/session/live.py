@@ -203,7 +203,14 @@ class LiveSession:
             self._recovery.note(min(self.decoder.clock_ns, wall_ns))
 
     def extend(self, subscriptions: Sequence[Subscription], now: Now) -> None:
-        """Ask for more within the session, which is on already; see `extends`."""
+        """Ask for more within the session, which is on already; see `extends`.
+
+        Not while a replay is under way: what comes of them could not be told from what that has to bring again.
+        """
+        if self._recovery.replaying:
+            raise SessionEnd(
+                Ending.PLANNED, "a new session for more symbols: a replay is under way"
+            )
         for line in subscription_lines(self._recovery.extend(subscriptions, now.wall_ns)):
             self.outgoing += line
 

@@ -10,7 +10,7 @@ from mdfeedd.feeds.databento.codec import Symbology
 from mdfeedd.feeds.databento.codec.symbology import ALWAYS_NS, NEVER_NS, Resolution
 from mdfeedd.ring.errors import RingSpace
 from mdfeedd.ring.instruments import Instrument
-from mdfeedd.tick import DEFINITION, TICK, Kind
+from mdfeedd.tick import DEFINITION, TICK, Flag, Kind
 
 if TYPE_CHECKING:
     import logging
@@ -84,6 +84,7 @@ class SessionNames(Symbology):
         tick["ts_event"] = tick["ts_recv"] = self.now_ns
         tick["instrument_id"] = own_id
         tick["kind"] = Kind.DEFINITION
+        tick["flags"] = Flag.BAD_TS  # the gateway tells no time of it: this one is ours
         tick["action"] = _MODIFIED
         self._writer.publish(tick.view(TICK))
         self._writer.counters.add("published_others")

@@ -44,7 +44,6 @@ MAX_TOLD: Final = 10
 _RECEIVE_BYTES: Final = 1 << 16
 _BUFFER_BYTES: Final = 1 << 20
 _SUBSCRIBED: Final = 1
-_SYMBOL_REFUSED: Final = 4
 _SEVERITY: Final = {77: Severity.CREDENTIALS, 78: Severity.CONFIG}
 
 

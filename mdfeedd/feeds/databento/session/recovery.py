@@ -115,7 +115,7 @@ class Recovery:
 
     @property
     def replaying(self) -> bool:
-        """A replay is being received."""
+        """A replay has been asked for, and is not complete."""
         return bool(self._replaying)
 
     def plan(self, subscriptions: Sequence[Subscription], now_ns: int) -> list[Request]:
@@ -131,7 +131,12 @@ class Recovery:
             snapshot = one.policy == "snapshot"
             requests.append(Request(number, one.schema, one.stype, symbols, start_ns, snapshot))
         self._requests = {request.id: request for request in requests}
+        self._replaying = self._replays()
         return requests
+
+    def _replays(self) -> dict[int, Hole | None]:
+        """What has been asked for from the past on, as yet without a hole."""
+        return {n: None for n, one in self._requests.items() if one.start_ns is not None}
 
     def _ours(self, symbols: tuple[str, ...]) -> tuple[str, ...]:
         """Those to ask for. Where not all are names, all: the mapping will tell which instruments are ours."""
@@ -197,11 +202,7 @@ class Recovery:
         self._decoder = decoder
         self._acknowledged, self._early = set(), {}
         holes = self._holes()
-        self._replaying = {
-            number: None
-            for number, request in self._requests.items()
-            if request.start_ns is not None
-        }
+        self._replaying = self._replays()
         self._waiting = {**self._replaying, **holes}
         for number in self._waiting:
             decoder.hold(self._subscriptions[number].rtype)

@@ -21,6 +21,7 @@ another; its numbers may come again later, as a repetition, and are known for `M
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -73,7 +74,8 @@ class Hole:
 class Block:
     """Records in the order of the ring they came from; `seq` is still that ring's.
 
-    holes: told before the first record. end: the last number that is complete with this block.
+    holes: they lie before the first record, and none behind it: where it is read again, cut otherwise, a block with
+    a hole begins at the same record. end: the last number that is complete with this block.
     """
 
     ring_id: str
@@ -284,6 +286,7 @@ class Merger:
         parts: list[Records] = []
         holes: list[Hole] = []
         end = self._done
+        limit = min(limit, self._before_hole(ring_id, limit))
         for line in self._lines.values():
             while line.pieces and line.pieces[0].ring_id == ring_id:
                 piece = line.pieces[0]
@@ -305,6 +308,19 @@ class Merger:
         self._done = end
         records = self._sorted(parts, limit)
         return Block(ring_id, epoch, records, tuple(holes), Mark(ring_id, end))
+
+    def _before_hole(self, ring_id: str, limit: int) -> int:
+        """The last number before the first hole that has records before it; `limit` where there is none."""
+        pieces = [
+            piece
+            for line in self._lines.values()
+            for piece in itertools.takewhile(
+                lambda one: one.ring_id == ring_id and one.first <= limit, line.pieces
+            )
+        ]
+        begin = min((piece.first for piece in pieces), default=0)
+        holes = (piece.first - 1 for piece in pieces if piece.hole and piece.first > begin)
+        return min(holes, default=limit)
 
     def _cut(
         self, line: _Line, piece: _Piece, limit: int, parts: list[Records], holes: list[Hole]

@@ -6,11 +6,12 @@ middle of the other:
      0 8s magic      8 u64 number (the larger is the newer)    16 u64 next_seq of our ring
     24 16s ring_id  40 u64 seq: all of that space up to it is in our ring
     48 u32 identity: CRC-32 of what the topic is               52 u32 partitions
-    56 u32 zero     60 u32 CRC-32 of all but these four bytes  64 i64 next offset, by partition
+    56 u32 told     60 u32 CRC-32 of all but these four bytes  64 i64 next offset, by partition
 
 The note is made after each publication. What was published after the last note is told by the
 ring itself: as many records as it has more, which are the next ones, since their order is that of
-the ring they come from.
+the ring they come from. But for the first `told` of them, where there are some: those are ours, and
+say that records are missing; they are noted before they are published.
 """
 
 from __future__ import annotations
@@ -38,11 +39,15 @@ assert _HEAD.size == 64
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """How far the feed was. `offsets` has the next message of each partition that is read."""
+    """How far the feed was. `offsets` has the next message of each partition that is read.
+
+    From next_seq on come first, if they come at all, `told` records of our own.
+    """
 
     next_seq: int
     end: Mark | None
     offsets: Mapping[int, int]
+    told: int = 0
 
 
 class Notes:
@@ -68,10 +73,10 @@ class Notes:
         return found[1]
 
     def _decode(self, data: bytes) -> tuple[int, Note] | None:
-        magic, number, next_seq, space, seq, identity, partitions, zero, crc = _HEAD.unpack(
+        magic, number, next_seq, space, seq, identity, partitions, told, crc = _HEAD.unpack(
             data[: _HEAD.size]
         )
-        if (magic, identity, zero) != (_MAGIC, self._identity, 0) or partitions > MAX_PARTITIONS:
+        if (magic, identity) != (_MAGIC, self._identity) or partitions > MAX_PARTITIONS:
             return None
         body = data[_HEAD.size : _HEAD.size + 8 * partitions]
         if crc != zlib.crc32(data[:_CRC_AT] + body):
@@ -79,7 +84,7 @@ class Notes:
         offsets = struct.unpack(f"<{partitions}q", body)
         end = None if space == _NO_SPACE else Mark(space.hex(), seq)
         known = {p: offset for p, offset in enumerate(offsets) if offset >= 0}
-        return number, Note(next_seq, end, known)
+        return number, Note(next_seq, end, known, told)
 
     def save(self, note: Note) -> None:
         """Write over the older slot. Raises `ValueError` for too many partitions."""
@@ -91,9 +96,8 @@ class Notes:
         if note.end is not None:
             space, seq = bytes.fromhex(note.end.ring_id), note.end.seq
         body = struct.pack(f"<{partitions}q", *(note.offsets.get(p, -1) for p in range(partitions)))
-        head = _HEAD.pack(
-            _MAGIC, self._number, note.next_seq, space, seq, self._identity, partitions, 0, 0
-        )[:_CRC_AT]
+        where = space, seq, self._identity, partitions
+        head = _HEAD.pack(_MAGIC, self._number, note.next_seq, *where, note.told, 0)[:_CRC_AT]
         place = (self._number & 1) * SLOT_BYTES
         data = head + struct.pack("<I", zlib.crc32(head + body)) + body
         self._memory[place : place + len(data)] = data

@@ -277,6 +277,50 @@ def other_subscriptions(one, *subscriptions):
     one._ended(SessionEnd(Ending.PLANNED, "a new session for the new subscriptions"))
 
 
+@pytest.mark.parametrize("replayed", [1, 20, 60])
+@pytest.mark.parametrize("schemas", [("mbp-1",), ("mbp-1", "bbo-1s")], ids=["one", "two"])
+def test_symbols_that_are_added_within_a_replay_begin_with_a_session(rig, schemas, replayed):
+    """Within the one that replays, they would look like what it has to bring again: its GAP would never be closed."""
+
+    def asked(*symbols):
+        return tuple(Subscription(one, symbols, recovery="replay") for one in schemas)
+
+    market = Market(3, instruments=2, schemas=schemas, rate=20.0)
+    core = GatewayCore(market, habits=Habits(chunk_records=1, heartbeat_s=1.0))
+    one = rig(core, DatabentoOptions("GLBX.MDP3", asked("ESZ6", "NQZ6"), heartbeat_s=10))
+    one.run(20)
+    other_subscriptions(one, *asked("ESZ6"))
+    one.run_until_replayed(1, replayed)
+    more = asked("ESZ6", "NQZ6")
+    one.options = DatabentoOptions("GLBX.MDP3", more, heartbeat_s=10)
+    try:
+        one.live.extend(more, one.now())
+    except SessionEnd as end:
+        one._ended(end)
+    one.run(40)
+    gaps, recovered = one.holes()
+    assert {gap["line"] for gap in gaps} == set(range(1, len(schemas) + 1))
+    for line in range(1, len(schemas) + 1):
+        last = max((h for h in gaps + recovered if h["line"] == line), key=lambda h: h["at"])
+        assert last in recovered
+    assert [end.ending for end in one.ends] == [Ending.PLANNED] * 2
+    ticks = one.ticks()
+    trades = ticks[ticks["kind"] == Kind.TRADE]
+    told = trades[["instrument_id", "ts_event", "venue_seq"]].tolist()
+    assert len(set(told)) == len(told) > 10
+
+
+def test_symbols_are_not_added_between_the_start_and_the_metadata_of_a_replay(rig):
+    one = rig(
+        GatewayCore(Market(3, instruments=2, schemas=("mbp-1",), rate=20.0)),
+        rig.options("mbp-1", symbols=("ESZ6", "NQZ6"), recovery="replay"),
+    )
+    one.run(20)
+    other_subscriptions(one, Subscription("mbp-1", ("ESZ6",), recovery="replay"))
+    one.recovery.plan(one.options.subscriptions, one.now_ns)
+    assert one.recovery.replaying
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -294,6 +294,7 @@ def test_number_stands_for_another_instrument_from_now_on(life):
     new = one.reader.instruments.id("NEWZ9")
     first = int(np.flatnonzero(ticks["instrument_id"] == new)[0])
     assert ticks["kind"][first] == Kind.DEFINITION
+    assert ticks["flags"][first] == Flag.BAD_TS, "the gateway says no time of it: that is ours"
     assert set(ticks["instrument_id"][first:].tolist()) == {new}
     assert new not in ticks["instrument_id"][:first]
     assert one.reader.instruments[new].vendor_id == one.core.market.instruments[0].instrument_id

@@ -262,6 +262,28 @@ def test_partition_that_begins_later_than_the_others(dice, before):
     assert merger.take().holes == ()
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_block_begins_where_the_hole_is(at_once):
+    """However much is there to be taken: who was killed tells the same records from ours again."""
+    log = Log(2)
+    for first in (1, 11, 21, 31, 41):
+        log.write(A, 1, records_of(random.Random(0), range(first, first + 10)))
+    merger, blocks = Merger([0, 1], "ticks"), []
+    for i in (0, 1, 3, 4):
+        for p in (0, 1):
+            merger.receive(p, i, *log.partitions[p][i])
+        if not at_once:
+            blocks += iter(merger.take, None)
+    blocks += iter(merger.take, None)
+    assert [block.holes for block in blocks if block.holes] == [(Hole(A, 21, 30),)]
+    begins = [int(block.records["seq"][0]) for block in blocks if block.holes]
+    assert begins == [31]
+    assert np.concatenate([block.records["seq"] for block in blocks]).tolist() == [
+        *range(1, 21),
+        *range(31, 51),
+    ]
+
+
 def test_space_that_ended_in_the_hole():
     """The end of one ring and the begin of the next are gone."""
     log, dice = Log(1), random.Random(0)

@@ -21,6 +21,7 @@ def test_note_comes_back():
         Note(1, None, {0: 5, 2: 7}),
         Note(100, Mark(A, 2**64 - 1), {0: 2**62, 4095: 0}),
         Note(2**63, Mark(A, 1), {}),
+        Note(7, Mark(A, 1), {1: 3}, told=2**32 - 1),
     ):
         notes.save(note)
         assert Notes(memoryview(memory), "cluster/topic").load() == note
