@@ -21,12 +21,10 @@ from mdfeedd.daemon.scheduling import written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SYSCTL_FILE: Final = "/etc/sysctl.d/60-mdfeedd.conf"
 LEAST_SHM_BYTES: Final = 64 << 20
 """Docker's default, in which a few rings of the default capacity fit."""
 SPARE: Final = 0.1
 """Of the shared-memory file system that should be free when all rings are there."""
-LEAST_BUFFER_BYTES: Final = 8 << 20
 WANTED_BUFFER_BYTES: Final = 64 << 20
 LEAST_BACKLOG: Final = 10_000
 LEAST_FILES: Final = 4096

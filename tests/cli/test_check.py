@@ -184,6 +184,37 @@ def test_line_of_a_vendor_moves_no_cursor(tmp_path: Path, shm_dir: str, run: Run
     assert ran.out.splitlines()[-1] == "  feed f: warning: f: ?[2Jgone?feed g: ok"
 
 
+def test_secrets_of_consumers_and_of_the_metrics_are_read_and_not_shown(
+    tmp_path: Path, shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("redis")
+    password = tmp_path / "password"
+    password.write_text("sesame")
+    sink = {"type": "redis", "modes": ["last"], "password": {"file": str(password)}}
+    consumer = {"name": "store", "type": "batch", "rings": ["f"], "options": {"sink": sink}}
+    config = {
+        "shm_dir": shm_dir,
+        "metrics": {"token": {"file": str(tmp_path / "token")}},
+        "feeds": [{"name": "f", "vendor": "synthetic"}],
+        "consumers": [consumer],
+    }
+    file = tmp_path / "mdfeedd.yaml"
+    file.write_text(json.dumps(config))
+    arguments = ["check", "-c", str(file), "--connect"]
+    assert main(arguments) == 77
+    out = capsys.readouterr().out
+    assert "  consumer store: its password is there\n" in out
+    assert f"  metrics: credentials: the token cannot be read from {tmp_path / 'token'}" in out
+    (tmp_path / "token").write_text("open")
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "  metrics: their token is there\n" in out
+    assert "sesame" not in out
+    password.unlink()
+    assert main(arguments) == 77
+    assert "  consumer store: credentials: the password cannot be read" in capsys.readouterr().out
+
+
 def test_bad_file_is_not_tried(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "mdfeedd.yaml"
     file.write_text(BAD)

@@ -157,6 +157,22 @@ def test_command_of_the_system_that_fails(tmp_path, monkeypatch, capsys):
     assert told in capsys.readouterr().out
 
 
+def test_command_of_the_system_that_does_not_end_or_says_why(monkeypatch):
+    monkeypatch.setattr(install_service, "STEP_LIMIT_S", 0.1)
+    job = install_service._Job(Path("/"), dry=False)
+    with pytest.raises(install_service.Trouble, match="sleep 60: did not end within 0 s"):
+        job.command(["sleep", "60"], "never ends")
+    monkeypatch.undo()
+    with pytest.raises(install_service.Trouble, match="No such file or directory"):
+        job.command(["ls", "/nowhere"], "says why")
+
+
+def test_installation_without_the_files_of_the_service(monkeypatch):
+    monkeypatch.setattr(install_service, "_candidates", lambda: iter([Path("/nowhere")]))
+    with pytest.raises(install_service.Trouble, match="install mdfeedd again"):
+        install_service.service_files()
+
+
 def test_program_without_a_script_beside_the_interpreter(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))
     assert install_service.program() == f"{tmp_path}/python3 -m mdfeedd"

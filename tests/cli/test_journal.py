@@ -11,6 +11,7 @@ import pytest
 
 from mdfeedd.cli import main
 from mdfeedd.journal import JournalWriter, SinkPositions, WriterOptions
+from mdfeedd.journal.format import HEADER_BYTES, checksum
 from mdfeedd.journal.segment import list_segments
 from mdfeedd.ring import Position
 from mdfeedd.tick import BAR, ORDER, TICK, TRADE, Kind, layout_of
@@ -86,6 +87,22 @@ def test_ls_tells_rings_ranges_and_sinks(tmp_path, run):
     status, out, _ = run("ls", "-l", tmp_path)
     assert status == 65
     assert "DAMAGED HEADER" in out
+
+
+def test_ls_goes_on_behind_a_journal_of_a_newer_version(tmp_path, run):
+    make(tmp_path / "a", 5)
+    make(tmp_path / "b", 5)
+    path = list_segments(tmp_path / "a")[0].path
+    data = bytearray(path.read_bytes())
+    data[8:10] = (2).to_bytes(2, "little")
+    end = HEADER_BYTES - 8
+    data[end:HEADER_BYTES] = checksum(bytes(data[:end])).to_bytes(8, "little")
+    path.write_bytes(data)
+    status, out, err = run("ls", tmp_path)
+    assert status == 65
+    assert out.startswith("b: feed cme, ")
+    assert err.startswith(f"mdfeedd journal: {path}")
+    assert "version 2 of the format" in err
 
 
 def test_verify_tells_what_is_damaged_and_where(tmp_path, run):

@@ -11,10 +11,11 @@ import pytest
 
 from mdfeedd.cli import main
 from mdfeedd.journal import JournalWriter, WriterOptions, folder_of
+from mdfeedd.journal.segment import list_segments
 from mdfeedd.ring import Writer
 from mdfeedd.sinks import SinkBatch
 from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
-from mdfeedd.tick import TRADE, Kind, layout_of
+from mdfeedd.tick import ORDER, TICK, TRADE, Kind, layout_of
 
 pytest.importorskip("duckdb")
 WHEN = 1_790_000_000_123_456_789
@@ -59,8 +60,6 @@ def journal(tmp_path):
     path = tmp_path / "journal"
     writer = JournalWriter(folder_of(path, "cme"), "cme", WriterOptions(1 << 16, "none"))
     records = trades(5, 1)
-    from mdfeedd.tick import TICK
-
     writer.begin("b" * 32, feed="cme", layout=layout_of(TICK), record_bytes=64, next_seq=1, epoch=1)
     writer.put_instruments([(0, (1, 0, 0, 0, 0, 0, 0, "", "", "cme", "ÉTF 6", "x"))])
     writer.append(records.view(TICK), 1)
@@ -146,6 +145,44 @@ consumers:
     sql = "SELECT (SELECT count(*) FROM trades) + count(*) FROM journal.trades"
     out = query(capfdbinary, "-c", file, "--format", "csv", sql)[1]
     assert out.splitlines()[1] == "8"
+
+
+def test_configuration_that_is_wrong_or_stores_no_files(tmp_path, capfdbinary, monkeypatch):
+    file = tmp_path / "mdfeedd.yaml"
+    file.write_text("feeds: [{name: cme, vendor: synthetik}]\n")
+    status, out, err = query(capfdbinary, "-c", file, "FROM trades")
+    assert (status, out) == (78, "")
+    assert f"{file}:1:" in err
+    file.write_text("feeds: [{name: cme, vendor: synthetic}]\n")
+    monkeypatch.chdir(tmp_path)
+    status, out, err = query(capfdbinary, "-c", file, "FROM trades")
+    assert (status, out) == (1, "")
+    assert "(--data names another one)" in err
+
+
+def test_what_a_journal_lacks_and_a_ring_without_a_table_are_told(tmp_path, journal, capfdbinary):
+    writer = JournalWriter(folder_of(journal, "l3"), "l3", WriterOptions(1 << 16, "none"))
+    writer.begin("c" * 32, feed="l3", layout=layout_of(ORDER), record_bytes=64, next_seq=1, epoch=1)
+    writer.append(np.zeros(1, ORDER), 1)
+    writer.close()
+    writer = JournalWriter(folder_of(journal, "cut"), "cut", WriterOptions(1 << 16, "none"))
+    writer.begin("d" * 32, feed="cut", layout=layout_of(TICK), record_bytes=64, next_seq=1, epoch=1)
+    records = trades(6, 1).view(TICK)
+    for at in (0, 2, 4):
+        writer.append(records[at : at + 2], 1)
+        writer.commit()
+    writer.close()
+    (segment,) = list_segments(folder_of(journal, "cut"))
+    whole, bad = segment.path.read_bytes(), records[2:4].tobytes()
+    assert whole.count(bad) == 1
+    segment.path.write_bytes(whole.replace(bad, bytes(len(bad))))
+    sql = "SELECT list(seq ORDER BY seq) AS seqs FROM journal.trades WHERE feed = 'cut'"
+    status, out, err = query(capfdbinary, "--journal", journal, "--format", "csv", sql)
+    assert (status, out.splitlines()[1]) == (0, '"[1, 2, 5, 6]"')
+    assert err.splitlines() == [
+        "mdfeedd query: the journal of 'cut' lacks 2 records",
+        "mdfeedd query: the ring 'l3' has no table: left out",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from mdfeedd.cli import record
+from mdfeedd.feeds.multicast import LineSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +75,39 @@ def test_ctrl_c_ends_it_with_a_whole_file(start: Start, tmp_path: Path) -> None:
     assert "0 packets in" in told
     assert "nothing came: are the groups, the ports and the interfaces right" in told
     assert out.read_bytes()[:4] == b"\x0a\x0d\x0d\x0a"
+
+
+OFTEN = """
+import sys
+from mdfeedd.cli import main, record
+record._TELL_S = 0.05
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_progress_is_told_on_standard_error(run: Run, tmp_path: Path) -> None:
+    line = f"127.0.0.1:{free_ports(1)}"
+    ran = run("record", "--line", line, "--out", tmp_path / "x", "--seconds", 1, code=OFTEN)
+    assert ran.status == 0
+    assert re.fullmatch(r"(      \d s  0 packets, \d+ B\n)+", ran.err), ran.err
+    assert " s  0 packets" not in ran.out
+
+
+def test_what_is_not_in_the_file_is_trouble(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = {"kernel_drops": 3, "buffer_drops": 1, "refused": 2}
+    for names in ((), *((name,) for name in lost), tuple(lost)):
+        counts = dict.fromkeys(lost, 0) | {name: lost[name] for name in names}
+        done = SimpleNamespace(packets=10, file_bytes=2000, **counts)
+        line = LineSpec(1, "127.0.0.1", 20001)
+        recorder = SimpleNamespace(
+            recorded=done, lines=[line], paths=["x"], line_counts=lambda _line, done=done: done
+        )
+        assert record._tell_end(recorder, 1.0) == (1 if names else 0)
+        told = [one for one in capsys.readouterr().out.splitlines() if one.startswith("trouble:")]
+        assert len(told) == len(names)
+    assert "3 packets arrived and are not in the file: the kernel's buffer was full" in told[0]
+    assert "1 packet arrived and are not in the file: the disk was too slow" in told[1]
+    assert "2 packets arrived and are not in the file: too long" in told[2]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,8 +17,10 @@ from mdfeedd.sim.listings import listings
 from mdfeedd.sim.market import Market
 from mdfeedd.tick import (
     BAR,
+    DEFINITION,
     DEPTH,
     GAP,
+    IMBALANCE,
     ORDER,
     PRICE_UNDEF,
     QUOTE,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Start
 
 WHEN = 1_790_000_000_123_456_789
+LOOKS_S = 1.5  # in which a reader of an ended ring looks for the next one more than once
 
 
 def publish_samples(writer: Writer) -> None:
@@ -201,6 +205,50 @@ def test_a_status_is_shown_by_its_codes_or_as_what_a_vendor_lets_come(
     assert trading.endswith("state 7 reason 1 trading yes quoting ?")
     assert failed.endswith("no data: not entitled")
     assert back.endswith("data come again")
+
+
+def test_figures_of_the_day_auctions_and_definitions_are_shown_in_words(
+    shm_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statistic, imbalance = np.zeros(1, STATISTIC), np.zeros(1, IMBALANCE)
+    definition, gap = np.zeros(1, DEFINITION), np.zeros(1, GAP)
+    statistic["kind"], statistic["type"], statistic["price"] = Kind.STATISTIC, 3, to_fixed("6871.5")
+    statistic["quantity"] = PRICE_UNDEF
+    imbalance["kind"], imbalance["ref_price"] = Kind.IMBALANCE, to_fixed("12.5")
+    imbalance["paired_size"], imbalance["imbalance_size"] = 700, 30
+    definition["kind"], definition["tick_size"] = Kind.DEFINITION, to_fixed("0.25")
+    definition["expiration"] = WHEN
+    gap["kind"], gap["reason"], gap["first_missing"] = Kind.GAP, GapReason.DISCONNECT, WHEN
+    gap["last_missing"] = WHEN + 5_000_000_000
+    with Writer("cme", directory=shm_dir) as writer:
+        for record in (statistic, imbalance, definition, gap):
+            record["ts_event"] = WHEN
+            writer.publish(record.view(TICK))
+        assert main(["tail", "cme", "--oldest", "-n", "4", "--shm-dir", shm_dir]) == 0
+    *_, day, auction, contract, missing = capsys.readouterr().out.splitlines()
+    assert day.endswith("type 3 price 6871.5 quantity -")
+    assert auction.endswith("paired 700 imbalance 30 ref 12.5")
+    assert contract.endswith("tick size 0.25 expires 2026-09-21")
+    assert missing.endswith("14:13:20.123456789 to 14:13:25.123456789")
+
+
+def test_the_end_of_a_writer_is_told_once_and_the_next_one_is_waited_for(
+    shm_dir: str, start: Start
+) -> None:
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+    process = start("tail", "cme", "--json", "--oldest", "--shm-dir", shm_dir)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert [json.loads(process.stdout.readline())["seq"] for _ in range(4)] == [1, 2, 3, 4]
+    assert "the writer of cme has ended; waiting for the next" in process.stderr.readline()
+    time.sleep(LOOKS_S)
+    with Writer("cme", directory=shm_dir) as writer:
+        publish_samples(writer)
+        assert json.loads(process.stdout.readline())["seq"] == 5
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
 
 
 def test_a_ring_that_does_not_exist_names_those_that_do(

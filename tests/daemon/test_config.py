@@ -8,7 +8,7 @@ import pytest
 
 from mdfeedd.daemon import config, plugins
 from mdfeedd.daemon.config import ConfigError
-from mdfeedd.daemon.plan import Assignment, CycleError, Plan, instance, revive
+from mdfeedd.daemon.plan import MAX_PLAN_BYTES, Assignment, CycleError, Plan, instance, revive
 from mdfeedd.feeds.shard import Shard
 
 P = "daemon_test_plugins"
@@ -338,6 +338,11 @@ def test_options_are_rebuilt_in_the_child_as_they_were_checked():
 def test_garbage_is_no_plan(data):
     with pytest.raises(ValueError):
         Assignment.from_json(data)
+
+
+def test_plan_that_is_too_long_is_not_read():
+    with pytest.raises(ValueError, match=f"the plan has more than {MAX_PLAN_BYTES} bytes"):
+        Assignment.from_json(b" " * (MAX_PLAN_BYTES + 1))
 
 
 def test_consumers_start_after_the_writers_of_their_rings():

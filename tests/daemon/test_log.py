@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -89,6 +90,15 @@ def test_another_journal_stream_is_not_ours(lines, monkeypatch):
     written = lines()
     logging.getLogger("mdfeedd.x").error("x")
     assert not written()[0].startswith("<")
+
+
+def test_stream_that_is_closed_or_no_file_is_no_journal(tmp_path, monkeypatch):
+    with (tmp_path / "err").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert log.to_journal(stream)
+    assert not log.to_journal(stream)
+    assert not log.to_journal(io.StringIO())
 
 
 def test_who_listens_for_other_reasons_is_left_alone(lines):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -173,6 +175,20 @@ def test_cpu_far_from_the_node_is_told(monkeypatch):
     plan = ChildPlan("feed", "f", "p", "m:C", cpus=(HERE[0],), numa_node=1)
     (told,) = scheduling.apply(plan)
     assert told.startswith(f"numa_node: CPU {HERE[0]} is not of node 1")
+
+
+@pytest.mark.skipif(
+    platform.machine() not in {"x86_64", "aarch64"},
+    reason="no system call of this machine is known",
+)
+def test_node_that_cannot_be_had_is_told_with_the_reason(monkeypatch):
+    monkeypatch.setattr(numa, "nodes", lambda: {0, numa.MAX_NODE})
+    assert "there is no node 7 here, only 0, 1023" in numa.prefer(7)
+    told = numa.prefer(numa.MAX_NODE)  # the kernel itself knows better
+    assert told.startswith("numa_node: the kernel refuses memory of node 1023: ")
+    assert told.endswith(
+        (os.strerror(errno.EINVAL), os.strerror(errno.ENOSYS), "SystemCallFilter?")
+    )
 
 
 needs_nodes = pytest.mark.skipif(

@@ -140,3 +140,8 @@ def test_token_is_a_reference_and_shown_as_one(shm_dir):
     }  # fmt: skip
     with pytest.raises(ConfigError, match="a secret is not written here"):
         plan_of(shm_dir, token="sesame")
+
+
+def test_token_of_two_sources_is_refused(shm_dir):
+    with pytest.raises(ConfigError, match="token_env: token_file is given already"):
+        plan_of(shm_dir, token_file="/run/token", token_env="TOKEN")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mdfeedd.daemon import config
+from mdfeedd.daemon import vigil as vigil_module
 from mdfeedd.daemon.child import Child
 from mdfeedd.daemon.notify import Notifier
 from mdfeedd.daemon.plan import ChildPlan
@@ -192,6 +193,28 @@ def test_systemd_is_told_of_start_and_stop(shm_dir, tmp_path, manager):
     asyncio.run(until(lambda: any(m.startswith("STOPPING=1") for m in manager.queue)))
     last = [message for message in received(manager) if message != "WATCHDOG=1"]
     assert last[-1].startswith("STOPPING=1\nSTATUS=stopping")
+
+
+def test_ring_that_cannot_be_looked_at_does_not_hide_the_others(shm_dir, monkeypatch, caplog):
+    def broken(name, folder):
+        if name == "f":
+            raise RuntimeError("a bug")
+        return inspect(name, folder)
+
+    def told():
+        return [r for r in caplog.records if r.getMessage() == "ring f cannot be looked at"]
+
+    async def scenario():
+        feeds = [{"name": name, "vendor": f"{P}:TickingFeed", "hang_s": 1.0} for name in ("f", "g")]
+        plan = config.check({"shm_dir": shm_dir, "metrics": None, "feeds": feeds})
+        async with Supervisor(plan, limits=QUICK) as supervisor:
+            vigil, children = supervisor.vigil, list(supervisor.children)
+            await until(lambda: set(vigil._infos(children)) == {"f", "g"})
+            monkeypatch.setattr(vigil_module, "inspect", broken)
+            assert set(vigil._infos(children)) == {"g"}
+
+    asyncio.run(scenario())
+    assert told()[0].exc_info
 
 
 def test_watchdog_is_not_fed_by_a_round_that_fails(shm_dir, manager, monkeypatch, caplog):

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mdfeedd.sinks import SinkBatch, SinkError, SinkProgress, load_sink, sink_options
+from mdfeedd.sinks import SinkBatch, SinkError, SinkProgress, load_sink, parquet, sink_options
 from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
 from mdfeedd.tick import BAR, PRICE_UNDEF, QUOTE, TICK, TIME_UNDEF, TRADE, Flag, Kind
 
@@ -245,6 +245,31 @@ def test_more_dates_than_open_files_finish_the_least_recently_written(stored):
     assert sink.progress(RING_ID).safe_seq == 2
     sink.close()
     assert seqs(stored) == [1, 2, 3, 4, 5]
+
+
+def test_rows_that_wait_in_many_files_have_a_limit_together(stored, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_BUFFERED_ROWS", 100)
+    sink = sink_at(stored)
+    first = 1
+    for day, n in enumerate((30, 60, 20)):
+        ts = (1_700_000_000 + day * 86_400) * 10**9
+        sink.write(batch_of(quotes(n, first_seq=first, ts=ts)))
+        first += n
+    assert [file.buffered for file in sink._files.values()] == [30, 60, 20]
+    sink.housekeep()
+    assert [file.buffered for file in sink._files.values()] == [30, 0, 20], "the largest gives way"
+    assert sink.progress(RING_ID).pending_records == 110, "encoded, and still in no whole file"
+    sink.close()
+    assert sorted(seqs(stored)) == list(range(1, 111))
+
+
+def test_lock_that_cannot_be_opened_is_one_sentence(stored):
+    (stored.out / ".lock").mkdir(parents=True)
+    sink = sink_at(stored)
+    with pytest.raises(SinkError, match=r"cannot lock .*/\.lock: Is a directory") as caught:
+        sink.write(batch_of(quotes(1)))
+    assert not caught.value.retriable
+    sink.close()
 
 
 def test_safe_position_stays_before_the_oldest_row_that_is_not_safe(stored):

@@ -1,10 +1,12 @@
 """Weeks of trading in seconds: nothing is wrong after them, and no process holds more than in the midst of them.
 
 Two markets, in Chicago and London, each a CME channel in virtual time (`week_feed`), through a whole daemon:
-journal with retention, bars, Parquet, all in processes of their own, under a local time zone that is not UTC.
-The weeks are those in which clocks change, in the one or the other.
+journal with retention, bars, Parquet, all in processes of their own, under a local time zone that is hours from
+UTC and changes its clocks, too. The weeks begin with the last one before clocks change, in the one or the other.
 
     python -m pytest tests/system/ageing                          two weeks, in some seconds
+    MDFEEDD_AGEING_CHANGES=europe-spring,america-autumn python -m pytest tests/system/ageing
+                                                                  two weeks each, of other changes
     MDFEEDD_AGEING_WEEKS=8 MDFEEDD_AGEING_EVENTS=20000 python -m pytest tests/system/ageing -s
                                                                   all four changes, eight weeks each, with figures
 """
@@ -33,7 +35,11 @@ WEEKS = int(os.environ.get("MDFEEDD_AGEING_WEEKS", "2"))
 EVENTS = int(os.environ.get("MDFEEDD_AGEING_EVENTS", "240"))
 SUNDAYS = {"america-spring": "2026-03-08", "europe-spring": "2026-03-29",
            "europe-autumn": "2026-10-25", "america-autumn": "2026-11-01"}  # fmt: skip
-CHOSEN = list(SUNDAYS) if WEEKS > 2 else ["america-spring"]
+"""On which clocks change, before markets open: so the weeks must begin a week before it."""
+HOSTS = {"america": "America/Chicago", "europe": "Europe/Helsinki"}
+CHOSEN = os.environ.get(
+    "MDFEEDD_AGEING_CHANGES", ",".join(SUNDAYS) if WEEKS > 2 else "america-spring"
+).split(",")
 PATIENCE_S = 120.0
 INTERVALS_S = (60, 3600, 86_400)
 GROWTH_BYTES = 4 << 20  # from the midst of the weeks on
@@ -67,6 +73,11 @@ consumers:
 """
 
 
+def first_sunday(change):
+    """Of the last week before it."""
+    return date.fromisoformat(SUNDAYS[change]) - timedelta(weeks=1)
+
+
 def test_clocks_of_the_exchanges():
     """An opening comes an hour earlier by UTC after the change in spring; the weekend of it is shorter."""
     before, after = (CHICAGO.sessions(date(2026, 3, day)) for day in (1, 8))
@@ -80,6 +91,17 @@ def test_clocks_of_the_exchanges():
         for sunday in (date(2026, 3, 1), date(2026, 3, 8), date(2026, 3, 29))
     }
     assert apart == {-2, -3}
+
+
+@pytest.mark.parametrize("change", SUNDAYS)
+def test_weeks_hold_their_change(change):
+    """One market opens at another hour by UTC in the second week, in spring an hour earlier; the other does not."""
+    first = first_sunday(change)
+    continent, season = change.split("-")
+    for market, its in ((CHICAGO, "america"), (LONDON, "europe")):
+        one, two = (market.sessions(first + timedelta(weeks=n))[0][0] for n in range(2))
+        moved = {"spring": -1, "autumn": 1}[season] if its == continent else 0
+        assert two - one == (7 * 24 + moved) * HOUR_NS, market.zone
 
 
 class Market:
@@ -171,13 +193,12 @@ def check_bars(markets, shm):
     return len(found)
 
 
-def check_hours(market, sunday):
+def check_hours(market, first):
     """No trade outside a session, and some in each."""
     times = np.concatenate(market.trades)["ts_event"]
     inside = np.zeros(len(times), bool)
     for week in range(WEEKS):
-        first = date.fromisoformat(sunday) + timedelta(weeks=week)
-        for opens, closes in MARKETS[market.name].sessions(first):
+        for opens, closes in MARKETS[market.name].sessions(first + timedelta(weeks=week)):
             here = (times >= opens) & (times < closes)
             assert here.any(), (market.name, opens)
             inside |= here
@@ -206,7 +227,7 @@ def check_store(folder, markets):
 def daemon(tmp_path, shm_dir, spawn):
     """Starts `mdfeedd run` of a configuration."""
 
-    def start(sunday):
+    def start(sunday, zone):
         file = tmp_path / "week.yaml"
         file.write_text(
             CONFIG.format(
@@ -217,7 +238,7 @@ def daemon(tmp_path, shm_dir, spawn):
         log = (tmp_path / "log").open("wb")
         process = spawn(
             [sys.executable, "-m", "mdfeedd", "run", "-c", file],
-            cwd=REPOSITORY, stdout=log, stderr=log, env=os.environ | {"TZ": "America/Chicago"},
+            cwd=REPOSITORY, stdout=log, stderr=log, env=os.environ | {"TZ": zone},
         )  # fmt: skip
         log.close()
         return process
@@ -266,8 +287,8 @@ def check_flat(samples, disk):
 @pytest.mark.timeout(3600 if WEEKS > 2 else 300)
 @pytest.mark.parametrize("change", CHOSEN)
 def test_weeks_of_trading(daemon, shm_dir, tmp_path, change):
-    sunday = SUNDAYS[change]
-    process = daemon(sunday)
+    first = first_sunday(change)
+    process = daemon(first, HOSTS[change.partition("-")[0]])
     markets = [Market(name, shm_dir) for name in MARKETS]
     try:
         samples, disk = watch(process, markets, tmp_path)
@@ -284,7 +305,7 @@ def test_weeks_of_trading(daemon, shm_dir, tmp_path, change):
         early, late = np.array_split(np.array(market.latency_ms), 2)
         print(f"the last record is read by all after {np.median(early):.1f} ms in the first half of the "
               f"sessions, {np.median(late):.1f} ms in the second")  # fmt: skip
-        check_hours(market, sunday)
+        check_hours(market, first)
     print(f"{made} bars")
     check_store(tmp_path, markets)
     check_flat(samples, disk)
