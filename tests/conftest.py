@@ -36,12 +36,21 @@ def logging_as_before() -> Iterator[None]:
     """Commands set up the logging of their process, which is here that of all the tests after this one."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    levels = {name: logger.level for name, logger in _loggers()}
     yield
     for handler in root.handlers[:]:
         if handler not in handlers and not type(handler).__module__.startswith("_pytest."):
             root.removeHandler(handler)
     root.setLevel(level)
+    for name, logger in _loggers():
+        logger.setLevel(levels.get(name, logging.NOTSET))
     logging.captureWarnings(capture=False)
+
+
+def _loggers() -> Iterator[tuple[str, logging.Logger]]:
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("mdfeedd") and isinstance(logger, logging.Logger):
+            yield name, logger
 
 
 @pytest.fixture

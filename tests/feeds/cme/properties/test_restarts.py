@@ -133,4 +133,4 @@ def test_restarts_that_reach_the_old_number_within_a_second(seeds, play):
         assert game.handler.counts["epochs"] == 1
         assert game.handler.counts["rpt_faults"] == 0
 
-    seeds(150, check)
+    seeds(80, check)
