@@ -1,11 +1,11 @@
 """A sink that stands still for minutes, and what the rest of the daemon notices of it.
 
-    python bench/stalled_sink.py [--stall 600] [--rate 200000] [--connections 2] [--save]
+    python bench/stalled_sink.py [--store kafka|postgres|redis] [--stall 600] [--rate 200000] [--save]
 
 A synthetic feed at --rate ticks a second, a journal of it, and two stores that read the journal: Parquet, and a
-PostgreSQL server that is stopped (SIGSTOP) for --stall seconds and then goes on. Meanwhile the resident memory of
-each process is looked at, the rate of the feed, and how far Parquet is behind. Then the time until PostgreSQL has
-caught up with the journal, while the feed goes on:
+server that is stopped (SIGSTOP) for --stall seconds and then goes on: Apache Kafka (transactions), PostgreSQL (two
+connections), or Redis (a stream). Meanwhile the resident memory of each process is looked at, the rate of the feed,
+and how far Parquet is behind. Then the time until the server has caught up with the journal, while the feed goes on:
 
     catch-up    ticks stored a second while catching up, over the feed's rate, which goes on meanwhile
     memory      largest resident size during the stall over that before it
@@ -20,10 +20,10 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,72 @@ from mdfeedd.daemon.supervisor import Supervisor
 from mdfeedd.ring.inspect import inspect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "sinks" / "servers"))
-import postgres as servers
+import kafka
+import postgres
+import redis
 
 RESULT = Path(__file__).parent / "results" / "stalled_sink.json"
+RING_TICKS = 1 << 18  # more than the feed makes while the journal is still starting
 LOOK_S = 1.0
 CATCH_UP_S = 3600.0  # longer, and it has failed
 AT_REST_S = 10.0  # before the stall, and after all is caught up
 CAUGHT_UP_S = 1.0  # behind by as much of the feed's ticks
 
 
-def _plan(
-    shm_dir: str, folder: Path, server: servers.PostgresServer, rate: int, connections: int
-) -> Any:
+STREAM_MESSAGES = 20_000  # of 1,024 ticks, which a stream of Redis keeps: 1.3 GB
+
+
+class Postgres:
+    """Its server and how it is stored in."""
+
+    def __init__(self, _folder: Path) -> None:
+        settings = "fsync = on\nfull_page_writes = on\nmax_wal_size = 8GB\n"
+        self._server = postgres.PostgresServer(settings)
+        self._server.start()
+        self.sink = {"type": "postgres", "dsn": self._server.dsn(), "connections": 2}
+
+    def freeze(self, *, on: bool) -> None:
+        self._server.freeze(on=on)
+
+    def remove(self) -> None:
+        self._server.remove()
+
+
+class Redis:
+    """The same."""
+
+    def __init__(self, _folder: Path) -> None:
+        self._server = redis.RedisServer().start()
+        self.sink = {
+            "type": "redis", "host": "127.0.0.1", "port": self._server.port,
+            "modes": ["stream"], "stream_maxlen": STREAM_MESSAGES,
+        }  # fmt: skip
+
+    def freeze(self, *, on: bool) -> None:
+        self._server.freeze() if on else self._server.thaw()
+
+    def remove(self) -> None:
+        self._server.remove()
+
+
+class Kafka:
+    """The same."""
+
+    def __init__(self, folder: Path) -> None:
+        self._broker = kafka.ApacheBroker(folder / "kafka", heap_mb=1024, flags=())
+        self.sink = {"type": "kafka", "bootstrap_servers": self._broker.address}
+
+    def freeze(self, *, on: bool) -> None:
+        self._broker.signal(signal.SIGSTOP if on else signal.SIGCONT)
+
+    def remove(self) -> None:
+        self._broker.stop()
+
+
+STORES: dict[str, Any] = {"kafka": Kafka, "postgres": Postgres, "redis": Redis}
+
+
+def _plan(shm_dir: str, folder: Path, sink: dict[str, Any], rate: int) -> Any:
     journal = str(folder / "journal")
 
     def store(name: str, sink: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +114,7 @@ def _plan(
                 {
                     "name": "feed",
                     "vendor": "synthetic",
+                    "capacity": RING_TICKS,
                     "options": {"rate": rate, "burstiness": 0.0, "instruments": 8, "seed": 1},
                 }
             ],
@@ -71,10 +126,7 @@ def _plan(
                     "options": {"path": journal, "keep_bytes": 0, "hard_cap_bytes": 0},
                 },
                 store("parquet", {"type": "parquet", "path": str(folder / "parquet")}),
-                store(
-                    "postgres",
-                    {"type": "postgres", "dsn": server.dsn(), "connections": connections},
-                ),
+                store("stalled", sink),
             ],
         }
     )
@@ -113,7 +165,7 @@ class Watch:
                     "stored": slots[name].counters["stored_records"],
                     "behind": slots[name].unsafe,
                 }
-                for name in ("parquet", "postgres")
+                for name in ("parquet", "stalled")
                 if name in slots
             },
         }
@@ -138,12 +190,12 @@ def _peak(looks: list[dict[str, Any]], name: str) -> float:
 
 
 async def _caught_up(watch: Watch, rate: int) -> tuple[float, int]:
-    """Seconds until PostgreSQL is no further behind than at rest, and ticks that it stored meanwhile."""
+    """Seconds until the store is no further behind than at rest, and ticks that it stored meanwhile."""
     start = time.monotonic()
-    stored = watch.look()["postgres"]["stored"]
+    stored = watch.look()["stalled"]["stored"]
     while True:
         now = watch.look()
-        place = now["postgres"]
+        place = now["stalled"]
         if place["behind"] < rate * CAUGHT_UP_S:
             return now["time"] - start, place["stored"] - stored
         if now["time"] - start > CATCH_UP_S:
@@ -152,12 +204,11 @@ async def _caught_up(watch: Watch, rate: int) -> tuple[float, int]:
 
 
 async def _measure(
-    folder: Path, shm_dir: str, stall_s: float, rate: int, connections: int
+    store: str, folder: Path, shm_dir: str, stall_s: float, rate: int
 ) -> dict[str, Any]:
-    server = servers.PostgresServer("fsync = on\nfull_page_writes = on\nmax_wal_size = 8GB\n")
-    server.start()
+    server = STORES[store](folder)
     try:
-        async with Supervisor(_plan(shm_dir, folder, server, rate, connections)) as supervisor:
+        async with Supervisor(_plan(shm_dir, folder, server.sink, rate)) as supervisor:
             watch = Watch(supervisor, shm_dir)
             await asyncio.sleep(AT_REST_S)
             before = await watch.during(AT_REST_S)
@@ -173,12 +224,11 @@ async def _measure(
     return {
         "stall_s": stall_s,
         "rate": rate,
-        "connections": connections,
         "rate_before": round(_rate(before)),
         "rate_stalled": round(_rate(stalled)),
         "lost": watch.lost,
         "parquet_behind_max": max(look["parquet"]["behind"] for look in stalled),
-        "postgres_behind_max": max(look["postgres"]["behind"] for look in stalled),
+        "behind_max": max(look["stalled"]["behind"] for look in stalled),
         "catch_up_s": round(seconds, 1),
         "catch_up_ticks_per_s": round(stored / seconds),
         "catch_up_over_real_time": round(stored / seconds / rate, 2),
@@ -188,12 +238,19 @@ async def _measure(
     }
 
 
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a store: the memory of the process that grew most, not that of each."""
+    memory = found["memory_mib"].values()
+    flat = {name: value for name, value in found.items() if name != "memory_mib"}
+    return flat | {"memory_of_before": round(max(peaks[1] / peaks[0] for peaks in memory), 3)}
+
+
 def main() -> int:
     """Measure, tell, and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stall", type=float, default=600.0, help="seconds (600)")
     parser.add_argument("--rate", type=int, default=200_000, help="ticks a second (200000)")
-    parser.add_argument("--connections", type=int, default=2, help="to PostgreSQL (2)")
+    parser.add_argument("--store", choices=sorted(STORES), default="kafka", help="(kafka)")
     parser.add_argument("--folder", type=Path, help="for journal and files (the system's /tmp)")
     parser.add_argument("--save", action="store_true", help=f"write {RESULT.name}")
     arguments = parser.parse_args()
@@ -201,7 +258,7 @@ def main() -> int:
     shm_dir = tempfile.mkdtemp(prefix="mdfeedd-stalled-", dir="/dev/shm")
     try:
         found = asyncio.run(
-            _measure(folder, shm_dir, arguments.stall, arguments.rate, arguments.connections)
+            _measure(arguments.store, folder, shm_dir, arguments.stall, arguments.rate)
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -213,8 +270,10 @@ def main() -> int:
         "" if ok else "NOT MET",
     )
     if arguments.save:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        kept = {"when": when, "machine": machine.describe(), **found}
+        kept = json.loads(RESULT.read_text()) if RESULT.exists() else {"stores": {}}
+        command = f"python bench/stalled_sink.py --store {arguments.store} --save"
+        kept["machine"] = machine.describe() | {"command": command}
+        kept["stores"][arguments.store] = _row(found)
         RESULT.write_text(json.dumps(kept, indent=2) + "\n")
     return 0
 

@@ -159,6 +159,11 @@ SECTIONS: Final = {
             Table("mock.million_ticks_per_s", "librdkafka's mock, million ticks a second", rows=False),
         ),
     ),
+    "stalled_sink": Section(
+        "A store that stands still",
+        "Its server stopped for minutes while the feed goes on, then going on: how fast it catches up with the journal.",
+        (Table("stores", "by store"),),
+    ),
     "live": Section(
         "WebSocket",
         "Records a second to each of so many clients that only read, beside a server that sends one ready message.",

@@ -36,7 +36,7 @@ log: logging.Logger = logging.getLogger("mdfeedd.sinks.postgres")
 
 MAINTAIN_S: Final = 3600.0  # how often partitions are made ahead and dropped
 RETRY_S: Final = 60.0  # the same after it failed
-TRANSACTION_RECORDS: Final = 16_384
+TRANSACTION_RECORDS: Final = 32_768
 """Of a larger batch so many at a time: while the server makes one durable it is sent the next."""
 
 
