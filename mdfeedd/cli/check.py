@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if metrics is None:
         told = "no metrics"
     elif metrics.port:
-        told = f"metrics at http://{metrics.host}:{metrics.port}/metrics"
+        told = f"metrics at {metrics.url(metrics.port)}metrics"
     else:
         told = f"metrics on a free port of {metrics.host}"
     print(f"  rings in {plan.shm_dir}, {told}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import os
 import sys
@@ -31,6 +30,7 @@ from mdfeedd.cli import (
     top,
 )
 from mdfeedd.cli.trouble import Trouble
+from mdfeedd.options import closest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,8 @@ class _Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
-            near = difflib.get_close_matches(unknown[0].partition("=")[0], flags, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
+            near = closest(unknown[0].partition("=")[0], flags)
+            meant = f" (did you mean {near}?)" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return found, unknown
 

@@ -167,8 +167,7 @@ class Exporter:
             raise OSError(what) from error
         self.host: str = self._server.host
         self.port: int = self._server.port
-        host = f"[{plan.host}]" if ":" in plan.host else plan.host
-        self.url: str = f"http://{host}:{self.port}/"
+        self.url: str = plan.url(self.port)
 
     def close(self) -> None:
         """Stop listening. A request that is being answered may be cut."""

@@ -109,6 +109,11 @@ class MetricsPlan:
     token_file: str = ""
     token_env: str = ""
 
+    def url(self, port: int) -> str:
+        """Of the page, on this port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{port}/"
+
 
 @dataclass(frozen=True, slots=True)
 class LogPlan:

@@ -50,6 +50,25 @@ def dice():
 
 
 @pytest.fixture
+def until():
+    """Wait until a condition holds."""
+
+    def wait(condition, what):
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture
+def symbols():
+    """Those of `publish`, if it is not told others."""
+    return SYMBOLS
+
+
+@pytest.fixture
 def publish(dice):
     """Publishes random ticks of some instruments into a ring, and gives them as a batch."""
     numbers = np.random.default_rng(dice.randrange(2**32))

@@ -19,14 +19,6 @@ from mdfeedd.sinks.kafka.stream import Stream
 from mdfeedd.tick import BAR, GAP, TICK, Flag, GapReason, Kind
 
 DEADLINE_S = 120
-SYMBOLS = ["ESZ6", "ΑΒΓ", "株式", "a b:c", "🂡", "NQZ6", "6EZ6", "x" * 20]  # of `publish`
-
-
-def until(condition, what):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_ring_there_is_the_ring_here(kafka, source, sink_to, feed_from, publish, same):
@@ -45,7 +37,7 @@ def test_ring_there_is_the_ring_here(kafka, source, sink_to, feed_from, publish,
     assert feed.counter("gaps") == 0
 
 
-def test_bars(kafka, source, sink_to, feed_from, dice):
+def test_bars(kafka, source, sink_to, feed_from, dice, until):
     ring, sink = source(BAR), sink_to(kafka)
     numbers = np.random.default_rng(dice.randrange(2**32))
     bars = np.frombuffer(numbers.bytes(128 * 500), BAR).copy()
@@ -114,7 +106,7 @@ def test_kill_between_publishing_and_noting(
 
 
 def test_new_ring_here_begins_with_what_comes(
-    kafka, source, sink_to, feed_from, publish, same, read
+    kafka, source, sink_to, feed_from, publish, same, read, until
 ):
     ring, sink = source(), sink_to(kafka)
     sink.write(publish(ring, 500, wide=0))
@@ -207,7 +199,7 @@ def test_instrument_gets_its_name_later(kafka, source, sink_to, feed_from, publi
     assert names == ["#17"] * 10 + ["ESZ6"] * 5
 
 
-def test_some_partitions_alone(kafka, source, sink_to, feed_from, publish):
+def test_some_partitions_alone(kafka, source, sink_to, feed_from, publish, symbols):
     ring, sink = source(), sink_to(kafka)
     batch = publish(ring, 3000)
     sink.write(batch)
@@ -215,10 +207,10 @@ def test_some_partitions_alone(kafka, source, sink_to, feed_from, publish):
     found = []
     for partitions in ((0, 2), (1, 3)):
         feed = feed_from(kafka, ring.name, f"part{partitions[0]}", partitions=partitions)
-        homes = [zlib.crc32(symbol.encode()) % 4 in partitions for symbol in SYMBOLS]
+        homes = [zlib.crc32(symbol.encode()) % 4 in partitions for symbol in symbols]
         mine = {
             ring.writer.instruments.add(s, venue="V", tick_size=25)
-            for s, at_home in zip(SYMBOLS, homes, strict=True)
+            for s, at_home in zip(symbols, homes, strict=True)
             if at_home
         }
         expected = np.isin(batch.records["instrument_id"], [0, *mine])
@@ -228,7 +220,7 @@ def test_some_partitions_alone(kafka, source, sink_to, feed_from, publish):
     assert sum(map(len, found)) == 3000 + wide
 
 
-def test_partitions_are_added(apache, source, sink_to, feed_from, publish, same):
+def test_partitions_are_added(apache, source, sink_to, feed_from, publish, same, until):
     """Instruments move to others, and the order stays: it is that of all partitions together."""
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewPartitions
@@ -259,7 +251,7 @@ def test_partitions_are_added(apache, source, sink_to, feed_from, publish, same)
 
 
 def test_brokers_have_dropped_what_the_feed_had_not_read(
-    apache, source, sink_to, feed_from, publish
+    apache, source, sink_to, feed_from, publish, symbols
 ):
     from confluent_kafka import TopicPartition
     from confluent_kafka.admin import AdminClient
@@ -278,16 +270,16 @@ def test_brokers_have_dropped_what_the_feed_had_not_read(
     after = publish(ring, 50)
     sink.write(after)
     feed.start()
-    own = 1 + len(SYMBOLS) + 1
+    own = 1 + len(symbols) + 1
     ticks = feed.read(550 + own)
     gaps = ticks[500 : 500 + own].view(GAP)
-    kinds = [Kind.GAP, *[Kind.CLEAR] * len(SYMBOLS), Kind.RECOVERED]
+    kinds = [Kind.GAP, *[Kind.CLEAR] * len(symbols), Kind.RECOVERED]
     assert gaps["kind"].tolist() == kinds
     for row in gaps[[0, -1]]:
         assert (row["reason"], row["instrument_id"]) == (GapReason.RING_LAPPED, 0)
         assert (row["first_missing"], row["last_missing"]) == (501, 800)
     assert set(gaps["flags"][1:-1].tolist()) == {Flag.BAD_TS}
-    assert len(set(gaps["instrument_id"][1:-1].tolist())) == len(SYMBOLS)
+    assert len(set(gaps["instrument_id"][1:-1].tolist())) == len(symbols)
     assert (ticks[500 + own :]["payload"] == after.records["payload"]).all()
     assert feed.counter("gaps") == 1
 
@@ -313,7 +305,7 @@ def test_brokers_do_not_have_an_offset(
 
 
 def test_partition_that_is_behind_holds_the_others_back(
-    kafka, source, sink_to, feed_from, publish, same, monkeypatch
+    kafka, source, sink_to, feed_from, publish, same, monkeypatch, until
 ):
     """What waits for it stays within `max_wait_records`, and nothing is lost or out of order."""
     begin, pause, messages = Source.begin_data, Source.pause, Source.messages
@@ -357,7 +349,9 @@ def test_partition_that_is_held_back_and_then_waited_for_is_read(
     same(feed.read(6 << 16), feed.reader.instruments, batches)
 
 
-def test_consumer_that_is_slow_is_waited_for(kafka, source, sink_to, feed_from, publish, same):
+def test_consumer_that_is_slow_is_waited_for(
+    kafka, source, sink_to, feed_from, publish, same, until
+):
     """Catching up does not lap a consumer here: what waits is kept by the brokers."""
     ring, sink = source(capacity=1 << 17), sink_to(kafka)
     batches = [publish(ring, 5000) for _ in range(4)]
@@ -378,7 +372,7 @@ def test_consumer_that_is_slow_is_waited_for(kafka, source, sink_to, feed_from, 
     reader.close()
 
 
-def test_broker_is_away_for_a_while(own_kafka, source, sink_to, feed_from, publish, same):
+def test_broker_is_away_for_a_while(own_kafka, source, sink_to, feed_from, publish, same, until):
     broker = own_kafka()
     ring, sink = source(), sink_to(broker, timeout_s=30.0)
     batches = [publish(ring, 500)]
@@ -419,7 +413,7 @@ def test_no_broker_is_waited_for(shm_dir, source, feed_from):
     assert feed.ended is None
 
 
-def test_payload_that_is_not_raw_ends_it(kafka, source, sink_to, feed_from, publish, caplog):
+def test_payload_that_is_not_raw_ends_it(kafka, source, sink_to, feed_from, publish, caplog, until):
     ring, sink = source(), sink_to(kafka, payload="json")
     sink.write(publish(ring, 10))
     feed = feed_from(kafka, ring.name)
@@ -429,7 +423,9 @@ def test_payload_that_is_not_raw_ends_it(kafka, source, sink_to, feed_from, publ
     assert "it is no chunk" in caplog.text
 
 
-def test_wrong_password_ends_it(apache, source, sink_to, feed_from, publish, monkeypatch, caplog):
+def test_wrong_password_ends_it(
+    apache, source, sink_to, feed_from, publish, monkeypatch, caplog, until
+):
     ring = source()
     sink_to(apache).write(publish(ring, 10))
     monkeypatch.setenv("KAFKA_TEST_PASSWORD", "wrong-secret")
@@ -495,7 +491,7 @@ def test_option_is_refused_by_name(given, key):
         KafkaOptions(**({"bootstrap_servers": "b:9092"} | given))
 
 
-def test_shards_are_together_the_ring_there(kafka, source, sink_to, feed_from, publish):
+def test_shards_are_together_the_ring_there(kafka, source, sink_to, feed_from, publish, until):
     """Also over a restart, which begins where the ring of the shard has come to."""
     ring, sink = source(), sink_to(kafka, records_per_message=300)
     batches = [publish(ring, n) for n in (700, 800, 900)]
@@ -528,7 +524,7 @@ def test_shards_are_together_the_ring_there(kafka, source, sink_to, feed_from, p
 
 
 def test_feed_is_started_while_the_sink_knows_of_fewer_partitions(
-    apache, source, sink_to, feed_from, publish, same
+    apache, source, sink_to, feed_from, publish, same, until
 ):
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewPartitions
@@ -554,7 +550,7 @@ def test_feed_is_started_while_the_sink_knows_of_fewer_partitions(
 
 
 def test_topic_is_made_anew_while_the_feed_is_away(
-    apache, source, sink_to, feed_from, publish, same
+    apache, source, sink_to, feed_from, publish, same, until
 ):
     """Its offsets say nothing of the new one, even where that has grown beyond them."""
     from confluent_kafka.admin import AdminClient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -13,21 +12,11 @@ from mdfeedd.feeds.kafka.feed import _Line
 from mdfeedd.ring.segment import resume_path
 from mdfeedd.tick import GAP, TICK, GapReason, Kind
 
-DEADLINE_S = 120
-SYMBOLS = ["ESZ6", "ΑΒΓ", "株式", "a b:c", "🂡", "NQZ6", "6EZ6", "x" * 20]  # of `publish`
-
-
-def until(condition, what):
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
 
 @pytest.mark.parametrize("told", [0, 1, 5, 10])
 @pytest.mark.parametrize("records", [0, 1, 50])
 def test_kill_within_what_is_told_of_a_hole(
-    source, sink_to, kafka, feed_from, publish, monkeypatch, told, records
+    source, sink_to, kafka, feed_from, publish, monkeypatch, told, records, until, symbols
 ):
     """Wherever it falls, each record is there once, and the hole is told whole and closed before what is behind it."""
     ring, sink = source(), sink_to(kafka, records_per_message=100)
@@ -36,7 +25,7 @@ def test_kill_within_what_is_told_of_a_hole(
     feed = feed_from(kafka, ring.name)
     feed.read(500)
     feed.stop()
-    give, own, calls = _Line._give, 1 + len(SYMBOLS) + 1, []
+    give, own, calls = _Line._give, 1 + len(symbols) + 1, []
 
     def give_some(line, rows, stop):
         most = (told, records)[len(calls)]
@@ -85,27 +74,27 @@ def _as_if_unknown(merger, partition, offset, *, noted=False):
 
 
 def test_ring_of_which_nothing_is_known_ends_the_holes_it_tells_of(
-    kafka, source, sink_to, feed_from, publish
+    kafka, source, sink_to, feed_from, publish, symbols
 ):
     """Whether the writer there closed them, is among what was missed."""
     ring, sink = source(), sink_to(kafka)
     sink.write(publish(ring, 100))
     rows = np.zeros(2, GAP)
     rows["kind"], rows["line"] = Kind.GAP, 310
-    rows["instrument_id"] = [0, ring.writer.instruments.add(SYMBOLS[0])]
+    rows["instrument_id"] = [0, ring.writer.instruments.add(symbols[0])]
     sink.write(ring.publish(rows.view(TICK)))
     feed = feed_from(kafka, ring.name)
     feed.read(102)
-    own = feed.reader.instruments.id(SYMBOLS[0])
+    own = feed.reader.instruments.id(symbols[0])
     feed.stop()
     resume_path(feed.plan.name, feed.plan.directory).unlink()
     feed._feed.options = dataclasses.replace(feed._feed.options, start="latest")
     feed.start()
-    count = 1 + len(SYMBOLS) + 3
+    count = 1 + len(symbols) + 3
     told = feed.read(102 + count)[102:].view(GAP)
     assert told["kind"].tolist() == [
         Kind.GAP,
-        *[Kind.CLEAR] * len(SYMBOLS),
+        *[Kind.CLEAR] * len(symbols),
         *[Kind.RECOVERED] * 3,
     ]
     ended = {(int(row["line"]), int(row["instrument_id"])) for row in told[-3:]}
