@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run, Start
 
 
+GENTLE = ("--rate", 2_000)  # where it does not matter: a demo at its own rate takes two processors
+
+
 def said(out: str, name: str) -> int:
     """The number beside a name in the summary."""
     found = re.search(rf"^  {name} +([\d,]+)  ", out, re.MULTILINE)
@@ -252,7 +255,7 @@ from mdfeedd.cli import main; sys.exit(main())
 
 
 def test_without_tcp_the_equities_are_synthetic(run: Run, shm_dir: str, tmp_path: Path) -> None:
-    ran = run("demo", "--seconds", 1, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_TCP)
+    ran = run("demo", "--seconds", 1, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_TCP)
     assert ran.status == 0, ran
     assert "no TCP on 127.0.0.1 (Operation not permitted)" in ran.sentence()
     assert "Databento" not in ran.out
@@ -272,7 +275,7 @@ from mdfeedd.cli import main; sys.exit(main())
 
 
 def test_without_udp_the_futures_are_synthetic(run: Run, shm_dir: str, tmp_path: Path) -> None:
-    ran = run("demo", "--seconds", 1, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_UDP)
+    ran = run("demo", "--seconds", 1, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir, code=NO_UDP)
     assert ran.status == 0, ran
     assert "no UDP to 127.0.0.1 (Operation not permitted)" in ran.sentence()
     assert "ESZ6 6" in ran.out
@@ -293,7 +296,7 @@ def test_two_demos_at_once(start: Start, shm_dir: str, tmp_path: Path) -> None:
     demos = []
     for name in "ab":
         Path(shm_dir, name).mkdir()
-        options = ["--rate", 2_000, "--out", tmp_path / name, "--shm-dir", Path(shm_dir, name)]
+        options = [*GENTLE, "--out", tmp_path / name, "--shm-dir", Path(shm_dir, name)]
         demos.append(start("demo", "--seconds", 2, *options))
     for demo in demos:
         out, err = demo.communicate(timeout=100)
@@ -306,7 +309,7 @@ def test_two_demos_at_once(start: Start, shm_dir: str, tmp_path: Path) -> None:
 def test_a_venue_that_dies_is_told_and_the_others_go_on(
     start: Start, shm_dir: str, tmp_path: Path
 ) -> None:
-    process = start("demo", "--seconds", 3, "--out", tmp_path, "--shm-dir", shm_dir)
+    process = start("demo", "--seconds", 3, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert "ticks/s" in process.stdout.readline()
     os.kill(venue_of(process), signal.SIGKILL)
@@ -337,7 +340,7 @@ def test_the_commands_that_the_summary_shows_work(
 def test_demo_as_an_option_with_the_old_name_of_the_bars(
     run: Run, shm_dir: str, tmp_path: Path
 ) -> None:
-    options = ["--seconds", 1, "--out", tmp_path, "--shm-dir", shm_dir]
+    options = ["--seconds", 1, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir]
     ran = run("--demo", "--aggregation-timeframe", 300, *options)
     assert ran.status == 0, ran
     assert "of 1 s and 300 s" in ran.out
@@ -349,7 +352,7 @@ def test_without_pyarrow_it_runs_and_says_what_is_missing(
     code = (
         "import sys; sys.modules['pyarrow'] = None; from mdfeedd.cli import main; sys.exit(main())"
     )
-    options = ["--seconds", 1, "--out", tmp_path / "x", "--shm-dir", shm_dir]
+    options = ["--seconds", 1, *GENTLE, "--out", tmp_path / "x", "--shm-dir", shm_dir]
     ran = run("demo", *options, code=code)
     assert ran.status == 0, ran
     assert "pip install 'mdfeedd[parquet]'" in ran.sentence()
@@ -368,7 +371,7 @@ def test_without_a_terminal_there_are_lines(whole: Told) -> None:
 
 def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str) -> None:
     with tempfile.TemporaryDirectory() as out:
-        first = start("demo", "--seconds", 60, "--out", out, "--shm-dir", shm_dir)
+        first = start("demo", "--seconds", 60, *GENTLE, "--out", out, "--shm-dir", shm_dir)
         assert first.stdout is not None
         assert first.stdout.readline()
         refused = Path(out, "refused")
@@ -386,7 +389,7 @@ def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str
 def test_ctrl_c_ends_it_early_with_everything_stored(
     start: Start, shm_dir: str, tmp_path: Path
 ) -> None:
-    process = start("demo", "--seconds", 60, "--out", tmp_path, "--shm-dir", shm_dir)
+    process = start("demo", "--seconds", 60, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert "ticks/s" in process.stdout.readline()
     venue = venue_of(process)
@@ -437,7 +440,7 @@ def test_out_that_is_a_file(run: Run, shm_dir: str, tmp_path: Path) -> None:
 def test_a_killed_demo_is_cleared_away_by_the_next(
     start: Start, run: Run, shm_dir: str, tmp_path: Path
 ) -> None:
-    process = start("demo", "--seconds", 60, "--out", tmp_path, "--shm-dir", shm_dir)
+    process = start("demo", "--seconds", 60, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert "ticks/s" in process.stdout.readline()
     venue = venue_of(process)
@@ -448,13 +451,13 @@ def test_a_killed_demo_is_cleared_away_by_the_next(
         assert time.monotonic() < deadline, "the venue has outlived the demo"
         time.sleep(0.05)
     assert list_rings(shm_dir) == sorted(RINGS)
-    ran = run("demo", "--seconds", 1, "--out", tmp_path / "b", "--shm-dir", shm_dir)
+    ran = run("demo", "--seconds", 1, *GENTLE, "--out", tmp_path / "b", "--shm-dir", shm_dir)
     assert ran.status == 0, ran
     assert list_rings(shm_dir) == []
 
 
 def test_a_closed_pipe_ends_it_and_its_rings(start: Start, shm_dir: str, tmp_path: Path) -> None:
-    process = start("demo", "--seconds", 60, "--out", tmp_path, "--shm-dir", shm_dir)
+    process = start("demo", "--seconds", 60, *GENTLE, "--out", tmp_path, "--shm-dir", shm_dir)
     assert process.stdout is not None
     assert process.stdout.readline()
     process.stdout.close()

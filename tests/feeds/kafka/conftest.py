@@ -35,9 +35,9 @@ def of_the_sinks_tests():
     return sys.modules[NAME]
 
 
-kafka, apache, own_kafka, source, sink_to, read = (
+shared_kafka, kafka, apache, own_kafka, source, sink_to, read = (
     getattr(of_the_sinks_tests(), name)
-    for name in ("kafka", "apache", "own_kafka", "source", "sink_to", "read")
+    for name in ("shared_kafka", "kafka", "apache", "own_kafka", "source", "sink_to", "read")
 )
 
 

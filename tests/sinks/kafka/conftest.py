@@ -30,7 +30,9 @@ def servers():
     return sys.modules[NAME]
 
 
-kafka, apache, own_kafka = (getattr(servers(), name) for name in ("kafka", "apache", "own_kafka"))
+shared_kafka, kafka, apache, own_kafka = (
+    getattr(servers(), name) for name in ("shared_kafka", "kafka", "apache", "own_kafka")
+)
 _numbers = itertools.count(1)
 
 

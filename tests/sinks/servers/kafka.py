@@ -27,6 +27,7 @@ import pytest
 
 VERSION = "4.3.1"
 START_S = 120
+DAY_MS = 86_400_000
 STOP_S = 60
 CLUSTER = "bWRmZWVkZC10ZXN0cy1rYWZrYQ"
 CLASSES, FORMATTED = "classes.jsa", "formatted"
@@ -247,6 +248,13 @@ class ApacheBroker:
         self._process.kill()
         self._process.wait()
 
+    def stand_still(self):
+        """Until `go_on`, which its own controller must not take for its death: `broker.session.timeout.ms`."""
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.signal(signal.SIGCONT)
+
     def prepare(self, ring):
         """Whoever writes makes the topics."""
 
@@ -275,6 +283,12 @@ class MockBroker:
         for what in ("ticks", "bars", "instruments", "position"):
             self._producer.list_topics(f"md.{ring}.{what}", timeout=10)
 
+    def stand_still(self):
+        """It takes nothing while nobody asks."""
+
+    def go_on(self):
+        """Nor has it stood still."""
+
     def stop(self):
         self._producer = None
 
@@ -285,13 +299,24 @@ def usable():
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory):
+def shared_kafka(tmp_path_factory):
     """A broker for all tests of this process: the best there is."""
     pytest.importorskip("confluent_kafka")
-    broker = ApacheBroker(tmp_path_factory.mktemp("kafka")) if usable() else MockBroker()
+    if usable():
+        broker = ApacheBroker(tmp_path_factory.mktemp("kafka"), broker_session_timeout_ms=DAY_MS)
+    else:
+        broker = MockBroker()
     print(f"using {broker.kind} at {broker.address}")
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def kafka(shared_kafka):
+    """The same. It stands still while no test wants it: idle, it takes a twentieth of a processor."""
+    shared_kafka.go_on()
+    yield shared_kafka
+    shared_kafka.stand_still()
 
 
 @pytest.fixture

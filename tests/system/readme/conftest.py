@@ -240,13 +240,15 @@ def place(tmp_path: Path, shm_dir: str) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A place where the demo runs."""
+    """A place where the demo runs, at a rate that leaves a processor to the tests."""
     import shutil
     import tempfile
 
     shm = tempfile.mkdtemp(prefix="mdfeedd-test-", dir="/dev/shm")
     made = Place(tmp_path_factory.mktemp("demo"), shm)
-    running = made.start(f"exec mdfeedd demo --seconds 600 --shm-dir {shm} >demo.log 2>&1")
+    running = made.start(
+        f"exec mdfeedd demo --seconds 600 --rate 1500 --shm-dir {shm} >demo.log 2>&1"
+    )
     try:
         until(lambda: has_traded(shm), "bars of the demo")
         yield made
@@ -265,4 +267,6 @@ def server_module(name: str):
     return module
 
 
-kafka, apache = (getattr(server_module("kafka"), name) for name in ("kafka", "apache"))
+shared_kafka, kafka, apache = (
+    getattr(server_module("kafka"), name) for name in ("shared_kafka", "kafka", "apache")
+)

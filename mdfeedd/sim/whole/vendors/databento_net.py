@@ -86,7 +86,8 @@ class Connection:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
-        self._in_flight: list[Any] = []
+        self._in_flight: deque[tuple[int, Any]] = deque()  # numbered in the order in which they left
+        self._sent = 0
         self._held = bytearray()  # arrived, and no room for it
         self._arrives_ns = 0
         self._parts: deque[bytes] = deque()  # of what the process has sent, under way
@@ -133,20 +134,26 @@ class Connection:
     def _fly(self, what: Any) -> None:
         delay_ns = self._net.delay_ns()
         self._arrives_ns = max(self._arrives_ns, self._world.now_ns + delay_ns, self._held_until_ns)
-        item = [what]
-        self._in_flight.append(item)
-        self._world.at(self._arrives_ns, "", lambda: self._arrive(item))
+        self._sent += 1
+        number = self._sent
+        self._in_flight.append((number, what))
+        self._world.at(self._arrives_ns, "", lambda: self._arrive(number))
 
-    def _arrive(self, item: list[Any]) -> None:
-        if self.over or not any(other is item for other in self._in_flight):
+    def _arrive(self, number: int) -> None:
+        if self.over or not self._is_in_flight(number):
             return
         if self._world.now_ns < self._held_until_ns:
-            self._world.at(self._held_until_ns, "", lambda: self._arrive(item))
+            self._world.at(self._held_until_ns, "", lambda: self._arrive(number))
             return
-        place = next(i for i, other in enumerate(self._in_flight) if other is item)
-        for (what,) in self._in_flight[: place + 1]:
+        landing = []
+        while self._is_in_flight(number):
+            landing.append(self._in_flight.popleft()[1])
+        for what in landing:
             self._land(what)
-        del self._in_flight[: place + 1]
+
+    def _is_in_flight(self, number: int) -> bool:
+        """Nor did one that was sent after it land: they come in order."""
+        return bool(self._in_flight) and self._in_flight[0][0] <= number
 
     def _land(self, what: Any) -> None:
         if self.over or self.closed:
