@@ -86,7 +86,9 @@ class Connection:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
-        self._in_flight: deque[tuple[int, Any]] = deque()  # numbered in the order in which they left
+        self._in_flight: deque[tuple[int, Any]] = (
+            deque()
+        )  # numbered in the order in which they left
         self._sent = 0
         self._held = bytearray()  # arrived, and no room for it
         self._arrives_ns = 0
