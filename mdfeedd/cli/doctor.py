@@ -210,8 +210,8 @@ def _ring(info: RingInfo, report: Report) -> None:
 
 def _count(name: str, value: int) -> str:
     """A counter, and the few that are times in words."""
-    if name == "last_record_ns":
-        return f"last_record {units.iso_time(value)}"
+    if name in {"last_record_ns", "doubted_since_ns"}:
+        return f"{name.removesuffix('_ns')} {units.iso_time(value)}"
     if name.endswith("_ns"):
         return f"{name.removesuffix('_ns')} {units.duration(value)}"
     return f"{name} {units.count(value)}"

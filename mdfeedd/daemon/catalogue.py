@@ -222,10 +222,10 @@ SCRAPE_DURATION: Final = Metric(
 
 _GAUGES: Final = frozenset({
     "pending_records", "behind_records", "unproven_books", "latency_ns", "failed_topics",
-    "delayed_topics", "last_record_ns",
+    "delayed_topics", "last_record_ns", "doubted_since_ns",
 })  # fmt: skip
-_NOT_AT_ZERO: Final = frozenset({"last_record_ns"})
-"""Times: none was told yet, or by this vendor's feed none ever is."""
+_NOT_AT_ZERO: Final = frozenset({"last_record_ns", "doubted_since_ns"})
+"""Times: none was told yet, or by this vendor's feed none ever is; or there is nothing to be told now."""
 _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     # counter: (name without prefix and suffix, extra label, its value)
     "published_quotes": ("tick_published", "kind", "quote"),
@@ -242,6 +242,7 @@ _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     "slow_warnings": ("slowness_warned", "", ""),
     "bad_time_trades": ("trade_mistimed", "", ""),
     "last_record_ns": ("last_record_timestamp_seconds", "", ""),
+    "doubted_since_ns": ("doubted_since_timestamp_seconds", "", ""),
     "flushes": ("batch_given", "", ""),
     "failed_flushes": ("batch_refused", "", ""),
     "callback_errors": ("callback_failed", "", ""),
@@ -252,6 +253,8 @@ _SPECIAL_HELP: Final = {  # by subsystem and name without prefix and suffix
     "that this version does not know (unknown), or contradicting their own layout (malformed)",
     "feed_packet_delay_seconds": "arrival less the venue's sending time, of the latest packet: two clocks",
     "feed_last_record_timestamp_seconds": "when the latest record came, in UNIX time",
+    "feed_doubted_since_timestamp_seconds": "since when data pass unused that may yet be of a new sequence, "
+    "in UNIX time; only while some do",
 }
 
 

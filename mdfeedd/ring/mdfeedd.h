@@ -460,7 +460,8 @@ MDF_ASSERT(offsetof(mdf_registry, latency) == 36864, "registry");
     X(rejected_fields, "fields of subscriptions that the vendor refused")                               \
     X(failed_topics, "topics that bring nothing now because the vendor refused them or let them fail")  \
     X(delayed_topics, "topics that are late now, for want of an entitlement")                           \
-    X(last_record_ns, "when the latest record came, in UNIX ns; not told before the first")
+    X(last_record_ns, "when the latest record came, in UNIX ns; not told before the first")             \
+    X(doubted_since_ns, "since when data pass unused that may yet be of a new sequence, in UNIX ns; only while some do")
 
 /* Of each line of a feed: the same, in mdf_feed_line.value. */
 #define MDF_LINE_VALUE_LIST(X)                                                                          \

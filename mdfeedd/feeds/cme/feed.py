@@ -271,6 +271,9 @@ class _Session:
         drops = self._receiver.kernel_drops
         counters.add("dropped_packets", drops - self._drops)
         self._drops = drops
+        since_ns = self._handler.doubted_since_ns
+        ago_ns = time.monotonic_ns() - since_ns
+        counters.set("doubted_since_ns", time.time_ns() - ago_ns if since_ns else 0)
         counters.add("silences", self._silences)
         self._silences = 0
 

@@ -31,7 +31,8 @@ class Rings:
     """Makes the rings. The codec enters instruments into the table of `ticks`; `mirror` copies them on.
 
     Where an earlier writer's ring goes on, the first tick is a GAP of each of the `channels` for the time in between,
-    which `tell_return` closes, unless it is a `replay`, for which that time has no meaning. With it end the holes
+    which `tell_return` closes, unless it is a `replay`, for which that time has no meaning; it begins where the
+    earlier one let data pass of which it had not yet found out that they were a new sequence's. With it end the holes
     that earlier processes have left open, also of channels that are ours no more. Of what is chosen `by_name` a new
     ring begins with such a GAP, too: whose data come before the definitions is not known. Raises `RingError`.
     """
@@ -67,7 +68,10 @@ class Rings:
             self._away_ns = tell_restart(self.ticks, None, time.time_ns(), channels)
         if self.ticks.epoch > 1 and not replay:
             self._left = left_open(self.ticks)
-            since = [ns for ns in (left_ns, *self._left.lines.values()) if ns is not None]
+            doubted_ns = self.ticks.counters.get("doubted_since_ns") or None
+            since = [
+                ns for ns in (left_ns, doubted_ns, *self._left.lines.values()) if ns is not None
+            ]
             self._away_ns = tell_restart(
                 self.ticks, min(since, default=None), time.time_ns(), channels
             )

@@ -345,6 +345,32 @@ def test_gap_of_a_restart_is_closed_when_all_is_known_and_right(network, start, 
     feed.end()
 
 
+def test_feed_that_ends_before_it_knows_of_a_new_sequence_leaves_that_in_the_gap(
+    network, start, ticks, shm_dir
+):
+    """The venue begins anew, and its few packets pass as late ones: the process after it tells that they are missing."""
+    venue = Venue(4, instruments=2)
+    feed = start()
+    seen = ticks()
+    network.send(opened(venue))
+    settle(network, venue, seen)
+
+    def count(name):
+        return inspect("cme", shm_dir).counters[name]
+
+    venue.start_again()
+    began_ns, late = time.time_ns(), count("late_packets")
+    network.send([one for one in venue.run(2) if one.feed == Feed.INCREMENTAL])
+    until(lambda: count("late_packets") > late, "packets that are too late")
+    until(lambda: count("doubted_since_ns") >= began_ns, "the doubt")
+    feed.end()
+    start()
+    (gap,) = until(lambda: list(seen.gaps()), "the gap")
+    assert gap["reason"] == GapReason.RESTART
+    assert began_ns <= gap["first_missing"] < gap["last_missing"]
+    until(lambda: not count("doubted_since_ns"), "the end of the doubt")
+
+
 def test_restart_begins_with_a_gap_and_knows_the_names(network, start, ticks, tmp_path):
     venue = Venue(4, instruments=2)
     feed = start()

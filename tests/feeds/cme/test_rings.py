@@ -45,6 +45,18 @@ def test_restart_is_told_first(plan):
     assert gap["first_missing"] <= gap["last_missing"]
 
 
+def test_gap_of_a_restart_begins_where_the_process_before_was_in_doubt(plan):
+    with Rings("cme", plan, depth=False, orders=False) as rings:
+        rings.beat()
+        rings.ticks.counters.set("doubted_since_ns", 1_790_000_000_000_000_000)
+    with (
+        Rings("cme", plan, depth=False, orders=False),
+        Reader("cme", start="oldest", directory=plan.directory) as reader,
+    ):
+        (gap,) = reader.read(timeout=5).records.view(GAP)
+    assert gap["first_missing"] == 1_790_000_000_000_000_000
+
+
 def test_instruments_are_the_same_in_all_rings(plan):
     count = NEW_AT_ONCE + 2
     with Rings("cme", plan, depth=True, orders=True) as rings:

@@ -99,6 +99,7 @@ cdef extern from "mdp.h" nogil:
     void mdp_close(mdp_handler *h)
     void mdp_prefault(mdp_handler *h)
     int mdp_channel_index(mdp_handler *h, uint32_t id)
+    int64_t mdp_doubted_since_ns(const mdp_channel *ch)
     int mdp_line_add(mdp_handler *h, uint32_t channel, unsigned feed, unsigned side)
     void mdp_on_packet(mdp_handler *h, const mdf_packet *k)
     void mdp_on_time(mdp_handler *h, int64_t now_ns)
@@ -388,6 +389,19 @@ cdef class Handler(PacketSink):
     def latency_ns(self):
         """ts_recv less SendingTime of the packet processed last; two clocks, so it may be negative."""
         return self.h.latest_latency_ns
+
+    @property
+    def doubted_since_ns(self):
+        """When the first packet came of those that passed unused and may be of a new sequence, by `now_ns`.
+
+        0: there are none. Who ends now has told nothing of them.
+        """
+        cdef int64_t since, first = 0
+        for i in range(self.h.channels_n):
+            since = mdp_doubted_since_ns(self.h.channels[i])
+            if since and (not first or since < first):
+                first = since
+        return first
 
     def line_counts(self, line):
         """Counts of one line; `lost` is what this line did not bring, whether or not the other did."""

@@ -194,12 +194,12 @@ static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
  * whose number has passed, sent later than the last one processed, is of another. The numbers and times of these
  * rise, and nothing of the old sequence comes any more. One packet proves nothing. Where their times are clearly
  * later, so many prove it; two do where the new sequence is about to be taken for the old one going on. */
-MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n) {
+MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n, int64_t now_ns) {
     mdp_again *a = &ch->again;
     uint32_t seq = mdp_u32(p);
     uint64_t sending = mdp_sending_of(p);
     if (!seq || sending <= ch->sending || mdp_is_of_loop(p, n)) return 0;
-    if (!a->n || a->began <= ch->sending) *a = (mdp_again){sending, 0, seq, 0, 0, 0};
+    if (!a->n || a->began <= ch->sending) *a = (mdp_again){sending, now_ns, 0, seq, 0, 0, 0};
     if (seq < a->first) a->first = seq;
     if (sending < a->began) a->began = sending;
     int rises = seq > a->last && sending >= a->last_sending;
@@ -210,6 +210,11 @@ MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n) {
     a->last = seq;
     a->last_sending = sending;
     return a->later >= MDP_AGAIN_PACKETS || (a->n > 1 && (uint64_t)seq + 1 == ch->next);
+}
+
+/* Since when packets have passed unused that may yet turn out to be of a new sequence; 0: there are none. */
+static inline int64_t mdp_doubted_since_ns(const mdp_channel *ch) {
+    return ch->again.n && ch->again.began > ch->sending ? ch->again.since_ns : 0;
 }
 
 /* The number of `p` has not passed, but some have that look like a new sequence: is it the next of that one? Where
@@ -273,7 +278,7 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
         mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
-    if (mdp_begins_again(ch, p, n)) {
+    if (mdp_begins_again(ch, p, n, h->now_ns)) {
         mdp_begin_anew(h, ch, channel, ch->again.first, sending);
         mdp_lines_begin(h, ch, seq);
         return 1;

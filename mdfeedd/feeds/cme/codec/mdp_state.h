@@ -189,6 +189,7 @@ typedef struct mdp_gap { uint64_t first, last; } mdp_gap;
  * than the first of them ends the run. */
 typedef struct mdp_again {
     uint64_t began;        /* the earliest SendingTime */
+    int64_t since_ns;      /* when the run's first packet came */
     uint64_t last_sending; /* of `last` */
     uint32_t first;        /* the lowest number */
     uint32_t last, n;      /* the last of `n` whose numbers and times rise; n 0: there is no run */

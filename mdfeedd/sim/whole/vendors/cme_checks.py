@@ -165,8 +165,6 @@ class _Case:
             for gap in self.gaps
         ):
             return True
-        if self.is_hidden(life, packet[0]):
-            return True
         first, last = next(iter(life.packets)), max(life.packets)
         return packet < first or packet > last or packet in life.waiting
 

@@ -467,3 +467,23 @@ def test_a_stray_that_the_old_sequence_outlives_is_forgotten(make: Any, m: Any, 
     rig.play(f"A:1-20 B:1-20 A:n9 A:21 B:21 {then}")
     assert rig.count("epochs") == (0,)
     assert [text.split()[3] for text in told(rig, "GAP")] == ["22..22"] * ("24" in then)
+
+
+def test_since_when_it_is_not_known_whether_a_new_sequence_has_begun(make: Any, m: Any) -> None:
+    """From the first packet of a run that passes unused until it is believed, or the old sequence goes on."""
+    rig = old_and_new(make, m)
+    rig.put(21, m.book("31.21 =b1 100x21/1"), step=LATER + 2150)
+    rig.play("A:1-20 B:1-20")
+    assert rig.handler.doubted_since_ns == 0
+    rig.play("A:n1")
+    since_ns = rig.handler.doubted_since_ns
+    assert since_ns > 0
+    rig.play("B:n1 A:n2 B:n2 A:n3")
+    assert rig.handler.doubted_since_ns == since_ns
+    rig.play("A:21")
+    assert rig.handler.doubted_since_ns == 0, "the old one goes on"
+    anew = old_and_new(make, m).play(f"A:1-20 B:1-20 A:{new(1, 7)}")
+    assert anew.handler.doubted_since_ns > 0
+    anew.play("A:n8")
+    assert begun(anew) == ["EPOCH 21 1"]
+    assert anew.handler.doubted_since_ns == 0, "what had passed is told lost"
