@@ -145,19 +145,21 @@ def _alone(shm_dir: str) -> Iterator[None]:
     from mdfeedd.ring import RingError
     from mdfeedd.ring.inspect import inspect
 
-    another = Trouble(
-        f"another demo is running on {shm_dir}: wait for its end, or watch it "
-        f"({invocation.mdfeedd()} tail demo-futures{invocation.shm_option(shm_dir)})"
-    )
     with socket.socket(socket.AF_UNIX) as lock:
         try:
             lock.bind(f"\0mdfeedd-demo:{shm_dir}"[:107])
         except OSError:
-            raise another from None
+            raise Trouble(
+                f"another demo is running on {shm_dir}: wait for its end, or watch it "
+                f"({invocation.mdfeedd()} tail demo-futures{invocation.shm_option(shm_dir)})"
+            ) from None
         for ring in RINGS:
             with contextlib.suppress(RingError):
-                if inspect(ring, shm_dir).writer_alive:
-                    raise another
+                if (there := inspect(ring, shm_dir)).writer_alive:
+                    raise Trouble(
+                        f"process {there.pid}, a daemon's or what is left of a demo, writes the ring {ring}: end it, "
+                        "or give the demo a folder of its own on a shared-memory file system (--shm-dir)"
+                    )
         yield
 
 

@@ -24,6 +24,7 @@ import pytest
 
 from mdfeedd.cli import demo_terminal, demo_venue, demo_view, probe
 from mdfeedd.cli.demo_plan import (
+    BARS_RING,
     MOST_SESSION_RATE,
     MOST_TERMINAL_RATE,
     MOST_WIRE_RATE,
@@ -43,7 +44,7 @@ from mdfeedd.ring import Reader, Writer, list_rings, remove
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.sim.bloomberg import VARIABLE, World
 from mdfeedd.sim.cme.lines import unicast_lines
-from mdfeedd.tick import GAP, TICK, Flag, GapReason, Kind
+from mdfeedd.tick import BAR, GAP, TICK, Flag, GapReason, Kind
 from tests.cli.conftest import TIMEOUT_S, environment
 
 if TYPE_CHECKING:
@@ -384,6 +385,16 @@ def test_a_second_demo_is_told_of_the_first(start: Start, run: Run, shm_dir: str
     assert first.returncode == 143
     assert "interrupted by SIGTERM" in rest
     assert "all of them" in rest
+
+
+def test_a_ring_that_somebody_else_writes_is_left_to_him(run: Run, shm_dir: str) -> None:
+    with Writer(BARS_RING, 1024, BAR, directory=shm_dir), tempfile.TemporaryDirectory() as out:
+        ran = run("demo", "--seconds", 1, "--out", Path(out, "refused"), "--shm-dir", shm_dir)
+        assert ran.status == 1
+        assert f"process {os.getpid()}, " in ran.sentence()
+        assert f"writes the ring {BARS_RING}: end it" in ran.sentence()
+        assert not Path(out, "refused").exists()
+        assert list_rings(shm_dir) == [BARS_RING]
 
 
 def test_ctrl_c_ends_it_early_with_everything_stored(
