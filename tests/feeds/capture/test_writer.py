@@ -157,10 +157,11 @@ def test_writer_that_cannot_be(lines, bytes_, sentence, tmp_path):
 
 def test_disk_that_is_full(tmp_path):
     program = f"""
-import resource, signal
+import atexit, resource, signal
 from mdfeedd.feeds.capture.writer import CaptureWriter, RecordedLine
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
+atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, (-1, -1))  # counts of coverage are written at the end
 with CaptureWriter({str(tmp_path / "x")!r}, [RecordedLine("a", "224.0.31.1", 1)]) as writer:
     for i in range(100):
         writer.packet(0, bytes(1000), i)
