@@ -103,12 +103,12 @@ def test_server_is_slower_than_the_timeout_but_gets_on(database, proxy, give):
     """Each message is delayed, and all of them together take longer than timeout_s."""
     sink = database.sink(
         dsn="", host="127.0.0.1", port=proxy.port, user="postgres", dbname=database.name,
-        timeout_s=1.0, lock_timeout_s=1.0,
+        timeout_s=2.0, lock_timeout_s=1.0,
     )  # fmt: skip
     sink.write(give.batch_of(give.quotes(1, 5)))
-    proxy.bytes_per_s = 4_000_000
-    stored_in_the_end(sink, give.batch_of(give.quotes(6, 60_000)))
-    assert database.execute("select count(*), max(seq) from quote") == [(60_005, 60_005)]
+    proxy.bytes_per_s = 6_000_000  # what lies in the buffers of three sockets takes less than timeout_s, too
+    stored_in_the_end(sink, give.batch_of(give.quotes(6, 120_000)))
+    assert database.execute("select count(*), max(seq) from quote") == [(120_005, 120_005)]
 
 
 def test_database_is_read_only(database, give):
