@@ -129,7 +129,7 @@ def test_demo_commands_of_the_document(tmp_path, shm_dir):
     assert len(demos) == 2
     for line in demos:
         done = subprocess.run(
-            [sys.executable, "-m", "mdfeedd", *words_of(line), "--shm-dir", shm_dir, "--seconds", "6"],
+            [sys.executable, "-m", "mdfeedd", *words_of(line), "--shm-dir", shm_dir, "--seconds", "3"],
             cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, (done.stdout, done.stderr)
