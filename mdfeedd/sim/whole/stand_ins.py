@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import mdfeedd.consumers.batch.consumer
+import mdfeedd.consumers.batch.journal_source  # loaded within a world it would go by the host's clock
 import mdfeedd.consumers.batch.options
 import mdfeedd.journal.marks
 import mdfeedd.journal.sync

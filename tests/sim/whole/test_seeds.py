@@ -7,6 +7,8 @@ once found has a test of its own where it was mended: a change of what is drawn 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +58,24 @@ def test_same_seed_gives_the_same_trace() -> None:
         assert once.notes == again.notes
         assert once.digest == again.digest
         assert once.records == again.records > 0
+
+
+FIRST = """
+import sys
+from mdfeedd.sim.whole.play import play
+before = set(sys.modules)
+digests = [play(seed).digest for _ in range(2) for seed in range(8)]
+assert digests[:8] == digests[8:], "the first worlds of a process are others"
+print(sorted(name for name in set(sys.modules) - before if name.startswith("mdfeedd.")))
+"""
+
+
+def test_first_worlds_of_a_process_are_those_of_any_other() -> None:
+    """Of a module that is loaded within a world, time and chance would be the host's."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_seeds_differ() -> None:
