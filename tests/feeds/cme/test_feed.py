@@ -363,11 +363,13 @@ def test_feed_that_ends_before_it_knows_of_a_new_sequence_leaves_that_in_the_gap
     network.send([one for one in venue.run(2) if one.feed == Feed.INCREMENTAL])
     until(lambda: count("late_packets") > late, "packets that are too late")
     until(lambda: count("doubted_since_ns") >= began_ns, "the doubt")
+    doubted_ns = count("doubted_since_ns")
+    until(lambda: time.time_ns() > doubted_ns + 500_000_000, "beats that come after it")
     feed.end()
     start()
     (gap,) = until(lambda: list(seen.gaps()), "the gap")
     assert gap["reason"] == GapReason.RESTART
-    assert began_ns <= gap["first_missing"] < gap["last_missing"]
+    assert began_ns <= gap["first_missing"] < doubted_ns + 100_000_000
     until(lambda: not count("doubted_since_ns"), "the end of the doubt")
 
 
