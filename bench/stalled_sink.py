@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import json
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -90,7 +89,7 @@ class Kafka:
         self.sink = {"type": "kafka", "bootstrap_servers": self._broker.address}
 
     def freeze(self, *, on: bool) -> None:
-        self._broker.signal(signal.SIGSTOP if on else signal.SIGCONT)
+        self._broker.freeze() if on else self._broker.thaw()
 
     def remove(self) -> None:
         self._broker.stop()

@@ -32,9 +32,8 @@ Counts = dict[str, list[int]]
 def build(folder: Path) -> None:
     """Copy the repository and make its extensions such that they count."""
     shutil.copytree(REPOSITORY, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    for source in folder.glob(
-        "mdfeedd/**/*.pyx"
-    ):  # of an earlier build, which names no lines of it
+    # C of an earlier build names no lines of the Cython that it comes from
+    for source in folder.glob("mdfeedd/**/*.pyx"):
         source.with_suffix(".c").unlink(missing_ok=True)
     project = folder / "pyproject.toml"
     project.write_text(project.read_text().replace('"-O2"', '"-O0"').replace('"-O3"', '"-O0"'))
@@ -99,9 +98,8 @@ def gcov(folder: Path) -> dict[str, dict[int, list[int]]]:
                 if path.suffix in {".h", ".pyx", ".pxd"} and path.is_relative_to(
                     folder / "mdfeedd"
                 ):
-                    last = len(
-                        path.read_text().splitlines()
-                    )  # Cython's own code counts on from there
+                    # Cython's own code counts on from the last line
+                    last = len(path.read_text().splitlines())
                     told = [line for line in file["lines"] if line["line_number"] <= last]
                     _add(found[str(path.relative_to(folder))], told, path.suffix == ".h")
     return found

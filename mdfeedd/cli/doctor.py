@@ -210,7 +210,9 @@ def _ring(info: RingInfo, report: Report) -> None:
 
 def _count(name: str, value: int) -> str:
     """A counter, and the few that are times in words."""
-    if name in {"last_record_ns", "doubted_since_ns"}:
+    from mdfeedd.ring.counters import TIMES
+
+    if name in TIMES:
         return f"{name.removesuffix('_ns')} {units.iso_time(value)}"
     if name.endswith("_ns"):
         return f"{name.removesuffix('_ns')} {units.duration(value)}"

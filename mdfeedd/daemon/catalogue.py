@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.ring import CONSUMER_COUNTERS, FEED_COUNTERS
 from mdfeedd.ring._ring import clock_ns
+from mdfeedd.ring.counters import TIMES
 from mdfeedd.ring.latency import BOUNDS_S, LATENCY_EVERY
 from mdfeedd.ring.lines import LINE_VALUES
 
@@ -222,10 +223,8 @@ SCRAPE_DURATION: Final = Metric(
 
 _GAUGES: Final = frozenset({
     "pending_records", "behind_records", "unproven_books", "latency_ns", "failed_topics",
-    "delayed_topics", "last_record_ns", "doubted_since_ns",
+    "delayed_topics", *TIMES,
 })  # fmt: skip
-_NOT_AT_ZERO: Final = frozenset({"last_record_ns", "doubted_since_ns"})
-"""Times: none was told yet, or by this vendor's feed none ever is; or there is nothing to be told now."""
 _SPECIAL: Final[dict[str, tuple[str, str, str]]] = {
     # counter: (name without prefix and suffix, extra label, its value)
     "published_quotes": ("tick_published", "kind", "quote"),
@@ -281,7 +280,7 @@ def _derived(subsystem: str, counter: str, text: str, labels: tuple[str, ...]) -
 
     def read(counters: Any) -> float | None:
         n: int = counters[counter]
-        return None if not n and counter in _NOT_AT_ZERO else n * scale
+        return None if not n and counter in TIMES else n * scale
 
     return Sample(metric, read, (value,) if label else ())
 

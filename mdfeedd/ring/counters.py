@@ -10,6 +10,8 @@ __all__ = ["CONSUMER_COUNTERS", "FEED_COUNTERS", "Counters"]
 
 FEED_INDEX: Final = {name: i for i, (name, _) in enumerate(FEED_COUNTERS)}
 CONSUMER_INDEX: Final = {name: i for i, (name, _) in enumerate(CONSUMER_COUNTERS)}
+TIMES: Final = frozenset({"last_record_ns", "doubted_since_ns"})
+"""Counters that are a time, UNIX ns; 0: there is none to be told."""
 
 
 class _Slots(Protocol):

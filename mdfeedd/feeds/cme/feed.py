@@ -271,9 +271,11 @@ class _Session:
         drops = self._receiver.kernel_drops
         counters.add("dropped_packets", drops - self._drops)
         self._drops = drops
-        since_ns = self._handler.doubted_since_ns
-        ago_ns = time.monotonic_ns() - since_ns
-        counters.set("doubted_since_ns", time.time_ns() - ago_ns if since_ns else 0)
+        if doubted_ns := self._handler.doubted_since_ns:
+            doubted_ns += (
+                time.time_ns() - time.monotonic_ns()
+            )  # as others read it, by the wall clock
+        counters.set("doubted_since_ns", doubted_ns)
         counters.add("silences", self._silences)
         self._silences = 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 import numpy as np
@@ -137,12 +136,12 @@ def test_broker_stands_still_longer_than_a_transaction_may_take(
     sink = sink_to(broker, timeout_s=1.0, client={"message.timeout.ms": 2000})
     persist(sink, cut[0])
     for batch in cut[1:]:
-        broker.signal(signal.SIGSTOP)
+        broker.freeze()
         with pytest.raises(SinkError) as error:
             sink.write(batch)
         assert error.value.retriable
         time.sleep(3)
-        broker.signal(signal.SIGCONT)
+        broker.thaw()
         persist(sink, batch)
     assert (read(broker, ring.name).records() == whole(cut)).all()
 

@@ -106,9 +106,8 @@ def test_server_is_slower_than_the_timeout_but_gets_on(database, proxy, give):
         timeout_s=2.0, lock_timeout_s=1.0,
     )  # fmt: skip
     sink.write(give.batch_of(give.quotes(1, 5)))
-    proxy.bytes_per_s = (
-        6_000_000  # what lies in the buffers of three sockets takes less than timeout_s, too
-    )
+    # what lies in the buffers of three sockets takes less than timeout_s, too
+    proxy.bytes_per_s = 6_000_000
     stored_in_the_end(sink, give.batch_of(give.quotes(6, 120_000)))
     assert database.execute("select count(*), max(seq) from quote") == [(120_005, 120_005)]
 

@@ -232,9 +232,6 @@ class ApacheBroker:
                     return
             assert time.monotonic() < deadline, "the broker does not answer"
 
-    def signal(self, number):
-        self._process.send_signal(number)
-
     def end(self):
         """End it in order: only then it writes its classes."""
         self._process.terminate()
@@ -248,19 +245,20 @@ class ApacheBroker:
         self._process.kill()
         self._process.wait()
 
-    def stand_still(self):
-        """Until `go_on`, which its own controller must not take for its death: `broker.session.timeout.ms`."""
-        self.signal(signal.SIGSTOP)
+    def freeze(self):
+        """Let it do nothing; its own controller takes that for its death after `broker.session.timeout.ms`."""
+        self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self):
-        self.signal(signal.SIGCONT)
+    def thaw(self):
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def prepare(self, ring):
         """Whoever writes makes the topics."""
 
     def stop(self):
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self.thaw()
             self.kill()
 
 
@@ -283,10 +281,10 @@ class MockBroker:
         for what in ("ticks", "bars", "instruments", "position"):
             self._producer.list_topics(f"md.{ring}.{what}", timeout=10)
 
-    def stand_still(self):
+    def freeze(self):
         """It takes nothing while nobody asks."""
 
-    def go_on(self):
+    def thaw(self):
         """Nor has it stood still."""
 
     def stop(self):
@@ -314,9 +312,9 @@ def shared_kafka(tmp_path_factory):
 @pytest.fixture
 def kafka(shared_kafka):
     """The same. It stands still while no test wants it: idle, it takes a twentieth of a processor."""
-    shared_kafka.go_on()
+    shared_kafka.thaw()
     yield shared_kafka
-    shared_kafka.stand_still()
+    shared_kafka.freeze()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -227,10 +226,10 @@ class Kafka:
         self.broker.start()
 
     def freeze(self) -> None:
-        self.broker.signal(signal.SIGSTOP)
+        self.broker.freeze()
 
     def thaw(self) -> None:
-        self.broker.signal(signal.SIGCONT)
+        self.broker.thaw()
 
     def _read(self, ring: str, kind: str, nothing: np.dtype[Any]) -> Holding:
         from tests.sinks.kafka.conftest import Read

@@ -190,6 +190,9 @@ static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
            d.total_reports != MDP_NULL_U32;
 }
 
+/* Is there a run of what may be a new sequence, and has the old one not gone on behind it? */
+static inline int mdp_is_again(const mdp_channel *ch) { return ch->again.n && ch->again.began > ch->sending; }
+
 /* Has the venue begun its sequence again, within the hour? SendingTime does not fall within a sequence: a packet
  * whose number has passed, sent later than the last one processed, is of another. The numbers and times of these
  * rise, and nothing of the old sequence comes any more. One packet proves nothing. Where their times are clearly
@@ -199,7 +202,7 @@ MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n, int64
     uint32_t seq = mdp_u32(p);
     uint64_t sending = mdp_sending_of(p);
     if (!seq || sending <= ch->sending || mdp_is_of_loop(p, n)) return 0;
-    if (!a->n || a->began <= ch->sending) *a = (mdp_again){sending, now_ns, 0, seq, 0, 0, 0};
+    if (!mdp_is_again(ch)) *a = (mdp_again){sending, now_ns, 0, seq, 0, 0, 0};
     if (seq < a->first) a->first = seq;
     if (sending < a->began) a->began = sending;
     int rises = seq > a->last && sending >= a->last_sending;
@@ -213,9 +216,7 @@ MDP_COLD int mdp_begins_again(mdp_channel *ch, const uint8_t *p, size_t n, int64
 }
 
 /* Since when packets have passed unused that may yet turn out to be of a new sequence; 0: there are none. */
-static inline int64_t mdp_doubted_since_ns(const mdp_channel *ch) {
-    return ch->again.n && ch->again.began > ch->sending ? ch->again.since_ns : 0;
-}
+static inline int64_t mdp_doubted_since_ns(const mdp_channel *ch) { return mdp_is_again(ch) ? ch->again.since_ns : 0; }
 
 /* The number of `p` has not passed, but some have that look like a new sequence: is it the next of that one? Where
  * packets were `lost` all books are in doubt anyway, and one that passed is enough; else as many must have passed as
@@ -223,7 +224,7 @@ static inline int64_t mdp_doubted_since_ns(const mdp_channel *ch) {
 MDP_COLD int mdp_goes_on_anew(mdp_channel *ch, const uint8_t *p, int lost) {
     mdp_again *a = &ch->again;
     uint32_t seq = mdp_u32(p);
-    if (a->began <= ch->sending) { /* the old sequence has gone on since */
+    if (!mdp_is_again(ch)) { /* the old sequence has gone on since */
         a->n = 0;
         return 0;
     }

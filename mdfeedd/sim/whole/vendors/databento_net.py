@@ -86,9 +86,8 @@ class Connection:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._far.setblocking(False)
-        self._in_flight: deque[tuple[int, Any]] = (
-            deque()
-        )  # numbered in the order in which they left
+        # numbered in the order in which they left
+        self._in_flight: deque[tuple[int, Any]] = deque()
         self._sent = 0
         self._held = bytearray()  # arrived, and no room for it
         self._arrives_ns = 0
@@ -147,11 +146,8 @@ class Connection:
         if self._world.now_ns < self._held_until_ns:
             self._world.at(self._held_until_ns, "", lambda: self._arrive(number))
             return
-        landing = []
         while self._is_in_flight(number):
-            landing.append(self._in_flight.popleft()[1])
-        for what in landing:
-            self._land(what)
+            self._land(self._in_flight.popleft()[1])
 
     def _is_in_flight(self, number: int) -> bool:
         """Nor did one that was sent after it land: they come in order."""
