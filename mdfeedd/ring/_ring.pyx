@@ -693,14 +693,14 @@ cdef class ReaderCore:
         self.check()
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
-        if mdf_available(&self.r):
+        if mdf_ahead(&self.r, 1):
             return self.poll(max_records)
         cdef bint forever = timeout is None
         cdef double left_s = 0.0 if forever else timeout
         cdef int64_t now, end = 0
         if left_s <= 0.0 and not forever:
             self._empty_polls += 1
-            if mdf_ready(&self.r) or self._empty_polls % IDLE_POLLS == 0:
+            if mdf_changed(&self.r) or self._empty_polls % IDLE_POLLS == 0:
                 self.on_change()
                 self.on_idle()
             return self.poll(max_records)
@@ -708,7 +708,7 @@ cdef class ReaderCore:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
         while not self.stop_waiting():
             if self.wait_ready(None if forever else left_s):
-                if mdf_available(&self.r):
+                if mdf_ahead(&self.r, 1):
                     return self.poll(max_records)
                 self.on_change()
             if not forever:
@@ -725,12 +725,9 @@ cdef class ReaderCore:
         cdef RecordBatch b
         cdef int _attempt
         for _attempt in range(MAX_READ_ATTEMPTS):
-            mdf_look(&self.r)
-            n = mdf_available(&self.r)
+            n = mdf_ahead(&self.r, max_records)
             if n == 0:
                 break
-            if n > <uint64_t>max_records:
-                n = max_records
             if n > self.r.capacity:
                 n = self.r.capacity
             b = self._batch(n)
@@ -793,15 +790,12 @@ cdef class ReaderCore:
             raise ValueError("read_into needs an array aligned to 8 bytes")
         cdef uint64_t skip, n, size = self.r.words * 8
         cdef int _attempt
-        if mdf_available(&self.r) == 0 and timeout > 0:
+        if timeout > 0 and not mdf_ahead(&self.r, 1):
             self.wait_ready(timeout)
         for _attempt in range(MAX_READ_ATTEMPTS):
-            mdf_look(&self.r)
-            n = mdf_available(&self.r)
+            n = mdf_ahead(&self.r, a.dimensions[0])
             if n == 0:
                 return 0
-            if n > <uint64_t>a.dimensions[0]:
-                n = a.dimensions[0]
             with nogil:
                 n = mdf_read_batch(&self.r, a.data, n, &skip)
             if n:

@@ -22,7 +22,8 @@
  *   `reserve` says how far the writer may be writing: every sequence number below it is, or may be, touched.
  *   A reader copies a record out and then looks at `reserve`: if reserve <= s + capacity, nobody can have
  *   begun to overwrite the copy, so it is whole. Otherwise it is dropped and counted: a reader always knows
- *   exactly how many records it lost. `tail` is a hint, a lower bound of what is committed.
+ *   exactly how many records it lost. `tail` is a hint, a lower bound of what is committed, for who is many records
+ *   behind; who keeps up goes by the commit words (see mdf_ahead).
  *
  *   `reserve` is raised a block at a time, so its store and its fence are paid once per block. It is never
  *   lowered: a restarted writer that lowered it would make half-written old records look whole.
@@ -263,6 +264,8 @@ MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && off
 #define MDF_RING_MAGIC UINT64_C(0x31474e495246444d)     /* "MDFRING1" */
 #define MDF_REGISTRY_MAGIC UINT64_C(0x313047455246444d) /* "MDFREG01" */
 #define MDF_BLOCK 64u                /* records reserved ahead at a time */
+#define MDF_FEW 32u                  /* records that a reader finds without a look at the tail */
+#define MDF_TAIL_LOOKS 64            /* looks in vain before a reader no longer expects a burst */
 #define MDF_MIN_CAPACITY 256u        /* = 4 * MDF_BLOCK: depth stays at least half the ring */
 #define MDF_MAX_CAPACITY (1u << 28)
 #define MDF_MAX_SLOT_SIZE 4096u
@@ -740,7 +743,7 @@ typedef struct mdf_reader {
     uint32_t instruments_capacity;
     uint32_t flags_at; /* see mdf_timed_flags */
     int on_overrun; /* enum mdf_overrun */
-    int idle;       /* the last look found nothing */
+    int tail_looks; /* left, before the commit words are looked at again */
     size_t map_size;
     int fd, registry_fd, consumer_index;
 } mdf_reader;
@@ -804,36 +807,48 @@ static inline int mdf_read_one(mdf_reader *r, void *out) {
     return -1;
 }
 
-/* Records that a read would find now (0 if none); may already be lapped. */
+/* Published and not yet read, as the tail tells it; may already be lapped. */
 static inline uint64_t mdf_available(const mdf_reader *r) {
     uint64_t t = mdf_load_acquire(&r->h->tail);
     return (int64_t)(t + 1 - r->next) > 0 ? t + 1 - r->next : 0;
 }
 
-/* The tail. A reader that found nothing the last time fetches the next slot's line meanwhile: one miss, not two. */
-static inline uint64_t mdf_look(mdf_reader *r) {
-    if (r->idle) __builtin_prefetch(mdf_slot((uint8_t *)(uintptr_t)r->slots, r->next, r->mask, r->words));
-    uint64_t t = mdf_load_acquire(&r->h->tail);
-    r->idle = (int64_t)(t + 1 - r->next) <= 0;
-    return t;
+/* Records that a read of `max` would find now (0 if none); may already be lapped. A few are found by their commit
+ * words, which the read touches anyway: the tail's line stays with the writer, whom each look at it costs a miss. After
+ * a read of more than a few the tail is looked at, or a burst would be taken in pieces while it is written. Committed
+ * and beyond the tail is what the writer is about to tell, or was killed before it did: a record like any other. */
+static inline uint64_t mdf_ahead(mdf_reader *r, uint64_t max) {
+    uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
+    uint64_t s = r->next, n = 0, t;
+    for (; n < MDF_FEW && !r->tail_looks; n++) {
+        if (n == max) return n;
+        int64_t ahead = (int64_t)(mdf_load_acquire(mdf_slot(slots, s + n, r->mask, r->words)) - (s + n));
+        if (ahead < 0) return n;
+        if (ahead > 0) break; /* lapped */
+    }
+    t = mdf_load_acquire(&r->h->tail);
+    if ((int64_t)(t + 1 - s) > (int64_t)n) return t + 1 - s < max ? t + 1 - s : max;
+    if (r->tail_looks) r->tail_looks--;
+    return n;
 }
 
 /* Up to `max` records. They begin at out + *skip * slot_size: what was overwritten during the copy is left
  * out and counted. Returns their number; 0 with r->lost raised is possible. got + lost == next - start. */
 static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip) {
     *skip = 0;
-    uint64_t t = mdf_look(r);
-    if ((int64_t)(t + 1 - r->next) <= 0) return 0; /* signed: the one-record path may be ahead of tail */
+    uint64_t n = mdf_ahead(r, max);
+    if (!n) return 0;
     uint64_t reserve = mdf_load(&r->h->reserve);
     if (r->next + r->capacity < reserve) {
-        uint64_t to = mdf_resume_point(r, t, reserve);
+        uint64_t t = mdf_load_acquire(&r->h->tail), to = mdf_resume_point(r, t, reserve);
         mdf_reader_lose(r, to > r->next ? to : r->next + 1);
-        if ((int64_t)(t + 1 - r->next) <= 0) { /* "latest", or t is old and reserve ran past it */
+        n = (int64_t)(t + 1 - r->next) <= 0 ? 0 : t + 1 - r->next < max ? t + 1 - r->next : max;
+        if (!n) { /* "latest", or t is old and reserve ran past it */
             mdf_reader_note(r, 0, NULL);
             return 0;
         }
     }
-    uint64_t s = r->next, n = t + 1 - s < max ? t + 1 - s : max;
+    uint64_t s = r->next;
     if (n > r->capacity) n = r->capacity; /* a tail beyond `reserve`: nothing that a sound writer stores */
     uint64_t run = r->capacity - (s & r->mask); /* to the end of the ring; then from its beginning */
     if (run > n) run = n;
@@ -841,7 +856,7 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
     mdf_copy_words(to, mdf_slot(slots, s, r->mask, r->words), run * r->words);
     mdf_copy_words(to + run * r->words, mdf_slot(slots, s + run, r->mask, r->words), (n - run) * r->words);
-    while (n < max && n < r->capacity) { /* what came meanwhile, by its commit words: not another look at the tail */
+    while (n < max && n < r->capacity) { /* what came meanwhile */
         const uint64_t *d = mdf_slot(slots, s + n, r->mask, r->words);
         if (mdf_load_acquire(d) != s + n) break;
         mdf_copy_words(to + n++ * r->words, d, r->words);
@@ -852,16 +867,26 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     if (bad > n) bad = n;
     if (bad) mdf_reader_lose(r, s + bad);
     r->next = s + n;
+    r->tail_looks = n > MDF_FEW ? MDF_TAIL_LOOKS : 0;
     *skip = bad;
     mdf_reader_note(r, n - bad, bad < n ? (const uint64_t *)out + bad * r->words : NULL);
     return n - bad;
 }
 
-/* Something to look at: a record, or a change of the writer's state. */
-static inline int mdf_ready(const mdf_reader *r) {
-    return (int64_t)(mdf_load_acquire(&r->h->tail) + 1 - r->next) > 0 ||
-           mdf_load32(&r->h->state) != r->seen_state || mdf_load(&r->h->epoch) != r->seen_epoch;
+static inline int mdf_changed(const mdf_reader *r) {
+    return mdf_load32(&r->h->state) != r->seen_state || mdf_load(&r->h->epoch) != r->seen_epoch;
 }
+
+/* Something to look at: a record, or a change of the writer's state. Of a damaged ring, whose tail tells of a record
+ * that its slot denies, nothing: a read would not find it. */
+static inline int mdf_ready(const mdf_reader *r) {
+    uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
+    return (mdf_available(r) && (int64_t)(mdf_load(mdf_slot(slots, r->next, r->mask, r->words)) - r->next) >= 0) ||
+           mdf_changed(r);
+}
+
+/* The same, for who looks again and again. */
+static inline int mdf_look(mdf_reader *r) { return mdf_ahead(r, 1) || mdf_changed(r); }
 
 /* Announce a sleep. 1: look again at once; 0: sleep on (wake_gen, *gen). The order of the lines matters: the
  * generation first, then the announcement, then the second look; every other order loses a wake-up. */
@@ -876,12 +901,11 @@ enum mdf_waited { MDF_TIMEOUT = 0, MDF_READY = 1, MDF_INTERRUPTED = 2 };
 
 /* Spin for spin_ns, then sleep until the ring has something, at most timeout_ns in all (from the call). */
 static inline int mdf_wait(mdf_reader *r, int64_t spin_ns, int64_t timeout_ns) {
-    if (mdf_ready(r)) return MDF_READY;
+    if (mdf_look(r)) return MDF_READY;
     int64_t start = mdf_clock_ns(CLOCK_MONOTONIC), now = start;
     while (now - start < spin_ns && now - start < timeout_ns) {
         for (int i = 0; i < 64; i++) {
-            mdf_look(r);
-            if (mdf_ready(r)) return MDF_READY;
+            if (mdf_look(r)) return MDF_READY;
             mdf_pause();
         }
         now = mdf_clock_ns(CLOCK_MONOTONIC);

@@ -77,10 +77,8 @@ static inline int mdf_wait_any(mdf_reader *const *r, int n, int64_t spin_ns, int
     for (int i = 0; i < n; i++)
         if (mdf_ready(r[i])) return MDF_READY;
     while (now - start < spin_ns && now - start < timeout_ns) {
-        for (int i = 0; i < n; i++) {
-            mdf_look(r[i]);
-            if (mdf_ready(r[i])) return MDF_READY;
-        }
+        for (int i = 0; i < n; i++)
+            if (mdf_look(r[i])) return MDF_READY;
         mdf_pause();
         now = mdf_clock_ns(CLOCK_MONOTONIC);
     }

@@ -127,7 +127,8 @@ def test_fault_in_the_instruments_model_is_found(tmp_path, fault):
 GENMC_RUNS = {
     "one record": ("ring_genmc.c", "-DLAST=3 -DTRIES=2"),
     "one record, block of two": ("ring_genmc.c", "-DLAST=3 -DTRIES=2 -DBLOCK=2"),
-    "batch": ("ring_genmc.c", "-DBATCH -DLAST=3 -DTRIES=2"),
+    "batch": ("ring_genmc.c", "-DBATCH=1 -DLAST=3 -DTRIES=2"),
+    "batch by the tail": ("ring_genmc.c", "-DBATCH=2 -DLAST=3 -DTRIES=2"),
     "wake": ("wake_genmc.c", "-DLAST=2"),
 }
 FENCE_R = "    mdf_fence_acquire(); /* the copy before the look at `reserve` */\n"
@@ -155,7 +156,7 @@ WEAK_FAULTS = {
     "tail relaxed": (
         "    mdf_store_release(&w->h->tail, s);\n    return s;",
         "    mdf_store(&w->h->tail, s);\n    return s;",
-        "batch",
+        "batch by the tail",
     ),
     "flush without its fence": ("    mdf_fence_full(); /* StoreLoad: the tail", "    /*", "wake"),
     "waiter without its fence": (

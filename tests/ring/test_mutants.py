@@ -221,6 +221,23 @@ MUTANTS = [
         "got",
     ),
     Mutant(
+        "batch: one too many by the commit words",
+        (("        if (ahead < 0) return n;\n", "        if (ahead < 0) return n + 1;\n"),),
+        "stress batch",
+        TORN,
+    ),
+    Mutant(
+        "batch: one too many by the tail",
+        (
+            (
+                "return t + 1 - s < max ? t + 1 - s : max;",
+                "return t + 2 - s < max ? t + 2 - s : max;",
+            ),
+        ),
+        "stress batch",
+        TORN,
+    ),
+    Mutant(
         "loss counted as one",
         (("    r->lost += to - r->next;\n", "    r->lost += 1;\n"),),
         "stress mixed",
@@ -293,7 +310,7 @@ MUTANTS = [
             ),
         ),
         "crash_points replace",
-        "the new ring begins at",
+        "the new ring begins at|a late reader stopped early",
     ),
     Mutant(
         "two writers",

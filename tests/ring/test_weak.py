@@ -27,9 +27,11 @@ ALL = os.environ.get("MDFEEDD_WEAK") == "all"
 CASES = [
     "one",
     "batch",
+    "batch_tail",
     "publish_batch",
     "killed",
     "killed_batch",
+    "killed_batch_tail",
     "closed",
     "wake",
     "wake_again",

@@ -69,11 +69,11 @@ int main(void) {
     header.reserve = 10;
     header.tail = 9;
     mdf_read_one(&r, out);
-    begin("read_batch"); /* one by the tail, one that came meanwhile */
-    committed(1, 2);
-    header.tail = 1;
-    header.reserve = 3;
-    mdf_read_batch(&r, out, 2, &skip);
+    begin("read_batch"); /* lapped; some by the tail, one that came meanwhile */
+    committed(5, 10);
+    header.tail = 9;
+    header.reserve = 11;
+    mdf_read_batch(&r, out, 6, &skip);
     begin("wait");
     if (!mdf_prepare_wait(&r, &gen)) mdf_futex(&header.wake_gen, FUTEX_WAIT, gen, NULL);
     begin("carry_out");

@@ -1,6 +1,6 @@
 /* weak_ring.c: the protocol functions of mdfeedd.h itself, under the memory of weak.h, in every way.
  *
- *     weak_ring one | batch | publish_batch | killed | killed_batch | closed | wake | wake_again | ... : see main
+ *     weak_ring one | batch | batch_tail | publish_batch | killed | killed_batch | closed | wake | wake_again | ... : see main
  *
  * Few slots of eight words. Every record that is accepted must be whole, and the one that was published under its
  * number; got + lost == next - 1; nobody sleeps for ever with something to read; half of one instrument and half
@@ -17,7 +17,8 @@ static mdf_registry registry;
 static uint64_t slots[MANY][WORDS];
 static mdf_instrument table[1];
 static uint64_t capacity, last, block, burst;
-static int tries, batches, life;
+static int tries, life;
+static int batches; /* 1: the reader goes by the commit words, 2: by the tail */
 static uint64_t content[MOST + 1]; /* what the last one who published it wrote */
 
 static mdf_writer writer(void) {
@@ -91,6 +92,7 @@ static void read_some(void) {
     mdf_reader r = reader();
     for (int i = 0; i < tries; i++) {
         if (batches) {
+            r.tail_looks = batches > 1;
             uint64_t n = mdf_read_batch(&r, out, 2, &skip);
             for (uint64_t k = 0; k < n; k++) check(out + (skip + k) * WORDS, r.next - n + k);
             got += n;
@@ -183,6 +185,7 @@ static void wake(int readers) {
     weak_meet(&registry.waiters, sizeof registry.waiters, 1);
     weak_meet(&header.wake_gen, sizeof header.wake_gen, 0);
     weak_meet(&header.tail, sizeof header.tail, 0);
+    for (int i = 0; i < MANY; i++) weak_meet(slots[i], sizeof slots[i][0], 0);
     weak_together(1 + readers, (void (*[])(void)){write_and_flush, sleep_often, sleep_often});
     for (int i = 1; i <= readers; i++) WEAK_CHECK(!weak_threads[i].asleep || wanted[i] > last);
 }
@@ -256,9 +259,11 @@ int main(int argc, char **argv) {
         {"one", calm, 2, 3, 1, 1, 2, 0},
         {"one_long", calm, 2, 4, 2, 1, 2, 0},
         {"batch", calm, 2, 3, 1, 1, 2, 1},
-        {"publish_batch", calm, 4, 5, 2, 2, 1, 1},
+        {"batch_tail", calm, 2, 3, 1, 1, 2, 2},
+        {"publish_batch", calm, 4, 5, 2, 2, 1, 2},
         {"killed", killed, 2, 3, 1, 1, 2, 0},
         {"killed_batch", killed, 2, 3, 1, 1, 1, 1},
+        {"killed_batch_tail", killed, 2, 3, 1, 1, 1, 2},
         {"closed", closed, 4, 2, 4, 1, 3, 0},
         {"wake", wake_one, 4, 1, 4, 1, 2, 0},
         {"wake_again", wake_one, 4, 2, 4, 1, 2, 0},

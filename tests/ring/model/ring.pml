@@ -35,6 +35,7 @@
 #define PATHS 0
 #endif
 
+#define FEW 1                            /* MDF_FEW: less than a read takes */
 #define AT(s) ((s) % CAP)
 #define CONTENT(s) ((s) * 8 + life)
 #define ROUND(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
@@ -230,14 +231,45 @@ inline read_one() {
     fi
 }
 
-inline read_batch() {
+inline upto_tail() {
     t = tail;
     if
-    :: t + 1 <= next -> wait()
+    :: t + 1 > next + n -> n = (t + 1 - next < 2 -> t + 1 - next : 2)
+    :: else
+    fi
+}
+
+inline ahead() { /* a few by their commit words, more by the tail */
+    q = next;
+    if
+    :: true /* after a burst: by the tail alone */
+    :: true ->
+        do
+        :: n < FEW ->
+            q = word0[AT(next + n)];
+            if
+            :: q == next + n -> n++; q = next + n
+            :: else -> break
+            fi
+        :: else -> break
+        od
+    fi;
+    if
+    :: q < next + n
+    :: else -> upto_tail()
+    fi
+}
+
+inline read_batch() {
+    ahead();
+    if
+    :: n == 0 -> wait()
     :: else ->
         r = reserve;
-        if :: next + CAP < r -> lose(t) :: else fi;
-        n = (t + 1 <= next -> 0 : (t + 1 - next < 2 -> t + 1 - next : 2));
+        if
+        :: next + CAP < r -> t = tail; lose(t); n = (t + 1 <= next -> 0 : (t + 1 - next < 2 -> t + 1 - next : 2))
+        :: else
+        fi;
         k = 0;
         do
         :: k < n -> a[k] = word1[AT(next + k)]; b[k] = word2[AT(next + k)]; k++

@@ -1,7 +1,7 @@
 /* ring_genmc.c: the protocol functions of mdfeedd.h itself, under RC11 and IMM, for GenMC.
  *
- *     genmc --rc11 -- -I mdfeedd/ring ring_genmc.c            (also --imm; -DBATCH for the batch
- * path)
+ *     genmc --rc11 -- -I mdfeedd/ring ring_genmc.c            (also --imm; -DBATCH=1 for the
+ * batch path, =2 for it by the tail)
  *
  * Two slots, one writer, one reader; slots of eight words, of which the reader's proof looks at
  * every one. Every accepted record must be whole and the next, and got + lost == next - 1. System
@@ -67,6 +67,7 @@ static void *read_some(void *unused) {
     r.words = WORDS;
     for (int i = 0; i < TRIES; i++) {
 #ifdef BATCH
+        r.tail_looks = BATCH > 1; /* by the tail, not by the commit words */
         uint64_t skip, n = mdf_read_batch(&r, out, 2, &skip);
         for (uint64_t k = 0; k < n; k++) check(out + (skip + k) * WORDS, r.next - n + k);
         got += n;

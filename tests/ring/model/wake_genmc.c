@@ -74,6 +74,9 @@ static void *sleep_often(void *unused) {
     memset(&r, 0, sizeof r);
     r.h = &header;
     r.registry = &registry;
+    r.slots = (const uint8_t *)slots;
+    r.mask = 3;
+    r.words = 8;
     r.next = 1;
     for (int i = 0; i <= LAST && r.next <= LAST; i++) {
         uint32_t gen;
