@@ -7,12 +7,13 @@
  *     memcpy                             64-byte slots copied into a ring's footprint by one core
  *     publish                            a writer alone
  *     throughput batch= flush= one=      writer and reader in two processes, nothing lost
- *     latency gap_ns= one=               publish to read, spinning, on an idle ring, and in turn with it one way
+ *     latency gap_ns= one= bare=         publish to read, spinning, on an idle ring, and in turn with it one way
  *                                        of a line; less what the two looks at the clock take by themselves
  *     readers readers= stopped= spin=    what attached readers cost the writer
  *
  * Common keys: records=, dir=, cpu_a= (writer), cpu_b= (readers). one=1 reads with mdf_read_one, else with
- * mdf_read_batch. Medians are over chunks, so that time stolen from the machine falls out.
+ * mdf_read_batch; bare=1: no protocol, the slots alone. Medians are over chunks, so that time stolen from the
+ * machine falls out.
  */
 #include "mdfeedd.h"
 
@@ -27,7 +28,7 @@ static const int64_t MAX_NS = 3000000000; /* two spinning processes on one busy 
 
 typedef struct options {
     uint64_t records, gap_ns;
-    int batch, flush, one, readers, stopped, cpu_a, cpu_b;
+    int batch, flush, one, bare, readers, stopped, cpu_a, cpu_b;
     int64_t spin_ns;
     const char *dir;
 } options;
@@ -292,6 +293,20 @@ static double clock_cost_ns(void) {
     return quantile(100, 0.5);
 }
 
+/* No protocol: the time and a number in a line, and whoever waits for the number. What is left is the machine's. */
+static void send_bare(mdf_writer *w, int64_t time) {
+    uint64_t s = w->next++, *d = mdf_slot(w->slots, s, w->mask, w->words);
+    mdf_store(d + 1, (uint64_t)time);
+    mdf_store_release(d, s);
+}
+
+static int64_t take_bare(mdf_reader *r) {
+    uint64_t s = r->next++;
+    const uint64_t *d = mdf_slot((uint8_t *)(uintptr_t)r->slots, s, r->mask, r->words);
+    while (mdf_load_acquire(d) != s) {}
+    return (int64_t)mdf_load(d + 1);
+}
+
 /* The reader's side: messages, then serve in the ping-pong of the same two processes. The line is compared
  * turn by turn, for a hypervisor may move its processors nearer together or apart at any time. */
 static void take_stamped(const options *o, shared *s) {
@@ -305,7 +320,8 @@ static void take_stamped(const options *o, shared *s) {
     mdf_store_release(&s->ready, 1);
     for (uint64_t t = 0; t < turns; t++) {
         for (int k = 0; k < TURN; k++) {
-            while (o->one ? mdf_read_one(&r, &tick) != 1 : !mdf_read_batch(&r, &tick, 1, &skip)) {}
+            if (o->bare) tick.ts_event = take_bare(&r);
+            else while (o->one ? mdf_read_one(&r, &tick) != 1 : !mdf_read_batch(&r, &tick, 1, &skip)) {}
             samples[k] = (double)(now_ns() - tick.ts_event) - clock_ns;
             mdf_store_release(&s->got, ++i);
         }
@@ -351,7 +367,12 @@ static void bench_latency(const options *o) {
             int64_t due = now_ns() + (int64_t)o->gap_ns;
             wait_for(&s->got, i); /* idle: the one before has arrived */
             while ((tick.ts_event = now_ns()) < due) {}
-            mdf_publish(&w, &tick);
+            if (o->bare) {
+                send_bare(&w, tick.ts_event);
+            } else {
+                mdf_publish(&w, &tick);
+                mdf_flush(&w);
+            }
         }
         for (int k = 0; k < TURN; k++, trip += 2) {
             while (mdf_load_acquire(&s->line) != trip + 1) {}
@@ -442,7 +463,7 @@ static void set_option(options *o, const char *text) {
     if (!value) die("options are written key=value");
     size_t n = (size_t)(value++ - text);
     struct { const char *key; int *place; } ints[] = {
-        {"batch", &o->batch}, {"flush", &o->flush}, {"one", &o->one}, {"readers", &o->readers},
+        {"batch", &o->batch}, {"flush", &o->flush}, {"one", &o->one}, {"bare", &o->bare}, {"readers", &o->readers},
         {"stopped", &o->stopped}, {"cpu_a", &o->cpu_a}, {"cpu_b", &o->cpu_b}};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         if (strlen(ints[i].key) == n && !strncmp(ints[i].key, text, n)) {

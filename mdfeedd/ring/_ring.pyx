@@ -694,7 +694,7 @@ cdef class ReaderCore:
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
         if mdf_ahead(&self.r, 1):
-            return self.poll(max_records)
+            return self._poll(max_records)
         cdef bint forever = timeout is None
         cdef double left_s = 0.0 if forever else timeout
         cdef int64_t now, end = 0
@@ -703,24 +703,27 @@ cdef class ReaderCore:
             if mdf_changed(&self.r) or self._empty_polls % IDLE_POLLS == 0:
                 self.on_change()
                 self.on_idle()
-            return self.poll(max_records)
+            return self._poll(max_records)
         if not forever:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
         while not self.stop_waiting():
             if self.wait_ready(None if forever else left_s):
                 if mdf_ahead(&self.r, 1):
-                    return self.poll(max_records)
+                    return self._poll(max_records)
                 self.on_change()
             if not forever:
                 now = mdf_clock_ns(CLOCK_MONOTONIC)
                 if now >= end:
                     break
                 left_s = (end - now) * 1e-9
-        return self.poll(max_records)
+        return self._poll(max_records)
 
-    cpdef RecordBatch poll(self, Py_ssize_t max_records):
+    def poll(self, Py_ssize_t max_records):
         """What is there now, at most `max_records`; the shared empty batch if nothing."""
         self.check()
+        return self._poll(max_records)
+
+    cdef RecordBatch _poll(self, Py_ssize_t max_records):
         cdef uint64_t n, skip, before
         cdef RecordBatch b
         cdef int _attempt
@@ -796,8 +799,11 @@ cdef class ReaderCore:
             n = mdf_ahead(&self.r, a.dimensions[0])
             if n == 0:
                 return 0
-            with nogil:
+            if n * size <= GIL_FREE_BYTES:
                 n = mdf_read_batch(&self.r, a.data, n, &skip)
+            else:
+                with nogil:
+                    n = mdf_read_batch(&self.r, a.data, n, &skip)
             if n:
                 if skip:
                     _move_down(a.data, skip * size, n * size)
