@@ -1,9 +1,10 @@
-"""CME MDP 3.0 packets in memory to ticks in a ring, beside a bare walk in C and sbedecoder.
+"""CME MDP 3.0 packets in memory to ticks in a ring, beside a bare walk, the least of a handler, and sbedecoder.
 
     python bench/cme.py [--capture FILE.pcap] [--schema TEMPLATES.xml] [--rounds 9] [--repeat 5]
                         [--quick] [--save]
 
-Rows: a C loop that only walks the packets and touches their entries (the limit); `Handler` into a ring:
+Rows: a C loop that only walks the packets and touches their entries (the limit); a C program that keeps books and
+publishes touches and leaves out whatever a channel without a fault lets it (cme_bare.c); `Handler` into a ring:
 arbitration of both lines, decoding, ten-level books with their implied part, recovery state, publishing; the
 same with a depth ring; sbedecoder parsing the packets of one line, and reading eight fields of each entry.
 Rounds are interleaved, and a ratio is the median of the ratios within each round. Capture and schema are
@@ -40,6 +41,7 @@ PORT_A = 14_340
 WARM_INSTRUMENTS = 4096  # memory is prefaulted, so no more than the capture can use
 MAX_PACKET_NS = 40.0
 MAX_TICK_NS = 25.0
+MAX_BARE = 2.0  # books that can be trusted, for so much more than books that cannot
 MIN_PEER = 1000.0
 
 
@@ -49,17 +51,21 @@ def packets_of(path: Path) -> list[tuple[int, int, bytes]]:
     return [(int(p[4] != PORT_A), p[0], bytes(p[5])) for p in reader.packets()]
 
 
-def walker(folder: Path, packets: list[tuple[int, int, bytes]]) -> list[str]:
-    """The C program and the file it walks."""
-    program, data = folder / "cme_walk", folder / "packets"
-    subprocess.run(["cc", "-std=c11", "-O2", HERE / "cme_walk.c", "-o", program], check=True)
+def limits(folder: Path, packets: list[tuple[int, int, bytes]]) -> dict[str, list[str]]:
+    """By row, the C program and the file that it takes the packets from."""
+    data, commands = folder / "packets", {}
     with data.open("wb") as out:
         for line, ts_ns, payload in packets:
             out.write(struct.pack("<IIq", len(payload), line, ts_ns) + payload)
-    return [str(program), str(data)]
+    for row in ("walk", "bare"):
+        program = folder / f"cme_{row}"
+        subprocess.run(["cc", "-std=c11", "-O2", HERE / f"cme_{row}.c", "-o", program], check=True)
+        commands[row] = [str(program), str(data)]
+    return commands
 
 
-def walk_ns(command: list[str], repeat: int) -> float:
+def limit_ns(command: list[str], repeat: int) -> float:
+    """Nanoseconds a packet, of the best of its rounds."""
     done = subprocess.run([*command, str(repeat)], check=True, capture_output=True, text=True)
     return float(done.stdout.split()[0])
 
@@ -111,12 +117,12 @@ def measure(
     tape = PacketTape()
     for line, ts_ns, payload in packets:
         tape.append(line, payload, ts_ns, ts_ns)
-    command = walker(folder, packets)
+    commands = limits(folder, packets)
     peer_part = [payload for line, _, payload in packets if not line][: options.peer_packets]
     rounds: list[dict[str, float]] = []
     counts: dict[str, int] = {}
     for number in range(options.rounds):
-        one: dict[str, float] = {"walk": walk_ns(command, options.repeat)}
+        one = {row: limit_ns(command, options.repeat) for row, command in commands.items()}
         plain = [handler_ns(tape, directory, depth=False) for _ in range(options.repeat)]
         one["handler"] = min(took for took, _ in plain) / len(packets)
         counts = plain[0][1]
@@ -150,25 +156,32 @@ def report(result: dict[str, Any]) -> None:
     print(
         f"\n{packets} packets in, {result['entries']} entries, {result['ticks']} ticks; medians of {len(rounds)} rounds"
     )
-    print(f"{'':44}{'ns/packet in':>13}{'ns/entry':>10}{'ns/tick':>9}{'x walk':>8}")
+    print(f"{'':44}{'ns/packet in':>13}{'ns/entry':>10}{'ns/tick':>9}{'x walk':>8}{'x bare':>8}")
     for name, label in (
         ("walk", "bare walk in C (the limit)"),
+        ("bare", "least of a handler in C, no fault foreseen"),
         ("handler", "Handler: arbitrate, decode, book, publish"),
         ("handler_depth", "  and a depth ring"),
     ):
         ns = median(rounds, name)
         print(
-            f"{label:44}{ns:13.1f}{ns * per_entry:10.1f}{ns * per_tick:9.1f}{median(rounds, name, 'walk'):8.1f}"
+            f"{label:44}{ns:13.1f}{ns * per_entry:10.1f}{ns * per_tick:9.1f}"
+            f"{median(rounds, name, 'walk'):8.1f}{median(rounds, name, 'bare'):8.2f}"
         )
     for name, label in (
         ("sbedecoder_parse", "sbedecoder, one line, parsed only"),
         ("sbedecoder_fields", "sbedecoder, one line, eight fields read"),
     ):
         print(f"{label:44}{median(rounds, name):13.0f}")
+    print(
+        f"sbedecoder takes {median(rounds, 'sbedecoder_fields', 'bare'):.0f} times the least of a handler"
+    )
     peer = median(rounds, "sbedecoder_fields", "handler")
+    bare = median(rounds, "handler", "bare")
     verdicts = (
         (f"<= {MAX_PACKET_NS:g} ns a packet in", handler, handler <= MAX_PACKET_NS),
         (f"<= {MAX_TICK_NS:g} ns a tick", handler * per_tick, handler * per_tick <= MAX_TICK_NS),
+        (f"<= {MAX_BARE:g} x the least of a handler", bare, bare <= MAX_BARE),
         (f">= {MIN_PEER:g} x sbedecoder (eight fields)", peer, peer >= MIN_PEER),
     )
     for what, figure, met in verdicts:
