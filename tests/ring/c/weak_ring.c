@@ -185,7 +185,7 @@ static void wake(int readers) {
     weak_meet(&registry.waiters, sizeof registry.waiters, 1);
     weak_meet(&header.wake_gen, sizeof header.wake_gen, 0);
     weak_meet(&header.tail, sizeof header.tail, 0);
-    for (int i = 0; i < MANY; i++) weak_meet(slots[i], sizeof slots[i][0], 0);
+    weak_leave_out(0, slots, sizeof slots); /* looked at behind the tail, which "batch_tail" shows to be in order */
     weak_together(1 + readers, (void (*[])(void)){write_and_flush, sleep_often, sleep_often});
     for (int i = 1; i <= readers; i++) WEAK_CHECK(!weak_threads[i].asleep || wanted[i] > last);
 }
