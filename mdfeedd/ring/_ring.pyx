@@ -10,6 +10,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport PyObject
+from libc.stdint cimport UINT64_MAX
 from libc.string cimport memcmp, memset
 
 import numpy as np
@@ -595,6 +596,7 @@ cdef class TickBatch(RecordBatch):
 # ------------------------------------------------------------------------------------------------- reader
 
 
+@cython.no_gc_clear  # its end needs the waker
 cdef class ReaderCore:
     """One C reader. Not thread-safe. `instruments` names the ids of its records."""
 
@@ -656,6 +658,8 @@ cdef class ReaderCore:
             mdf_reader_close(&self.r)
 
     def __dealloc__(self):
+        if self._waker is not None and self._waker.k != NULL:
+            mdf_waker_forget(self._waker.k, self._place)
         mdf_reader_close(&self.r)
 
     cdef int check(self) except -1:
@@ -693,7 +697,7 @@ cdef class ReaderCore:
         self.check()
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
-        if mdf_ahead(&self.r, 1):
+        if mdf_at_hand(&self.r):
             return self._poll(max_records)
         cdef bint forever = timeout is None
         cdef double left_s = 0.0 if forever else timeout
@@ -720,10 +724,10 @@ cdef class ReaderCore:
 
     def poll(self, Py_ssize_t max_records):
         """What is there now, at most `max_records`; the shared empty batch if nothing."""
-        self.check()
         return self._poll(max_records)
 
     cdef RecordBatch _poll(self, Py_ssize_t max_records):
+        self.check()  # a handler of signals may have closed it while it waited
         cdef uint64_t n, skip, before
         cdef RecordBatch b
         cdef int _attempt
@@ -793,8 +797,9 @@ cdef class ReaderCore:
             raise ValueError("read_into needs an array aligned to 8 bytes")
         cdef uint64_t skip, n, size = self.r.words * 8
         cdef int _attempt
-        if timeout > 0 and not mdf_ahead(&self.r, 1):
+        if timeout > 0 and not mdf_at_hand(&self.r):
             self.wait_ready(timeout)
+            self.check()
         for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_ahead(&self.r, a.dimensions[0])
             if n == 0:
@@ -833,6 +838,7 @@ cdef class ReaderCore:
             if rc == MDF_READY:
                 return True
             PyErr_CheckSignals()
+            self.check()
             if rc == MDF_TIMEOUT and (self.on_idle() or self.stop_waiting()):
                 return True
             if spin < <int64_t>1000000000:
@@ -871,9 +877,9 @@ cdef class ReaderCore:
 
     @property
     def available(self):
-        """Records that a read would find now; some may be lapped by then."""
+        """Records that a read would find now, 0 if none; more may be there, and some be lapped by then."""
         self.check()
-        return mdf_available(&self.r)
+        return mdf_ahead(&self.r, UINT64_MAX)
 
     def acknowledge_state(self):
         """The state of the writer that was last seen is old news now; returns it."""

@@ -265,7 +265,7 @@ MDF_ASSERT(sizeof(mdf_order) == 64 && offsetof(mdf_order, order_id) == 32 && off
 #define MDF_REGISTRY_MAGIC UINT64_C(0x313047455246444d) /* "MDFREG01" */
 #define MDF_BLOCK 64u                /* records reserved ahead at a time */
 #define MDF_FEW 32u                  /* records that a reader finds without a look at the tail */
-#define MDF_TAIL_LOOKS 64            /* looks in vain before a reader no longer expects a burst */
+#define MDF_LOOKS 64                 /* between two looks at the clock */
 #define MDF_MIN_CAPACITY 256u        /* = 4 * MDF_BLOCK: depth stays at least half the ring */
 #define MDF_MAX_CAPACITY (1u << 28)
 #define MDF_MAX_SLOT_SIZE 4096u
@@ -541,7 +541,7 @@ static inline void mdf_pause(void) {
 
 /* Have the line at p in this processor's cache, to be written. */
 static inline void mdf_prefetch_write(const void *p) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(MDF_NO_ASSEMBLY)
     __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p)); /* compilers for any x86-64 make a read of the builtin */
 #else
     __builtin_prefetch(p, 1);
@@ -753,7 +753,7 @@ typedef struct mdf_reader {
     uint32_t instruments_capacity;
     uint32_t flags_at; /* see mdf_timed_flags */
     int on_overrun; /* enum mdf_overrun */
-    int tail_looks; /* left, before the commit words are looked at again */
+    int burst;      /* the last read found more than a few */
     size_t map_size;
     int fd, registry_fd, consumer_index;
 } mdf_reader;
@@ -823,24 +823,33 @@ static inline uint64_t mdf_available(const mdf_reader *r) {
     return (int64_t)(t + 1 - r->next) > 0 ? t + 1 - r->next : 0;
 }
 
-/* Records that a read of `max` would find now (0 if none); may already be lapped. A few are found by their commit
- * words, which the read touches anyway: the tail's line stays with the writer, whom each look at it costs a miss. After
- * a read of more than a few the tail is looked at, or a burst would be taken in pieces while it is written. Committed
- * and beyond the tail is what the writer is about to tell, or was killed before it did: a record like any other. */
-static inline uint64_t mdf_ahead(mdf_reader *r, uint64_t max) {
+/* As many of the next `max` as the tail tells of. What the last one's slot denies, the tail of a damaged ring tells. */
+static inline uint64_t mdf_told(const mdf_reader *r, uint64_t max) {
     uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
-    uint64_t s = r->next, n = 0, t;
-    for (; n < MDF_FEW && !r->tail_looks; n++) {
+    uint64_t all = mdf_available(r), n = all < max ? all : max, last = r->next + n - 1;
+    return n && (int64_t)(mdf_load(mdf_slot(slots, last, r->mask, r->words)) - last) >= 0 ? n : 0;
+}
+
+/* Records that a read of `max` finds now; 0 if none, whatever `max` is. May already be lapped. A few are found by their
+ * commit words, which the read touches anyway: the tail's line stays with the writer, whom each look at it costs a
+ * miss. After a burst the tail is looked at first. Committed and beyond the tail is what the writer is about to tell,
+ * or was killed before it did: a record like any other. */
+static inline uint64_t mdf_ahead(const mdf_reader *r, uint64_t max) {
+    uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
+    uint64_t s = r->next, n = r->burst ? mdf_told(r, max) : 0, told;
+    if (n) return n;
+    for (; n < MDF_FEW; n++) {
         if (n == max) return n;
         int64_t ahead = (int64_t)(mdf_load_acquire(mdf_slot(slots, s + n, r->mask, r->words)) - (s + n));
         if (ahead < 0) return n;
         if (ahead > 0) break; /* lapped */
     }
-    t = mdf_load_acquire(&r->h->tail);
-    if ((int64_t)(t + 1 - s) > (int64_t)n) return t + 1 - s < max ? t + 1 - s : max;
-    if (r->tail_looks) r->tail_looks--;
-    return n;
+    told = mdf_told(r, max);
+    return told > n ? told : n ? n : mdf_told(r, 1);
 }
+
+/* Is there something for who can wait a moment? A burst is not taken in pieces while the writer is at it. */
+static inline int mdf_at_hand(const mdf_reader *r) { return (r->burst ? mdf_told(r, 1) : mdf_ahead(r, 1)) != 0; }
 
 /* Up to `max` records. They begin at out + *skip * slot_size: what was overwritten during the copy is left
  * out and counted. Returns their number; 0 with r->lost raised is possible. got + lost == next - start. */
@@ -877,7 +886,7 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     if (bad > n) bad = n;
     if (bad) mdf_reader_lose(r, s + bad);
     r->next = s + n;
-    r->tail_looks = n > MDF_FEW ? MDF_TAIL_LOOKS : 0;
+    r->burst = n >= MDF_FEW;
     *skip = bad;
     mdf_reader_note(r, n - bad, bad < n ? (const uint64_t *)out + bad * r->words : NULL);
     return n - bad;
@@ -887,16 +896,8 @@ static inline int mdf_changed(const mdf_reader *r) {
     return mdf_load32(&r->h->state) != r->seen_state || mdf_load(&r->h->epoch) != r->seen_epoch;
 }
 
-/* Something to look at: a record, or a change of the writer's state. Of a damaged ring, whose tail tells of a record
- * that its slot denies, nothing: a read would not find it. */
-static inline int mdf_ready(const mdf_reader *r) {
-    uint8_t *slots = (uint8_t *)(uintptr_t)r->slots;
-    return (mdf_available(r) && (int64_t)(mdf_load(mdf_slot(slots, r->next, r->mask, r->words)) - r->next) >= 0) ||
-           mdf_changed(r);
-}
-
-/* The same, for who looks again and again. */
-static inline int mdf_look(mdf_reader *r) { return mdf_ahead(r, 1) || mdf_changed(r); }
+/* Something to look at: a record, or a change of the writer's state. */
+static inline int mdf_ready(const mdf_reader *r) { return mdf_ahead(r, 1) || mdf_changed(r); }
 
 /* Announce a sleep. 1: look again at once; 0: sleep on (wake_gen, *gen). The order of the lines matters: the
  * generation first, then the announcement, then the second look; every other order loses a wake-up. */
@@ -911,11 +912,11 @@ enum mdf_waited { MDF_TIMEOUT = 0, MDF_READY = 1, MDF_INTERRUPTED = 2 };
 
 /* Spin for spin_ns, then sleep until the ring has something, at most timeout_ns in all (from the call). */
 static inline int mdf_wait(mdf_reader *r, int64_t spin_ns, int64_t timeout_ns) {
-    if (mdf_look(r)) return MDF_READY;
+    if (mdf_at_hand(r) || mdf_changed(r)) return MDF_READY;
     int64_t start = mdf_clock_ns(CLOCK_MONOTONIC), now = start;
-    while (now - start < spin_ns && now - start < timeout_ns) {
-        for (int i = 0; i < 64; i++) {
-            if (mdf_look(r)) return MDF_READY;
+    for (int patient = 1; now - start < spin_ns && now - start < timeout_ns; patient = 0) {
+        for (int i = 0; i < MDF_LOOKS; i++) {
+            if (patient ? mdf_at_hand(r) || mdf_changed(r) : mdf_ready(r)) return MDF_READY;
             mdf_pause();
         }
         now = mdf_clock_ns(CLOCK_MONOTONIC);

@@ -173,7 +173,7 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
             named = os.stat(self.path).st_ino
         except OSError:  # removed: the mapping stays, and a new ring may come
             return False
-        return named != self._inode and self._reattach()
+        return named != self._inode and (self.available > 0 or self._reattach())
 
     def _check_whole(self) -> None:
         """Raises `RingCorrupt` where somebody has cut the ring's file: nothing comes by it any more."""

@@ -78,7 +78,7 @@ static inline int mdf_wait_any(mdf_reader *const *r, int n, int64_t spin_ns, int
         if (mdf_ready(r[i])) return MDF_READY;
     while (now - start < spin_ns && now - start < timeout_ns) {
         for (int i = 0; i < n; i++)
-            if (mdf_look(r[i])) return MDF_READY;
+            if (mdf_ready(r[i])) return MDF_READY;
         mdf_pause();
         now = mdf_clock_ns(CLOCK_MONOTONIC);
     }

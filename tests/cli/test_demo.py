@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run, Start
 
 
-GENTLE = ("--rate", 2_000)  # where it does not matter: a demo at its own rate takes two processors
+GENTLE = ("--rate", 500)  # where it does not matter: a demo at its own rate takes two processors
 
 
 def said(out: str, name: str) -> int:

@@ -154,7 +154,7 @@ def test_fault_is_found(compile_c, header, fault):
 
 RING = {"word0", "word1", "word2", "reserve", "tail", "wake_gen", "waiters"}
 INSTRUMENTS = {"version", "word1", "word2", "count", "intent"}
-CALLS = {"wait", "lose", "accept", "recover"}
+CALLS = {"after_burst", "wait", "lose", "accept", "recover"}
 
 
 def modelled() -> dict[str, list[str]]:

@@ -88,10 +88,8 @@ static void drain(watcher *w) {
     for (;;) {
         uint64_t before = w->r.next, skip = 0, n;
         if (w->batch) {
-            w->r.tail_looks = 1; /* by the tail; then what it does not tell, by the commit words */
+            w->r.burst = before & 1; /* by the tail, and what it does not tell by the commit words */
             n = mdf_read_batch(&w->r, out, 23, &skip);
-            w->r.tail_looks = 0;
-            if (w->r.next == before) n = mdf_read_batch(&w->r, out, 23, &skip);
         } else {
             int rc = mdf_read_one(&w->r, out);
             n = rc == 1;

@@ -35,7 +35,7 @@
 #define PATHS 0
 #endif
 
-#define FEW 1                            /* MDF_FEW: less than a read takes */
+#define FEW 2                            /* MDF_FEW: as many as a read takes */
 #define AT(s) ((s) % CAP)
 #define CONTENT(s) ((s) * 8 + life)
 #define ROUND(n) (((n) + BLOCK - 1) / BLOCK * BLOCK)
@@ -199,10 +199,10 @@ inline wait() {
     waiters = true;
 #endif
     if
-    :: tail >= next
+    :: word0[AT(next)] >= next
     :: else ->
 #ifdef M_NO_GENERATION
-        atomic { if :: tail < next -> asleep[id] = true :: else fi };
+        atomic { if :: word0[AT(next)] < next -> asleep[id] = true :: else fi };
 #else
         atomic { if :: wake_gen == g -> asleep[id] = true :: else fi };
 #endif
@@ -231,7 +231,7 @@ inline read_one() {
     fi
 }
 
-inline upto_tail() {
+inline told() {
     t = tail;
     if
     :: t + 1 > next + n -> n = (t + 1 - next < 2 -> t + 1 - next : 2)
@@ -239,24 +239,27 @@ inline upto_tail() {
     fi
 }
 
+inline after_burst() { if :: burst -> told() :: else fi }
+
 inline ahead() { /* a few by their commit words, more by the tail */
-    q = next;
+    after_burst();
     if
-    :: true /* after a burst: by the tail alone */
-    :: true ->
+    :: n > 0
+    :: else ->
+        q = next;
         do
-        :: n < FEW ->
+        :: n < FEW && q == next + n ->
             q = word0[AT(next + n)];
             if
             :: q == next + n -> n++; q = next + n
-            :: else -> break
+            :: else
             fi
         :: else -> break
-        od
-    fi;
-    if
-    :: q < next + n
-    :: else -> upto_tail()
+        od;
+        if
+        :: q < next + n && n < FEW
+        :: else -> told()
+        fi
     fi
 }
 
@@ -284,6 +287,7 @@ inline read_batch() {
         r = reserve;
 #endif
         k = 0;
+        burst = n >= FEW;
         do
         :: k < n && !SAFE(next, r) -> lost++; next++; k++
         :: k < n && SAFE(next, r) -> accept(next, a[k], b[k]); next++; k++
@@ -295,6 +299,7 @@ inline read_batch() {
 proctype Reader(byte id) {
     byte next = 1, got, lost, q, r, t, g, n, k, to;
     byte a[2], b[2];
+    bool burst;
     do
     :: next > LAST -> break
     :: next <= LAST ->

@@ -10,6 +10,7 @@
  *
  * Without GenMC the program runs natively, once per call: then it is a smoke test only.
  */
+#define MDF_NO_ASSEMBLY /* GenMC interprets LLVM's code */
 #include "mdfeedd.h"
 
 #include <assert.h>
@@ -67,7 +68,7 @@ static void *read_some(void *unused) {
     r.words = WORDS;
     for (int i = 0; i < TRIES; i++) {
 #ifdef BATCH
-        r.tail_looks = BATCH > 1; /* by the tail, not by the commit words */
+        r.burst = BATCH > 1; /* by the tail, not by the commit words */
         uint64_t skip, n = mdf_read_batch(&r, out, 2, &skip);
         for (uint64_t k = 0; k < n; k++) check(out + (skip + k) * WORDS, r.next - n + k);
         got += n;

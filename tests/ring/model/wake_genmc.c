@@ -6,6 +6,7 @@
  * Nobody may be left asleep while there is something to read. A copy of the header with a fault in
  * it (test_model.py plants them) must fail. Without GenMC it is a smoke test, run natively.
  */
+#define MDF_NO_ASSEMBLY /* GenMC interprets LLVM's code */
 #include <linux/futex.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -75,13 +76,14 @@ static void *sleep_often(void *unused) {
     r.h = &header;
     r.registry = &registry;
     r.slots = (const uint8_t *)slots;
+    r.capacity = 4;
     r.mask = 3;
     r.words = 8;
     r.next = 1;
     for (int i = 0; i <= LAST && r.next <= LAST; i++) {
         uint32_t gen;
         if (mdf_prepare_wait(&r, &gen)) {
-            r.next += mdf_available(&r);
+            r.next += mdf_ahead(&r, 4);
             continue;
         }
         wanted = r.next;

@@ -247,7 +247,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     shm = tempfile.mkdtemp(prefix="mdfeedd-test-", dir="/dev/shm")
     made = Place(tmp_path_factory.mktemp("demo"), shm)
     running = made.start(
-        f"exec mdfeedd demo --seconds 600 --rate 1500 --shm-dir {shm} >demo.log 2>&1"
+        f"exec mdfeedd demo --seconds 600 --rate 500 --shm-dir {shm} >demo.log 2>&1"
     )
     try:
         until(lambda: has_traded(shm), "bars of the demo")

@@ -22,7 +22,7 @@ CONFIG = """
 feeds:
   - name: demo
     vendor: synthetic
-    options: {rate: 2000, instruments: 4, seed: 7}
+    options: {rate: 500, instruments: 4, seed: 7}
 consumers:
   - name: bars
     type: bars
