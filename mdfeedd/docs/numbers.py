@@ -109,7 +109,7 @@ SECTIONS: Final = {
     ),
     "cme": Section(
         "CME, decoding",
-        "Packets in memory to ticks in a ring, ns a packet, beside a bare walk over the bytes and sbedecoder.",
+        "Packets in memory to ticks in a ring, ns a packet, beside a bare walk over the bytes, the least that a handler does, and sbedecoder.",
         (Table("rounds", "ns a packet", rows=False),),
     ),
     "cme_wire": Section(

@@ -41,7 +41,8 @@ class Ratio:
 _PYTHON: Final = "figures.python"
 _MANY: Final = 10  # times: no digits behind the point are of use
 RATIOS: Final = (
-    Ratio("C: one record, spinning, p50", "one cache line to the other processor", "ring", "targets:C: spin p50, mdf_read_one", is_time=True),
+    Ratio("C: one record, spinning, p50", "one cache line to the other processor", "ring", "targets:C: spin p50, mdf_read_one", peer="ping-pong", is_time=True),
+    Ratio("C: one record, spinning, p50", "a line and no protocol", "ring", "targets:C: spin p50, mdf_read_one", peer="bare", is_time=True),
     Ratio("C: single records, nothing lost", "Aeron's C driver", "ring", "targets:C: lossless, single", peer="Aeron"),
     Ratio("C: single records, nothing lost", "the Disruptor, in one JVM", "ring", "targets:C: lossless, single", peer="Disruptor"),
     Ratio("C: batches of 64, nothing lost", "the Disruptor, in one JVM", "ring", "targets:C: lossless, batches of 64", peer="Disruptor"),
@@ -58,6 +59,7 @@ RATIOS: Final = (
     Ratio("Databento live: CPU time a record", "recv and a C loop", "databento", "lines:CPU of the feed, of a C loop's", is_time=True),
     Ratio("Databento live: CPU time a record", "databento.Live", "databento", "figures.flood.feed.cpu_ns", r"figures.flood.databento\.Live.cpu_ns", is_time=True),
     Ratio("CME: a packet to the ring", "a bare walk over its bytes", "cme", "rounds.handler", "rounds.walk", is_time=True),
+    Ratio("CME: a packet to the ring", "the least of a handler, in C", "cme", "rounds.handler", "rounds.bare", is_time=True),
     Ratio("CME: a packet to the ring", "sbedecoder, eight fields read", "cme", "rounds.handler", "rounds.sbedecoder_fields", is_time=True),
     Ratio("CME: CPU time a datagram, blocking", "recvmmsg alone", "cme_wire", "cost.backlog.blocking.of_recvmmsg", is_time=True),
     Ratio("Bloomberg: messages a second", "the SDK's nextEvent and toPy alone", "bloomberg", "lines:rate of the feed, of session and toPy"),
