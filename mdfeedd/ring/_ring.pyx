@@ -55,6 +55,7 @@ cdef enum:
     IDLE_POLLS = 65536           # empty polls after which the ring's name is looked at again
 
 cdef object _ndarray = np.ndarray
+cdef object _AT_ONCE = 0  # a timeout that most who poll give: to make a float of it takes as long as the look
 cdef object _TICK = _tick.TICK
 
 
@@ -700,7 +701,7 @@ cdef class ReaderCore:
         if mdf_at_hand(&self.r):
             return self._poll(max_records)
         cdef bint forever = timeout is None
-        cdef double left_s = 0.0 if forever else timeout
+        cdef double left_s = 0.0 if forever or timeout is _AT_ONCE else timeout
         cdef int64_t now, end = 0
         if left_s <= 0.0 and not forever:
             self._empty_polls += 1
@@ -787,7 +788,7 @@ cdef class ReaderCore:
         if type(array) is not _ndarray:
             raise TypeError("read_into needs a numpy array")
         cdef mdf_ndarray *a = <mdf_ndarray *>array
-        if array.dtype != self.dtype:
+        if a.descr != <PyObject *>self.dtype and array.dtype != self.dtype:
             raise TypeError(f"an array of dtype {array.dtype} does not fit a ring of {self.dtype}")
         if a.nd != 1 or not a.flags & MDF_NDARRAY_C_CONTIGUOUS or not a.flags & MDF_NDARRAY_WRITEABLE:
             raise ValueError("read_into needs a writeable contiguous array of shape (n,)")
