@@ -172,7 +172,7 @@ static void sleep_often(void) {
     for (int i = 0; i < tries && r.next <= last; i++) {
         uint32_t gen;
         if (mdf_prepare_wait(&r, &gen)) {
-            r.next += mdf_ahead(&r, MANY);
+            r.next += mdf_ahead(&r, 1);
             continue;
         }
         wanted[weak_running] = r.next;
