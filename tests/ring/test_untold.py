@@ -151,3 +151,20 @@ def test_reader_forgotten_while_a_thread_watches_for_it(run_python, shm_dir: str
     )
     assert done.returncode == 0, done.stderr
     assert "went on" in done.stdout
+
+
+def test_ring_is_replaced_while_records_wait_in_the_old_one(shm_dir: str, ticks) -> None:
+    """Whoever comes back from a wait to find another ring of the name first reads what it has."""
+    with Writer("r", 256, directory=shm_dir) as small:
+        reader = Reader("r", directory=shm_dir)
+        small.publish(ticks(3))
+    with reader, Writer("r", 512, directory=shm_dir) as large:
+        large.publish(ticks(2))
+        assert reader.on_idle()
+        assert reader.capacity == 256
+        seen: list[int] = []
+        while len(seen) < 5:
+            seen += reader.read(timeout=30).records["seq"].tolist()
+        assert seen == [1, 2, 3, 4, 5]
+        assert reader.capacity == 512
+        assert reader.lost == 0
