@@ -1,6 +1,6 @@
 /* A lower bound for bench/cme.py: what no handler of a channel can leave out, and nothing else.
  *
- *     cme_bare FILE REPEAT     FILE: (u32 length, u32 line, i64 time, payload)*      prints ns a packet, and the ticks
+ *     cme_bare FILE REPEAT     FILE: see cme_packets.h      prints ns a packet, and the ticks
  *
  * The first copy of a packet is used and later ones are dropped by their number; instruments are found by a hash;
  * RptSeq is looked at; ten levels a side (and two implied ones) are kept; at the end of an event each touch that has
@@ -9,12 +9,7 @@
  * comparison of the copies, nothing that waits for a missing packet, no recovery, no flags, no definitions, no
  * statistics, no counting by line, nothing told to anybody.
  */
-#define _GNU_SOURCE
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "cme_packets.h"
 
 enum { DEPTH = 10, IMPLIED = 2, SLOTS = 65536, BUCKETS = 8192, MOST_CHANGED = 1024 };
 enum { HEADER = 12, MESSAGE = 10, GROUP = 3, T_BOOK = 32, T_TRADES = 42, END_OF_EVENT = 128, OLD_PRICE = 100 };
@@ -31,16 +26,6 @@ static book books[BUCKETS], *changed[MOST_CHANGED];
 static tick *ring;
 static uint64_t next, tail, losses, gaps;
 static uint32_t expected, changed_n;
-
-static uint16_t u16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return v; }
-static uint32_t u32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
-static int64_t i64(const uint8_t *p) { int64_t v; memcpy(&v, p, 8); return v; }
-
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
 
 static book *find(int32_t id) {
     uint32_t i = (uint32_t)(((uint64_t)(uint32_t)id * UINT64_C(0x9E3779B97F4A7C15)) >> 51);
@@ -126,28 +111,16 @@ static void on_packet(const uint8_t *p, size_t n, int64_t recv) {
     }
 }
 
+static void begin(void) {
+    memset(ring, 0, SLOTS * sizeof *ring);
+    memset(books, 0, sizeof books);
+    next = tail = expected = changed_n = 0;
+}
+
 int main(int argc, char **argv) {
-    if (argc < 3) return 2;
-    FILE *f = fopen(argv[1], "rb");
-    if (!f) return 1;
-    fseek(f, 0, SEEK_END);
-    size_t n = (size_t)ftell(f), packets = 0;
-    rewind(f);
-    uint8_t *data = malloc(n);
     ring = aligned_alloc(64, SLOTS * sizeof *ring);
-    if (!data || !ring || fread(data, 1, n, f) != n) return 1;
-    int64_t best = INT64_MAX;
-    for (int round = 0; round < atoi(argv[2]); round++) {
-        memset(ring, 0, SLOTS * sizeof *ring);
-        memset(books, 0, sizeof books);
-        next = tail = expected = changed_n = 0;
-        packets = 0;
-        int64_t begin = now_ns();
-        for (size_t i = 0; i < n; i += 16 + u32(data + i), packets++)
-            on_packet(data + i + 16, u32(data + i), i64(data + i + 8));
-        int64_t took = now_ns() - begin;
-        if (took < best) best = took;
-    }
-    printf("%.3f %llu %llu\n", (double)best / (double)packets, (unsigned long long)next, (unsigned long long)(losses + gaps));
+    if (argc < 3 || !ring) return 2;
+    double ns = best_ns(argv[1], atoi(argv[2]), begin, on_packet);
+    printf("%.3f %llu %llu\n", ns, (unsigned long long)next, (unsigned long long)(losses + gaps));
     return 0;
 }
