@@ -800,7 +800,6 @@ cdef class ReaderCore:
         cdef int _attempt
         if timeout > 0 and not mdf_at_hand(&self.r):
             self.wait_ready(timeout)
-            self.check()
         for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_ahead(&self.r, a.dimensions[0])
             if n == 0:
@@ -839,8 +838,10 @@ cdef class ReaderCore:
             if rc == MDF_READY:
                 return True
             PyErr_CheckSignals()
+            self.check()  # their handler may have closed it; so may one that runs within the next calls
+            over = rc == MDF_TIMEOUT and (self.on_idle() or self.stop_waiting())
             self.check()
-            if rc == MDF_TIMEOUT and (self.on_idle() or self.stop_waiting()):
+            if over:
                 return True
             if spin < <int64_t>1000000000:
                 spin = 0
