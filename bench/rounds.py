@@ -2,7 +2,8 @@
 
 Latency is that of an idle transport: the next message is sent when its time has come *and* the receiver has
 told, in a word of shared memory, that it has the one before. So a receiver that the machine took the processor
-from spoils one figure and not the hundred behind it.
+from spoils one figure and not the hundred behind it. Either side keeps its own times, so that nothing but a look
+at the clock lies between them and the transport.
 """
 
 from __future__ import annotations
@@ -21,17 +22,16 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.synchronize import Barrier
 
+    from numpy.typing import ArrayLike
+
 from transport import BATCH, SPAWN, Transport
 
 PATIENCE_S = 120  # a phase that takes longer has failed
-SPIN_GAP_NS = 50_000
-BLOCKING_GAP_NS = 500_000
-SPIN_MESSAGES = 4_000
-BLOCKING_MESSAGES = 1_000
-LAST = 0  # the stamp that ends a latency phase
+GAP_NS = {"spin": 50_000, "blocking": 500_000}
+MESSAGES = {"spin": 4_000, "blocking": 1_000}
 
 
-def quantiles_us(latencies_ns: list[int]) -> dict[str, float]:
+def quantiles_us(latencies_ns: ArrayLike) -> dict[str, float]:
     """Median and 99th percentile, in µs."""
     p50, p99 = np.percentile(latencies_ns, [50, 99]) / 1e3
     return {"p50_us": round(float(p50), 3), "p99_us": round(float(p99), 3)}
@@ -47,41 +47,46 @@ def _seen(transport: Transport) -> memoryview:
         os.close(fd)
 
 
-def _send_stamped(transport: Transport, send: Any, messages: int, gap_ns: int) -> None:
-    """A message every `gap_ns`, stamped with the time just before it is sent; then the end."""
-    clock, stamp = time.perf_counter_ns, memoryview(transport.record.view(np.int64))
-    seen = _seen(transport)
+def _send_timed(transport: Transport, send: Any, messages: int, gap_ns: int) -> list[int]:
+    """A numbered message every `gap_ns`; returns when each was given to `send`, in ns."""
+    clock, number = time.perf_counter_ns, memoryview(transport.record.view(np.int64))
+    seen, given = _seen(transport), []
     already, due = seen[0], clock() + gap_ns
     for sent in range(already, already + messages):
+        number[1] = sent
         while clock() < due or seen[0] < sent:
             pass
-        due = clock() + gap_ns
-        stamp[1] = clock()
+        now = clock()
         send()
+        given.append(now)
+        due = now + gap_ns
     while seen[0] < already + messages:
         pass
-    stamp[1] = LAST
-    send()
+    return given
 
 
-def _receive_stamped(transport: Transport, receive: Any) -> list[int]:
-    """Latencies in ns; a falsy message is none."""
-    clock, stamp_of, latencies = time.perf_counter_ns, transport.stamp_of, []
-    seen = _seen(transport)
+def _receive_timed(transport: Transport, receive: Any, messages: int) -> list[int]:
+    """When each message was there, in ns; a falsy one is none."""
+    clock, number_of = time.perf_counter_ns, transport.number_of
+    seen, there = _seen(transport), []
     already = seen[0]
-    while True:
+    for expected in range(already, already + messages):
         while not (message := receive()):
             pass
         now = clock()
-        sent = stamp_of(message)
-        if sent == LAST:
-            return latencies
-        latencies.append(now - sent)
-        seen[0] = already + len(latencies)
+        if (number := number_of(message)) != expected:
+            raise ValueError(f"message {number} came in the place of {expected}")
+        there.append(now)
+        seen[0] = expected + 1
+    return there
 
 
 def _singles(transport: Any, scale: float) -> int:
     return int(transport.singles * scale) // BATCH * BATCH
+
+
+def _messages(phase: str, scale: float) -> int:
+    return int(MESSAGES[phase] * scale)
 
 
 def _send(transport: Any, phase: str, scale: float) -> Any:
@@ -94,12 +99,8 @@ def _send(transport: Any, phase: str, scale: float) -> Any:
         n, start = int(transport.batches * scale) * BATCH, clock()
         transport.send_batch(n)
         return n, start
-    if phase == "spin":
-        _send_stamped(transport, transport.sender(), int(SPIN_MESSAGES * scale), SPIN_GAP_NS)
-    else:
-        messages = int(BLOCKING_MESSAGES * scale)
-        _send_stamped(transport, transport.waking_sender(), messages, BLOCKING_GAP_NS)
-    return None
+    send = transport.sender() if phase == "spin" else transport.waking_sender()
+    return _send_timed(transport, send, _messages(phase, scale), GAP_NS[phase])
 
 
 def _receive(transport: Any, phase: str, scale: float) -> Any:
@@ -109,7 +110,7 @@ def _receive(transport: Any, phase: str, scale: float) -> Any:
         transport.receive_batch(int(transport.batches * scale) * BATCH)
     else:
         receive = transport.poller() if phase == "spin" else transport.waiter()
-        return quantiles_us(_receive_stamped(transport, receive))
+        return _receive_timed(transport, receive, _messages(phase, scale))
     return time.perf_counter_ns()
 
 
@@ -165,7 +166,7 @@ def run_round(
                 n, start = sent
                 figures[phase] = round(n * 1e3 / (received - start), 4)
             else:
-                figures[phase] = received
+                figures[phase] = quantiles_us(np.subtract(received, sent))
         for child in children:
             child.join(PATIENCE_S)
     except RuntimeError as error:

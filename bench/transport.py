@@ -50,8 +50,8 @@ class Transport:
         """As `sender`, waking a receiver that sleeps."""
         return self.sender()
 
-    def stamp_of(self, message: Any) -> int:
-        """`ts_event` of the last record in `message`, in ns."""
+    def number_of(self, message: Any) -> int:
+        """The number of `message`: `ts_event` of its last record."""
         return struct.unpack_from("<q", message, len(message) - TICK.itemsize + 8)[0]
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Ring(Transport):
     def waiter(self) -> Any:
         return self.reader.read
 
-    def stamp_of(self, message: Any) -> int:
+    def number_of(self, message: Any) -> int:
         return int(message.records["ts_event"][-1])
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class RingInto(Ring):
     def poller(self) -> Any:
         return partial(self.reader.read_into, self.into)
 
-    def stamp_of(self, message: Any) -> int:
+    def number_of(self, message: Any) -> int:
         return int(self.into["ts_event"][message - 1])
 
 

@@ -288,7 +288,7 @@ class NumpyRing(Transport):
         receive = self._receive
         return lambda: (taken := receive()) is not None and (taken,)
 
-    def stamp_of(self, message: Any) -> int:
+    def number_of(self, message: Any) -> int:
         return int(message[0][-1, 1])
 
 
@@ -504,8 +504,8 @@ class Iceoryx(Transport):
 
         return take
 
-    def stamp_of(self, message: Any) -> int:
-        return super().stamp_of(self.copy(message.payload_ptr, TICK.itemsize))
+    def number_of(self, message: Any) -> int:
+        return super().number_of(self.copy(message.payload_ptr, TICK.itemsize))
 
 
 TRANSPORTS: tuple[type[Transport], ...] = (

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mdfeedd.daemon import blas
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     Once = Callable[[str, Callable[[Path], None]], Path]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+blas.hold_to_one_thread(os.environ)  # of a thousand interpreters, most of which import numpy
 NO_SANITIZER = ("cannot find -lasan", "cannot find -lubsan", "libclang_rt")
 
 

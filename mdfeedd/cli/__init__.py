@@ -28,6 +28,11 @@ Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials
 
 from __future__ import annotations
 
+import os
+
+from mdfeedd.daemon import blas
+
+blas.hold_to_one_thread(os.environ)  # before numpy comes with the commands
 try:
     from mdfeedd.cli.main import main
 except KeyboardInterrupt:  # Ctrl-C while the commands are imported

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.daemon import notify
+from mdfeedd.daemon import blas, notify
 from mdfeedd.daemon.control import MAX_ANSWER_BYTES, last_words
 from mdfeedd.daemon.plan import MAX_PLAN_BYTES, Assignment, Exit
 
@@ -38,6 +38,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     places = [str(Path(__file__).resolve().parents[2]), kept.get("PYTHONPATH", "")]
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     kept["PYTHONSAFEPATH"] = "1"
+    blas.hold_to_one_thread(kept)
     return kept
 
 

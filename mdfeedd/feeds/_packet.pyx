@@ -117,18 +117,20 @@ cdef class PacketTape:
 
     def play(self, PacketSink sink not None, size_t burst=64):
         """All packets into the sink, `burst_end` after each `burst` of them. Returns how many."""
-        cdef size_t i
+        cdef size_t i = 0, end
         cdef mdf_packet k
         cdef mdf_packet_sink *to = &sink.sink
         if not burst:
             raise ValueError("burst must be at least 1")
         with nogil:
-            for i in range(self.n):
-                k = self.packets[i]
-                k.payload = self.bytes_ + <size_t>k.payload
-                to.packet(to.context, &k)
-                if (i + 1) % burst == 0 or i + 1 == self.n:
-                    to.burst_end(to.context, k.now_ns)
+            while i < self.n:
+                end = min(i + burst, self.n)
+                while i < end:
+                    k = self.packets[i]
+                    k.payload = self.bytes_ + <size_t>k.payload
+                    to.packet(to.context, &k)
+                    i += 1
+                to.burst_end(to.context, k.now_ns)
         return self.n
 
 
