@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd import __version__
-from mdfeedd.cli import (
-    check,
-    completion,
-    config,
-    decode,
-    demo,
-    doctor,
-    install_service,
-    journal,
-    live,
-    man,
-    query,
-    record,
-    replay,
-    run,
-    sim,
-    status,
-    tail,
-    top,
-)
 from mdfeedd.cli.trouble import Trouble
 from mdfeedd.options import closest
 
@@ -37,6 +18,28 @@ if TYPE_CHECKING:
 
 TROUBLE: Final = 1
 INTERRUPTED: Final = 130
+
+COMMANDS: Final = (
+    "demo",
+    "live",
+    "replay",
+    "run",
+    "check",
+    "config",
+    "status",
+    "top",
+    "tail",
+    "doctor",
+    "query",
+    "journal",
+    "decode",
+    "record",
+    "sim",
+    "install-service",
+    "completion",
+    "man",
+)
+"""In the order of the help; each is a module of this package."""
 
 _EPILOG: Final = """\
 start here:
@@ -77,10 +80,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default that of the process) names; its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    reading = parser()
     try:
-        chosen = reading.parse_args(_with_command(arguments, reading))
+        arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
+        named = [word for word in arguments[:1] if word in COMMANDS] or COMMANDS
+        chosen = parser(named).parse_args(arguments)
         status: int = chosen.run(chosen)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -102,8 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; also what completion and the manual page are made from."""
+def parser(named: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser of these commands; of all, it is what completion and the manual page are made from.
+
+    A command is imported here: to import all of them takes longer than most commands run.
+    """
     made = _Parser(
         prog="mdfeedd",
         description="Market data feeds into a shared-memory ring of 64-byte ticks.",
@@ -113,31 +119,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"mdfeedd {__version__}")
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (
-        demo,
-        live,
-        replay,
-        run,
-        check,
-        config,
-        status,
-        top,
-        tail,
-        doctor,
-        query,
-        journal,
-        decode,
-        record,
-        sim,
-        install_service,
-        completion,
-        man,
-    ):
-        command.add(commands)
+    for name in named:
+        importlib.import_module(f"mdfeedd.cli.{name.replace('-', '_')}").add(commands)
     return made
 
 
-def _with_command(arguments: list[str], reading: argparse.ArgumentParser) -> list[str]:
+def _with_command(arguments: list[str]) -> list[str]:
     """``--demo`` and ``--vendors`` name a command by themselves where none is named."""
     if not arguments or not arguments[0].startswith("--"):
         return arguments
@@ -146,7 +133,7 @@ def _with_command(arguments: list[str], reading: argparse.ArgumentParser) -> lis
         return ["live", *arguments] if given & {"--vendors", "--symbols"} else arguments
     for option in ("--vendors", "--symbols"):
         if option in given:
-            reading.error(f"{option}: the demo has its own: leave this out, or --demo")
+            parser().error(f"{option}: the demo has its own: leave this out, or --demo")
     return ["demo", *(word for word in arguments if word != "--demo")]
 
 

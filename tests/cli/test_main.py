@@ -99,7 +99,7 @@ def test_unknown_option_is_told_by_its_command(
     assert err.endswith(f"error: unrecognized arguments: {unknown}{rest}{meant}\n")
 
 
-@pytest.mark.parametrize("moment", ["mdfeedd.cli.tail", "numpy"])
+@pytest.mark.parametrize("moment", ["mdfeedd.cli.main", "mdfeedd.cli.demo", "numpy"])
 def test_ctrl_c_while_the_commands_are_imported(run: Run, moment: str) -> None:
     code = (
         "import sys\n"
@@ -116,11 +116,27 @@ def test_ctrl_c_while_the_commands_are_imported(run: Run, moment: str) -> None:
 
 def test_nothing_heavy_is_imported_before_a_command_needs_it(run: Run) -> None:
     ran = run(
-        code="import sys, mdfeedd.cli\n"
+        code="import sys\n"
+        "from mdfeedd.cli.main import parser\n"
+        "parser()\n"
         "print(sorted({'pydantic', 'yaml', 'rich', 'pyarrow', 'asyncio', 'zstandard', "
         "'prometheus_client'} & set(sys.modules)))"
     )
     assert ran.out.strip() == "[]"
+
+
+def test_of_the_commands_only_the_one_that_runs_is_imported(run: Run) -> None:
+    ran = run(
+        code="import sys\n"
+        "from mdfeedd.cli import main\n"
+        "from mdfeedd.cli.main import COMMANDS\n"
+        "try:\n"
+        "    main(['completion', '--help'])\n"
+        "finally:\n"
+        "    modules = {name: 'mdfeedd.cli.' + name.replace('-', '_') for name in COMMANDS}\n"
+        "    print([name for name in COMMANDS if modules[name] in sys.modules])"
+    )
+    assert ran.out.splitlines()[-1] == "['completion']"
 
 
 def test_a_full_disk_behind_the_output_is_one_sentence(run: Run, shm_dir: str) -> None:
