@@ -20,7 +20,8 @@ leaves the sink as it was, the second ends its process, which the supervisor res
 from __future__ import annotations
 
 import dataclasses
-from importlib import import_module, metadata
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.options import OptionsError, mistakes_of
@@ -43,15 +44,21 @@ BUILT_IN: Final = {
 
 def load_sink(sink_type: str) -> type[Sink]:
     """The class of a sink, by the name it is registered under, or ``package.module:Class``. Raises `ValueError`."""
-    found = metadata.entry_points(group=ENTRY_POINTS)
-    if sink_type in found.names:
-        return _sink_class(found[sink_type].load())
-    target = BUILT_IN.get(sink_type, sink_type)
-    if ":" in target:
-        module, _, name = target.partition(":")
-        return _sink_class(getattr(import_module(module), name, None))
-    known = ", ".join(sorted(found.names | BUILT_IN.keys()))
-    raise ValueError(f"sink_type: no sink {sink_type!r} (there are: {known})")
+    target = sink_type if ":" in sink_type else _registered().get(sink_type)
+    if target is None:
+        known = ", ".join(sorted(_registered()))
+        raise ValueError(f"sink_type: no sink {sink_type!r} (there are: {known})")
+    module, _, name = target.partition(":")
+    return _sink_class(getattr(import_module(module), name, None))
+
+
+@cache
+def _registered() -> dict[str, str]:
+    """``module:Class`` by name."""
+    from importlib import metadata  # noqa: PLC0415 - slow, and a feed, which stores nothing, does without
+
+    found = {entry.name: entry.value for entry in metadata.entry_points(group=ENTRY_POINTS)}
+    return BUILT_IN | found
 
 
 def _sink_class(loaded: Any) -> type[Sink]:
