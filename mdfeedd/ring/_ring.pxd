@@ -209,7 +209,7 @@ cdef extern from "mdfeedd.h" nogil:
                             char *err)
     void mdf_reader_close(mdf_reader *r)
     int mdf_read_one(mdf_reader *r, void *out)
-    uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip)
+    uint64_t mdf_read_found(mdf_reader *r, void *out, uint64_t n, uint64_t max, uint64_t *skip)
     uint64_t mdf_ahead(const mdf_reader *r, uint64_t max)
     uint64_t mdf_available(const mdf_reader *r)
     int mdf_at_hand(const mdf_reader *r)

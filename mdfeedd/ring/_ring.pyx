@@ -11,7 +11,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from cpython.ref cimport PyObject
 from libc.stdint cimport UINT64_MAX
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
 
@@ -53,6 +53,7 @@ cdef enum:
     GIL_FREE_BYTES = 65536       # copies longer than this let other threads run
     WAIT_SLICE_NS = 100000000    # how long a wait stays away from signals and checks
     IDLE_POLLS = 65536           # empty polls after which the ring's name is looked at again
+    NEAR_WORDS = 16              # a batch of so many words, two ticks, needs no memory of its own
 
 cdef object _ndarray = np.ndarray
 cdef object _AT_ONCE = 0  # a timeout that most who poll give: to make a float of it takes as long as the look
@@ -480,8 +481,11 @@ cdef class _Memory:
     cdef char *data
     cdef Py_ssize_t size
 
-    def __cinit__(self):
-        self.data = NULL
+    def __cinit__(self, Py_ssize_t size):
+        self.data = <char *>PyMem_RawMalloc(size)
+        if self.data == NULL:
+            raise MemoryError()
+        self.size = size
 
     def __dealloc__(self):
         PyMem_RawFree(self.data)
@@ -491,14 +495,16 @@ cdef class _Memory:
 
 
 @cython.freelist(16)
+@cython.no_gc  # nothing that a batch refers to refers to batches
 cdef class RecordBatch:
     """Records of a ring in ring order, copied out: the batch's own memory.
 
     `lost`: records that were lost just before the first. `instruments`: what names their ids.
     """
 
-    cdef _Memory _memory
-    cdef char *_first       # the first record, in _memory
+    cdef _Memory _memory    # None: the records are in _near
+    cdef uint64_t[NEAR_WORDS] _near
+    cdef char *_first       # the first record
     cdef Py_ssize_t _n, _itemsize
     cdef readonly unsigned long long lost
     cdef readonly object instruments
@@ -512,11 +518,20 @@ cdef class RecordBatch:
         """The records, shape (n,), of the ring's dtype; writeable."""
         if self._records is None:
             if self._n:
+                if self._memory is None:
+                    self._move_out()
                 self._records = _ndarray(
                     (self._n,), self._dtype, self._memory, self._first - self._memory.data)
             else:
                 self._records = np.empty(0, self._dtype)
         return self._records
+
+    cdef int _move_out(self) except -1:
+        """Records that are asked for as an array: out of the batch, into memory that may outlive it."""
+        self._memory = _Memory(self._n * self._itemsize)
+        memcpy(self._memory.data, self._first, self._memory.size)
+        self._first = self._memory.data
+        return 0
 
     @property
     def first_seq(self):
@@ -541,6 +556,7 @@ cdef class RecordBatch:
         return f"<{type(self).__name__} of {self._n} records from {self.first_seq}, lost {self.lost}>"
 
 
+@cython.no_gc
 cdef class TickBatch(RecordBatch):
     """Ticks: a sequence of `Tick` (built only when iterated or indexed) over an array of `TICK`."""
 
@@ -679,12 +695,10 @@ cdef class ReaderCore:
         b.lost = 0
         b._dtype = self.dtype
         b.instruments = self.instruments
-        if n:
-            b._memory = _Memory.__new__(_Memory)
-            b._memory.size = n * b._itemsize
-            b._memory.data = b._first = <char *>PyMem_RawMalloc(b._memory.size)
-            if b._first == NULL:
-                raise MemoryError()
+        b._first = <char *>b._near
+        if n * self.r.words > NEAR_WORDS:
+            b._memory = _Memory(n * b._itemsize)
+            b._first = b._memory.data
         return b
 
     @cython.binding(False)
@@ -698,17 +712,20 @@ cdef class ReaderCore:
         self.check()
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
-        if mdf_at_hand(&self.r):
-            return self._poll(max_records)
         cdef bint forever = timeout is None
         cdef double left_s = 0.0 if forever or timeout is _AT_ONCE else timeout
+        cdef bint at_once = left_s <= 0.0 and not forever
         cdef int64_t now, end = 0
-        if left_s <= 0.0 and not forever:
+        cdef uint64_t n = mdf_ahead(&self.r, max_records) if at_once or mdf_at_hand(&self.r) else 0
+        if n:
+            return self._take(max_records, n)
+        if at_once:
             self._empty_polls += 1
             if mdf_changed(&self.r) or self._empty_polls % IDLE_POLLS == 0:
                 self.on_change()
                 self.on_idle()
-            return self._poll(max_records)
+                return self._poll(max_records)
+            return self._take(max_records, 0)
         if not forever:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
         while not self.stop_waiting():
@@ -729,11 +746,14 @@ cdef class ReaderCore:
 
     cdef RecordBatch _poll(self, Py_ssize_t max_records):
         self.check()  # a handler of signals may have closed it while it waited
-        cdef uint64_t n, skip, before
+        return self._take(max_records, mdf_ahead(&self.r, max_records))
+
+    cdef RecordBatch _take(self, Py_ssize_t max_records, uint64_t n):
+        """A batch of the `n` records that mdf_ahead() has just found."""
+        cdef uint64_t skip, before
         cdef RecordBatch b
         cdef int _attempt
         for _attempt in range(MAX_READ_ATTEMPTS):
-            n = mdf_ahead(&self.r, max_records)
             if n == 0:
                 break
             if n > self.r.capacity:
@@ -741,10 +761,10 @@ cdef class ReaderCore:
             b = self._batch(n)
             before = self.r.lost
             if n * b._itemsize <= GIL_FREE_BYTES:
-                n = mdf_read_batch(&self.r, b._first, n, &skip)
+                n = mdf_read_found(&self.r, b._first, n, n, &skip)
             else:
                 with nogil:
-                    n = mdf_read_batch(&self.r, b._first, n, &skip)
+                    n = mdf_read_found(&self.r, b._first, n, n, &skip)
             if self._raise_overrun and self.r.lost != before:
                 self._told = self._lost_before + self.r.lost
                 self.r.next -= n  # an exception has no place for what was copied: the next read has it
@@ -760,6 +780,7 @@ cdef class ReaderCore:
                 if self._observer is not None:
                     self._observer(self, b.records)
                 return b
+            n = mdf_ahead(&self.r, max_records)
         if self._lost_before + self.r.lost != self._told:
             b = self._batch(0)
             b.lost = self._lost_before + self.r.lost - self._told
@@ -805,10 +826,10 @@ cdef class ReaderCore:
             if n == 0:
                 return 0
             if n * size <= GIL_FREE_BYTES:
-                n = mdf_read_batch(&self.r, a.data, n, &skip)
+                n = mdf_read_found(&self.r, a.data, n, n, &skip)
             else:
                 with nogil:
-                    n = mdf_read_batch(&self.r, a.data, n, &skip)
+                    n = mdf_read_found(&self.r, a.data, n, n, &skip)
             if n:
                 if skip:
                     _move_down(a.data, skip * size, n * size)

@@ -851,12 +851,9 @@ static inline uint64_t mdf_ahead(const mdf_reader *r, uint64_t max) {
 /* Is there something for who can wait a moment? A burst is not taken in pieces while the writer is at it. */
 static inline int mdf_at_hand(const mdf_reader *r) { return (r->burst ? mdf_told(r, 1) : mdf_ahead(r, 1)) != 0; }
 
-/* Up to `max` records. They begin at out + *skip * slot_size: what was overwritten during the copy is left
- * out and counted. Returns their number; 0 with r->lost raised is possible. got + lost == next - start. */
-static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip) {
+/* The `n` records that mdf_ahead() has just found, and what of up to `max` has come since: see mdf_read_batch(). */
+static inline uint64_t mdf_read_found(mdf_reader *r, void *out, uint64_t n, uint64_t max, uint64_t *skip) {
     *skip = 0;
-    uint64_t n = mdf_ahead(r, max);
-    if (!n) return 0;
     uint64_t reserve = mdf_load(&r->h->reserve);
     if (r->next + r->capacity < reserve) {
         uint64_t t = mdf_load_acquire(&r->h->tail), to = mdf_resume_point(r, t, reserve);
@@ -890,6 +887,14 @@ static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, ui
     *skip = bad;
     mdf_reader_note(r, n - bad, bad < n ? (const uint64_t *)out + bad * r->words : NULL);
     return n - bad;
+}
+
+/* Up to `max` records. They begin at out + *skip * slot_size: what was overwritten during the copy is left
+ * out and counted. Returns their number; 0 with r->lost raised is possible. got + lost == next - start. */
+static inline uint64_t mdf_read_batch(mdf_reader *r, void *out, uint64_t max, uint64_t *skip) {
+    uint64_t n = mdf_ahead(r, max);
+    *skip = 0;
+    return n ? mdf_read_found(r, out, n, max, skip) : 0;
 }
 
 static inline int mdf_changed(const mdf_reader *r) {

@@ -213,6 +213,25 @@ def test_batch_outlives_ring_and_reader(shm_dir: str, ticks) -> None:
     assert symbols.symbol(1) == "A"
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 100])
+def test_array_of_a_batch_is_the_batch_and_outlives_it(shm_dir: str, ticks, n: int) -> None:
+    with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        writer.publish(ticks(2 * n))
+        first, second = reader.read(n), reader.read(n)
+        before = (first.first_seq, first.last_seq, [tick.timestamp_ns for tick in first])
+        rows, others = first.records, second.records
+        assert rows is first.records
+        assert (first.first_seq, first.last_seq, [tick.timestamp_ns for tick in first]) == before
+        rows["seq"][0] = 77
+        assert first.first_seq == 77
+        assert first.has(Kind(int(rows["kind"][0])))
+        del first, second
+        writer.publish(ticks(2 * n))
+        assert len(reader.read()) == 2 * n
+        assert rows["seq"].tolist() == [77, *range(2, n + 1)]
+        assert others["seq"].tolist() == list(range(n + 1, 2 * n + 1))
+
+
 def test_bar_ring_gives_bars(shm_dir: str) -> None:
     with (
         Writer("bars", dtype=BAR, directory=shm_dir) as writer,

@@ -14,7 +14,7 @@ KEPT void o_recover(mdf_writer *w) { mdf_recover(w); }
 KEPT int o_read_one(mdf_reader *r, void *out) { return mdf_read_one(r, out); }
 KEPT uint64_t o_available(const mdf_reader *r) { return mdf_available(r); }
 KEPT uint64_t o_ahead(mdf_reader *r, uint64_t max) { return mdf_ahead(r, max); }
-KEPT uint64_t o_read_batch(mdf_reader *r, void *out, uint64_t n, uint64_t *skip) { return mdf_read_batch(r, out, n, skip); }
+KEPT uint64_t o_read_found(mdf_reader *r, void *out, uint64_t n, uint64_t max, uint64_t *s) { return mdf_read_found(r, out, n, max, s); }
 KEPT int o_ready(const mdf_reader *r) { return mdf_ready(r); }
 KEPT int o_prepare_wait(const mdf_reader *r, uint32_t *gen) { return mdf_prepare_wait(r, gen); }
 KEPT void o_acknowledge_state(mdf_reader *r) { mdf_acknowledge_state(r); }
