@@ -7,6 +7,7 @@ import multiprocessing
 import struct
 import uuid
 from functools import partial
+from itertools import repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,7 +83,7 @@ class Ring(Transport):
         for done in range(0, n, room):
             chunk = min(room, n - done)
             self._wait_for_room(chunk)
-            for _ in range(chunk):
+            for _ in repeat(None, chunk):
                 publish(record)
 
     def send_batch(self, n: int) -> None:
@@ -90,7 +91,7 @@ class Ring(Transport):
         for done in range(0, n, room):
             chunk = min(room, n - done)
             self._wait_for_room(chunk)
-            for _ in range(chunk // BATCH):
+            for _ in repeat(None, chunk // BATCH):
                 publish(many)
 
     def receive_single(self, n: int) -> None:

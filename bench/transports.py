@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import os
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,12 @@ class OsPipe(Transport):
 
     def send_single(self, n: int) -> None:
         write, fd, record = os.write, self.fd, self.record
-        for _ in range(n):
+        for _ in repeat(None, n):
             write(fd, record)
 
     def send_batch(self, n: int) -> None:
         write, fd, many = os.write, self.fd, self.many
-        for _ in range(n // BATCH):
+        for _ in repeat(None, n // BATCH):
             write(fd, many)
 
     def receive_single(self, n: int) -> None:
@@ -114,17 +115,17 @@ class Queue(Transport):
 
     def send_single(self, n: int) -> None:
         put, record = self.queue.put, self.record
-        for _ in range(n):
+        for _ in repeat(None, n):
             put(record.tobytes())
 
     def send_batch(self, n: int) -> None:
         put, many = self.queue.put, self.many
-        for _ in range(n // BATCH):
+        for _ in repeat(None, n // BATCH):
             put(many.tobytes())
 
     def receive_single(self, n: int) -> None:
         get = self.queue.get
-        for _ in range(n):
+        for _ in repeat(None, n):
             get()
 
     def receive_batch(self, n: int) -> None:
@@ -149,7 +150,7 @@ class QueueOfRecords(Queue):
 
     def send_single(self, n: int) -> None:
         put, record = self.queue.put, self.record
-        for _ in range(n):
+        for _ in repeat(None, n):
             put(record)
 
 
@@ -173,12 +174,12 @@ class FasterFifo(Transport):
 
     def send_single(self, n: int) -> None:
         put, record = self.queue.put, self.record
-        for _ in range(n):
+        for _ in repeat(None, n):
             put(record.tobytes(), timeout=30)
 
     def send_batch(self, n: int) -> None:
         put, many = self.queue.put, self.many
-        for _ in range(n // BATCH):
+        for _ in repeat(None, n // BATCH):
             put(many.tobytes(), timeout=30)
 
     def receive_single(self, n: int) -> None:
@@ -246,7 +247,7 @@ class NumpyRing(Transport):
     def _send(self, words: np.ndarray, n: int) -> None:
         slots, head, tail, at, step = self.slots, self.head, self.tail, self.at, len(words)
         limit = int(tail[0]) + CAPACITY
-        for _ in range(n // step):
+        for _ in repeat(None, n // step):
             while at + step > limit:
                 limit = int(tail[0]) + CAPACITY
             place = at & (CAPACITY - 1)
@@ -327,17 +328,17 @@ class ZmqPush(Transport):
 
     def send_single(self, n: int) -> None:
         send, record = self.socket.send, self.record
-        for _ in range(n):
+        for _ in repeat(None, n):
             send(record)
 
     def send_batch(self, n: int) -> None:
         send, many = self.socket.send, self.many
-        for _ in range(n // BATCH):
+        for _ in repeat(None, n // BATCH):
             send(many)
 
     def receive_single(self, n: int) -> None:
         receive = self.socket.recv
-        for _ in range(n):
+        for _ in repeat(None, n):
             receive()
 
     def receive_batch(self, n: int) -> None:
@@ -454,12 +455,12 @@ class Iceoryx(Transport):
 
     def send_single(self, n: int) -> None:
         send, payload = self.one.send_copy, self.one_payload
-        for _ in range(n):
+        for _ in repeat(None, n):
             send(payload)
 
     def send_batch(self, n: int) -> None:
         send, payload = self.more.send_copy, self.many_payload
-        for _ in range(n // BATCH):
+        for _ in repeat(None, n // BATCH):
             send(payload)
 
     def receive_single(self, n: int) -> None:
