@@ -144,14 +144,17 @@ def disruptor_round(jar: Path, scale: float) -> dict[str, Any]:
 
 
 def native_readers(program: native.Program, scale: float, turns: int) -> list[dict[str, Any]]:
-    """Readers that poll, that sleep, and that are stopped; cost to the writer, in turn with a ring alone."""
+    """Readers that poll, that sleep, and that are stopped; cost to the writer, in turn with a ring alone.
+
+    The rows take turns, too: one reader and sixteen are weighed at the same moments.
+    """
     kinds = [("polling", 1 << 40, 0), ("sleeping", 20_000, 0), ("stopped", 20_000, None)]
     records = max(1 << 17, int((1 << 20) * scale))
-    rows = []
-    for count in READERS:
-        for kind, spin_ns, stopped in kinds if count else kinds[:1]:
-            found = [
-                program.run(
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for _ in range(turns):
+        for count in READERS:
+            for kind, spin_ns, stopped in kinds if count else kinds[:1]:
+                figures = program.run(
                     "readers",
                     readers=count,
                     stopped=count if stopped is None else stopped,
@@ -159,15 +162,18 @@ def native_readers(program: native.Program, scale: float, turns: int) -> list[di
                     gap_ns=100_000,
                     records=records,
                 )
-                for _ in range(turns)
-            ]
-            row: dict[str, Any] = {"readers": count, "kind": kind if count else "none"}
-            for load in ("single", "batch", "paced"):
-                mine, alone = ([f[f"{load}_{s}ns"] for f in found] for s in ("", "alone_"))
-                row[f"{load}_ns"] = round(statistics.median(mine), 2)
-                row[f"{load}_ratio"] = ratio(mine, alone)
-            rows.append(row)
-    return rows
+                found.setdefault((count, kind if count else "none"), []).append(figures)
+    return [_readers_row(count, kind, each) for (count, kind), each in found.items()]
+
+
+def _readers_row(count: int, kind: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {"readers": count, "kind": kind}
+    for load in ("single", "batch", "paced"):
+        mine, alone = ([f[f"{load}_{s}ns"] for f in found] for s in ("", "alone_"))
+        ratios = [round(a / b, 3) for a, b in zip(mine, alone, strict=True)]
+        row[f"{load}_ns"] = round(statistics.median(mine), 2)
+        row[f"{load}_ratio"], row[f"{load}_ratios"] = statistics.median(ratios), ratios
+    return row
 
 
 def run_all(options: argparse.Namespace, directory: str, cpus: tuple[int, int]) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def run_all(options: argparse.Namespace, directory: str, cpus: tuple[int, int]) 
                     say(f"{kind.name}: {figures['error']}")
     if "readers" in options.only:
         say("readers")
-        results["native_readers"] = native_readers(program, scale, 1 if options.quick else 3)
+        results["native_readers"] = native_readers(program, scale, 1 if options.quick else 5)
         results["python_readers"] = fanout.measure(directory, cpus, scale)
     if "memory" in options.only:
         say("memory")
@@ -270,7 +276,7 @@ def judge_readers(targets: Targets, results: dict[str, Any]) -> None:
             targets.ratio(what, value, "no reader", [1.0], most=NOISE, unit="x")
         if ("polling", 16) in by:
             # each against a ring alone of the same moment: the machine is not the same a minute later
-            pair = [[by["polling", n][f"{load}_ratio"]] for n in (16, 1)]
+            pair = [by["polling", n][f"{load}_ratios"] for n in (16, 1)]
             what = f"C: {load} cost, 16 readers"
             targets.ratio(what, pair[0], "1 reader", pair[1], most=NOISE, unit="x")
 
