@@ -622,6 +622,7 @@ cdef class ReaderCore:
     cdef readonly object instruments
     cdef bint _ticks, _raise_overrun
     cdef RecordBatch _empty
+    cdef RecordBatch _spare                # made while nothing was there: what comes next is told sooner
     cdef unsigned long long _lost_before   # of rings this reader was attached to earlier
     cdef unsigned long long _told          # loss already told by a batch
     cdef object _observer                  # called with what each read gives, or None
@@ -685,7 +686,11 @@ cdef class ReaderCore:
         return 0
 
     cdef RecordBatch _batch(self, uint64_t n):
-        cdef RecordBatch b
+        """One with room for `n` records and none in it."""
+        cdef RecordBatch b = self._spare
+        if b is not None and n * self.r.words <= NEAR_WORDS:
+            self._spare = None
+            return b
         if self._ticks:
             b = TickBatch.__new__(TickBatch)
         else:
@@ -725,6 +730,8 @@ cdef class ReaderCore:
                 self.on_change()
                 self.on_idle()
                 return self._poll(max_records)
+            if self._spare is None:
+                self._spare = self._batch(0)
             return self._take(max_records, 0)
         if not forever:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
@@ -885,6 +892,7 @@ cdef class ReaderCore:
     def set_instruments(self, instruments):
         """What batches use to name instruments."""
         self.instruments = instruments
+        self._spare = None
         self._empty = self._batch(0)
 
     @property
