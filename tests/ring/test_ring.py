@@ -216,6 +216,7 @@ def test_batch_outlives_ring_and_reader(shm_dir: str, ticks) -> None:
 @pytest.mark.parametrize("n", [1, 2, 3, 100])
 def test_array_of_a_batch_is_the_batch_and_outlives_it(shm_dir: str, ticks, n: int) -> None:
     with Writer("r", directory=shm_dir) as writer, Reader("r", directory=shm_dir) as reader:
+        assert not reader.read(timeout=0)
         writer.publish(ticks(2 * n))
         first, second = reader.read(n), reader.read(n)
         before = (first.first_seq, first.last_seq, [tick.timestamp_ns for tick in first])
@@ -277,18 +278,24 @@ def test_instruments_survive_restart_and_replacement(shm_dir: str) -> None:
         assert writer.instruments.add("D") == ids[-1] + 1
 
 
-def test_batch_keeps_its_names_when_its_ring_is_replaced_by_another(shm_dir: str, ticks) -> None:
+@pytest.mark.parametrize("is_polled", [False, True])
+def test_batch_keeps_its_names_when_its_ring_is_replaced_by_another(
+    shm_dir: str, ticks, is_polled: bool
+) -> None:
     writer = Writer("r", 256, directory=shm_dir)
     old = writer.instruments.add("OLD")
     reader = Reader("r", directory=shm_dir)
     writer.publish(ticks(1))
     batch = reader.read()
+    if is_polled:  # which makes the next batch in advance
+        assert not reader.read(timeout=0)
     writer.close()
     remove("r", shm_dir)
     with Writer("r", 256, directory=shm_dir) as writer:
         assert writer.instruments.add("NEW") == old
         writer.publish(ticks(1))
         assert reader.read(timeout=5).instruments.symbol(old) == "NEW"
+        assert reader.read(timeout=0).instruments.symbol(old) == "NEW"
         assert batch.instruments.symbol(old) == "OLD"
     reader.close()
 
