@@ -481,17 +481,24 @@ cdef class _Memory:
     cdef char *data
     cdef Py_ssize_t size
 
-    def __cinit__(self, Py_ssize_t size):
-        self.data = <char *>PyMem_RawMalloc(size)
-        if self.data == NULL:
-            raise MemoryError()
-        self.size = size
+    def __cinit__(self):
+        self.data = NULL
 
     def __dealloc__(self):
         PyMem_RawFree(self.data)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.size, 0, flags)
+
+
+cdef _Memory _memory_of(Py_ssize_t size):
+    """`size` bytes. Not by a constructor: its argument would be a number and a tuple for each batch."""
+    cdef _Memory made = _Memory.__new__(_Memory)
+    made.data = <char *>PyMem_RawMalloc(size)
+    if made.data == NULL:
+        raise MemoryError()
+    made.size = size
+    return made
 
 
 @cython.freelist(16)
@@ -528,7 +535,7 @@ cdef class RecordBatch:
 
     cdef int _move_out(self) except -1:
         """Records that are asked for as an array: out of the batch, into memory that may outlive it."""
-        self._memory = _Memory(self._n * self._itemsize)
+        self._memory = _memory_of(self._n * self._itemsize)
         memcpy(self._memory.data, self._first, self._memory.size)
         self._first = self._memory.data
         return 0
@@ -702,7 +709,7 @@ cdef class ReaderCore:
         b.instruments = self.instruments
         b._first = <char *>b._near
         if n * self.r.words > NEAR_WORDS:
-            b._memory = _Memory(n * b._itemsize)
+            b._memory = _memory_of(n * b._itemsize)
             b._first = b._memory.data
         return b
 
@@ -737,8 +744,9 @@ cdef class ReaderCore:
             end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
         while not self.stop_waiting():
             if self.wait_ready(None if forever else left_s):
-                if mdf_ahead(&self.r, 1):
-                    return self._poll(max_records)
+                n = mdf_ahead(&self.r, max_records)
+                if n:
+                    return self._take(max_records, n)
                 self.on_change()
             if not forever:
                 now = mdf_clock_ns(CLOCK_MONOTONIC)

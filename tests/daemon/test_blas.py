@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mdfeedd.daemon import blas
@@ -16,8 +17,6 @@ THREADS = "import os, sys, mdfeedd.cli, numpy; print(os.environ[sys.argv[1]], le
 
 @pytest.mark.parametrize(("wanted", "told"), [(None, "1"), ("2", "2")])
 def test_command_has_the_threads_that_are_wanted(wanted: str | None, told: str) -> None:
-    import numpy as np
-
     if "openblas" not in str(np.show_config("dicts")) or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("numpy has no OpenBLAS here, or one processor to run it on")
     env = {key: value for key, value in os.environ.items() if key != blas.VARIABLE}
