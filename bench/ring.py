@@ -167,12 +167,12 @@ def native_readers(program: native.Program, scale: float, turns: int) -> list[di
 
 
 def _readers_row(count: int, kind: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"readers": count, "kind": kind}
+    row: dict[str, Any] = {"readers": count, "kind": kind, "rounds": {}}
     for load in ("single", "batch", "paced"):
         mine, alone = ([f[f"{load}_{s}ns"] for f in found] for s in ("", "alone_"))
-        ratios = [round(a / b, 3) for a, b in zip(mine, alone, strict=True)]
         row[f"{load}_ns"] = round(statistics.median(mine), 2)
-        row[f"{load}_ratio"], row[f"{load}_ratios"] = statistics.median(ratios), ratios
+        row[f"{load}_ratio"] = ratio(mine, alone)
+        row["rounds"][f"{load}_ratio"] = [a / b for a, b in zip(mine, alone, strict=True)]
     return row
 
 
@@ -276,7 +276,7 @@ def judge_readers(targets: Targets, results: dict[str, Any]) -> None:
             targets.ratio(what, value, "no reader", [1.0], most=NOISE, unit="x")
         if ("polling", 16) in by:
             # each against a ring alone of the same moment: the machine is not the same a minute later
-            pair = [by["polling", n][f"{load}_ratios"] for n in (16, 1)]
+            pair = [by["polling", n]["rounds"][f"{load}_ratio"] for n in (16, 1)]
             what = f"C: {load} cost, 16 readers"
             targets.ratio(what, pair[0], "1 reader", pair[1], most=NOISE, unit="x")
 
