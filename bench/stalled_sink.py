@@ -57,8 +57,11 @@ class Postgres:
         self._server.start()
         self.sink = {"type": "postgres", "dsn": self._server.dsn(), "connections": 2}
 
-    def freeze(self, *, on: bool) -> None:
-        self._server.freeze(on=on)
+    def freeze(self) -> None:
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        self._server.thaw()
 
     def remove(self) -> None:
         self._server.remove()
@@ -74,8 +77,11 @@ class Redis:
             "modes": ["stream"], "stream_maxlen": STREAM_MESSAGES,
         }  # fmt: skip
 
-    def freeze(self, *, on: bool) -> None:
-        self._server.freeze() if on else self._server.thaw()
+    def freeze(self) -> None:
+        self._server.freeze()
+
+    def thaw(self) -> None:
+        self._server.thaw()
 
     def remove(self) -> None:
         self._server.remove()
@@ -88,8 +94,11 @@ class Kafka:
         self._broker = kafka.ApacheBroker(folder / "kafka", heap_mb=1024, flags=())
         self.sink = {"type": "kafka", "bootstrap_servers": self._broker.address}
 
-    def freeze(self, *, on: bool) -> None:
-        self._broker.freeze() if on else self._broker.thaw()
+    def freeze(self) -> None:
+        self._broker.freeze()
+
+    def thaw(self) -> None:
+        self._broker.thaw()
 
     def remove(self) -> None:
         self._broker.stop()
@@ -211,13 +220,13 @@ async def _measure(
             watch = Watch(supervisor, shm_dir)
             await asyncio.sleep(AT_REST_S)
             before = await watch.during(AT_REST_S)
-            server.freeze(on=True)
+            server.freeze()
             stalled = await watch.during(stall_s)
-            server.freeze(on=False)
+            server.thaw()
             seconds, stored = await _caught_up(watch, rate)
             after = await watch.during(AT_REST_S)
     finally:
-        server.freeze(on=False)
+        server.thaw()
         server.remove()
     names = list(before[-1]["memory"])
     return {

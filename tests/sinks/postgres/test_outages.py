@@ -89,11 +89,11 @@ def test_server_stands_still(own_database, give):
     """It is there, its kernel takes our bytes, and it says nothing: only a deadline tells."""
     sink = own_database.sink(timeout_s=0.5, lock_timeout_s=0.5)
     sink.write(give.batch_of(give.quotes(1, 5)))
-    own_database.server.freeze(on=True)
+    own_database.server.freeze()
     try:
         sentence = refused(sink, give.batch_of(give.quotes(6, 5)))
     finally:
-        own_database.server.freeze(on=False)
+        own_database.server.thaw()
     assert sentence.endswith("does not answer: nothing for 0.5 s")
     stored_in_the_end(sink, give.batch_of(give.quotes(6, 5)))
     assert own_database.seqs() == list(range(1, 11))

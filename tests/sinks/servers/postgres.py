@@ -23,6 +23,7 @@ full_page_writes = off
 shared_buffers = 64MB
 max_wal_size = 2GB
 autovacuum = off
+dynamic_shared_memory_type = mmap  # a killed server leaves it: in its folder, which is removed
 log_min_messages = warning
 unix_socket_permissions = 0777
 """
@@ -134,9 +135,13 @@ class PostgresServer:
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             self._process = None
 
-    def freeze(self, *, on: bool) -> None:
+    def freeze(self) -> None:
         """All its processes stand still: the kernel takes connections and bytes, and that is all."""
-        self._signal(signal.SIGSTOP if on else signal.SIGCONT)
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """They go on."""
+        self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> bool:
         """To all processes of the server, each of which is in a session of its own; any there?"""

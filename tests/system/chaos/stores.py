@@ -118,10 +118,10 @@ class Postgres:
         self.server.start()
 
     def freeze(self) -> None:
-        self.server.freeze(on=True)
+        self.server.freeze()
 
     def thaw(self) -> None:
-        self.server.freeze(on=False)
+        self.server.thaw()
 
     def holding(self, ring: str) -> Holding:
         tables = [
