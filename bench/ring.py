@@ -307,9 +307,10 @@ def show(results: dict[str, Any], targets: Targets) -> None:
             print(
                 f"\n{key.replace('_', ' ')}: cost to the writer, ns a record, and ratio to a ring alone"
             )
-            print("".join(f"{k:>18}" for k in rows[0]))
+            shown = [name for name in rows[0] if name != "rounds"]
+            print("".join(f"{name:>18}" for name in shown))
             for row in rows:
-                print("".join(f"{v!s:>18}" for v in row.values()))
+                print("".join(f"{row[name]!s:>18}" for name in shown))
     if "memory" in results:
         print("\nmemory:", json.dumps(results["memory"], indent=2))
     print("\n" + targets.table())
