@@ -6,7 +6,9 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -35,6 +37,7 @@ class Browser:
                 f"--user-data-dir={self.folder}", "about:blank",
             ],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         self._ids = itertools.count(1)
         self.logged = []
@@ -113,6 +116,6 @@ class Browser:
 
     def close(self):
         self._open.close()
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)  # its children write into the folder
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
