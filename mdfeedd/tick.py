@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import decimal
 import enum
+import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ __all__ = [
     "STATISTIC",
     "STATUS",
     "TICK",
+    "TICK_VIEWS",
     "TIME_UNDEF",
     "TRADE",
     "Bar",
@@ -58,10 +60,25 @@ PRICE_UNDEF: Final = 2**63 - 1
 #: No time; as datetime64[ns] it is NaT.
 TIME_UNDEF: Final = -(2**63)
 _PRICE_DIGITS: Final = 9
-_EXACT: Final = decimal.Context(prec=40, traps=[decimal.InvalidOperation])
+_MAX_CODE: Final = 255
+_EXACT: Final = decimal.Context(
+    prec=40, traps=[decimal.InvalidOperation, decimal.Inexact, decimal.Subnormal]
+)
 
 
-class Kind(enum.IntEnum):
+class _Code(enum.IntEnum):
+    """A byte of a record. One that has no name here, for its writer is newer, is named ``#CODE``."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int) or not 0 <= value <= _MAX_CODE:
+            return None
+        made = int.__new__(cls, value)
+        made._name_, made._value_ = f"#{value}", value
+        return made
+
+
+class Kind(_Code):
     """What a tick says (`mdf_kind`)."""
 
     QUOTE = 1
@@ -78,7 +95,7 @@ class Kind(enum.IntEnum):
     IMBALANCE = 12
 
 
-class Side(enum.IntEnum):
+class Side(_Code):
     """Side of a book, or the aggressor's side of a trade (`mdf_side`)."""
 
     NONE = 0
@@ -211,6 +228,8 @@ IMBALANCE: Final = np.dtype(
         ("imbalance_size", "<u4"),
     ]
 )
+#: What a tick may also be written as: `TICK` with the payload of a kind.
+TICK_VIEWS: Final = (QUOTE, TRADE, STATUS, STATISTIC, GAP, DEFINITION, IMBALANCE)
 #: One OHLCV bar: a slot of a bar ring, 128 bytes.
 BAR: Final = np.dtype(
     [
@@ -336,21 +355,25 @@ def to_fixed(value: Decimal | str | float) -> int:
     """A price in units of 1e-9, exact.
 
     Raises `ValueError` for NaN, infinity, text that is not a number, a value with more than nine decimals
-    and one that does not fit (|value| < 9,223,372,036.854775807). A float is taken at its shortest
-    decimal form (``0.1`` is 0.1), which is what whoever typed it meant.
+    and one that does not fit (|value| < 9,223,372,036.854775807). A float, numpy's too, is taken at its
+    shortest decimal form (``0.1`` is 0.1), which is what whoever typed it meant.
     """
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         raise TypeError("a price is a number, not a bool")
+    given: Any = str(value) if isinstance(value, (float, np.floating)) else value
     try:
-        number = Decimal(repr(value) if isinstance(value, float) else value)
+        number = Decimal(int(given) if isinstance(given, np.integer) else given)
     except decimal.InvalidOperation:
         raise ValueError(f"not a price: {value!r}") from None
     if not number.is_finite():
         raise ValueError(f"not a price: {value!r}")
     if number and number.adjusted() > 18:
         raise ValueError(f"price out of range: {value!r}")
-    scaled = number.scaleb(_PRICE_DIGITS, _EXACT)
-    fixed = int(scaled)
+    try:
+        scaled = number.scaleb(_PRICE_DIGITS, _EXACT)
+        fixed = int(scaled)
+    except (decimal.Inexact, decimal.Subnormal):
+        fixed, scaled = 0, None
     if fixed != scaled:
         raise ValueError(f"price has more than {_PRICE_DIGITS} decimals: {value!r}")
     if not -PRICE_UNDEF <= fixed < PRICE_UNDEF:
@@ -361,13 +384,14 @@ def to_fixed(value: Decimal | str | float) -> int:
 def from_fixed(fixed: int) -> Decimal | None:
     """The price of `fixed` (units of 1e-9), exact; None for `PRICE_UNDEF`.
 
-    Raises `ValueError` for a number that is not an int64.
+    Raises `ValueError` for a number that is not an int64, `TypeError` for what is no integer.
     """
+    fixed = operator.index(fixed)
     if fixed == PRICE_UNDEF:
         return None
     if not TIME_UNDEF <= fixed < PRICE_UNDEF:
         raise ValueError(f"not an int64: {fixed}")
-    return Decimal(int(fixed)).scaleb(-_PRICE_DIGITS, _EXACT)
+    return Decimal(fixed).scaleb(-_PRICE_DIGITS, _EXACT)
 
 
 @dataclass(slots=True, frozen=True)

@@ -141,8 +141,8 @@ def _out(arguments: argparse.Namespace) -> Path | None:
 @contextlib.contextmanager
 def _alone(shm_dir: str) -> Iterator[None]:
     """Be the only demo on these rings. The lock goes with the process, however that ends."""
-    from mdfeedd.cli.demo_plan import RINGS
-    from mdfeedd.ring import RingError
+    from mdfeedd.cli.demo_plan import BARS_RING, RINGS, TICK_RINGS
+    from mdfeedd.ring import RingError, list_rings
     from mdfeedd.ring.inspect import inspect
 
     with socket.socket(socket.AF_UNIX) as lock:
@@ -160,6 +160,14 @@ def _alone(shm_dir: str) -> Iterator[None]:
                         f"process {there.pid}, a daemon's or what is left of a demo, writes the ring {ring}: end it, "
                         "or give the demo a folder of its own on a shared-memory file system (--shm-dir)"
                     )
+        found = set(list_rings(shm_dir)) if os.path.isdir(shm_dir) else set()
+        if BARS_RING in found and not found.intersection(
+            TICK_RINGS
+        ):  # a demo that was killed left those, too
+            raise Trouble(
+                f"there is a ring {BARS_RING} in {shm_dir} that is no demo's: a daemon that was stopped goes on with it. "
+                "Give the demo a folder of its own on a shared-memory file system (--shm-dir)"
+            )
         yield
 
 

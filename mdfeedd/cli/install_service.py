@@ -69,6 +69,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--root", default="/", metavar="DIR", help="below this folder, not below /")
     parser.add_argument(
         "--command",
+        dest="program",  # `command` is which command of ours it is
         metavar="CMD",
         help="what the unit starts, where it is not this installation's own mdfeedd",
     )
@@ -104,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.uninstall:
             uninstall(job)
         else:
-            install(job, arguments.command, arguments.drop_in)
+            install(job, arguments.program, arguments.drop_in)
     except OSError as error:
         raise Trouble(f"{error.filename or root}: {error.strerror or error}") from None
     return 0

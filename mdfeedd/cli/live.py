@@ -194,7 +194,11 @@ def _feed(vendor: str, arguments: argparse.Namespace, options: dict[str, Any]) -
     }
     symbols: Sequence[str] = arguments.symbols
     if vendor == "bloomberg":
-        symbols = topics(symbols, arguments.yellow_key)
+        symbols = topics(arguments.symbols, arguments.yellow_key)
+        if len(arguments.vendors) == 1 and len(symbols) < len(arguments.symbols):
+            left = [symbol for symbol in arguments.symbols if symbol not in symbols]
+            told = f"not followed, for they lack a yellow key: {', '.join(left)}"
+            print(f"mdfeedd live: bloomberg: {told}", file=sys.stderr)
     elif "bloomberg" in arguments.vendors:
         symbols = [symbol for symbol in symbols if not _YELLOW_KEY.fullmatch(symbol)]
     if vendor == "cme" and not options:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -80,6 +81,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default that of the process) names; its exit status."""
+    _make_writable()
     try:
         arguments = _with_command(list(sys.argv[1:] if argv is None else argv))
         named = [word for word in arguments[:1] if word in COMMANDS] or COMMANDS
@@ -122,6 +124,16 @@ def parser(named: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     for name in named:
         importlib.import_module(f"mdfeedd.cli.{name.replace('-', '_')}").add(commands)
     return made
+
+
+def _make_writable() -> None:
+    """Output that is closed goes nowhere, and what it has no letters for is written with question marks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the whole process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _with_command(arguments: list[str]) -> list[str]:

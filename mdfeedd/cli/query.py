@@ -24,11 +24,19 @@ FORMATS: Final = ("table", "csv", "json", "parquet")
 SHOWN_ROWS: Final = 40  # of a table, from both ends; the other formats have all
 WIDE: Final = 160  # columns, where there is no terminal
 BATCH: Final = 65_536  # records of a journal at a time
+#: A bar comes again when late trades correct it, or when a restart falls into its time: the fullest is shown,
+#: and of these the one written last.
+_PLACES: Final = "filename = true, file_row_number = true"
+_LATEST: Final = (
+    "QUALIFY row_number() OVER (PARTITION BY feed, symbol, interval_s, ts_open "
+    'ORDER BY "count" DESC, filename DESC, file_row_number DESC) = 1'
+)
 _EPILOG: Final = """\
 tables: trades, quotes, corrections (cancelled and corrected trades) and bars, from the Parquet files; each
-also has the columns feed and date of its folder. With --journal there are journal.trades, journal.quotes ...
-as well, of what the journal holds, stored or not. Prices are DECIMAL(19,9), times TIMESTAMP WITH TIME ZONE
-(microseconds; ts_event_ns, ts_recv_ns and ts_open_ns are UNIX nanoseconds, exact).
+also has the columns feed and date of its folder. A bar that was made again is there once, as it was last.
+With --journal there are journal.trades, journal.quotes ... as well, of what the journal holds, stored or
+not. Prices are DECIMAL(19,9), times TIMESTAMP WITH TIME ZONE (microseconds; ts_event_ns, ts_recv_ns and
+ts_open_ns are UNIX nanoseconds, exact).
 
 exit status:
   0 done   1 the statement or the files are wrong, with the reason   78 DuckDB is missing, or configuration
@@ -111,11 +119,18 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
         except config.ConfigError as error:
             raise Trouble(str(error), Exit.CONFIG) from None
         data = data or _configured(plan, "batch", "path")
-        journal = journal or _configured(plan, "journal", "path")
+        configured = _configured(plan, "journal", "path")
+        if journal is None and configured is not None and configured.is_dir():  # else not made yet
+            journal = configured
     data = data or (None if journal is not None and not DEFAULT_DATA.is_dir() else DEFAULT_DATA)
     for folder, option in ((data, "--data"), (journal, "--journal")):
         if folder is not None and not folder.is_dir():
             raise Trouble(f"there is no folder {folder} ({option} names another one)")
+    if arguments.data and data and not any((data / table).is_dir() for table in TABLES):
+        told = (
+            f"{data} has none of {', '.join(f'{table}/' for table in TABLES)}: all tables are empty"
+        )
+        print(f"mdfeedd query: {told} (--data names another folder)", file=sys.stderr)
     return data or Path("/nonexistent"), journal
 
 
@@ -147,12 +162,13 @@ def _make_views(connection: Any, folder: Path, schema: str) -> None:
             files = str(folder / table / "feed=*" / "date=*" / "*.parquet").replace("'", "''")
             source = (
                 f"read_parquet('{files}', hive_partitioning = true, union_by_name = true, "
-                "hive_types = {'feed': VARCHAR, 'date': DATE})"
-            )
+                "hive_types = {'feed': VARCHAR, 'date': DATE}"
+            ) + (f", {_PLACES}) {_LATEST}" if table == "bars" else ")")
         times = [n for n in arrow.schema_of(table).names if n.startswith("ts_")]
         exact = "".join(f", epoch_ns({time}) AS {time}_ns" for time in times)
         shown = ", ".join(f"{time}::TIMESTAMPTZ AS {time}" for time in times)
-        what = f"SELECT * REPLACE ({shown}){exact} FROM {source}"  # noqa: S608 - names of ours
+        hidden = "EXCLUDE (filename, file_row_number) " if _PLACES in source else ""
+        what = f"SELECT * {hidden}REPLACE ({shown}){exact} FROM {source}"  # noqa: S608 - names of ours
         try:
             connection.execute(f"CREATE VIEW {name} AS {what}")
         except duckdb.Error as error:  # the other tables are no worse for it

@@ -136,7 +136,8 @@ def _tell(arguments: argparse.Namespace, found: Inference, seen: list[Seen]) -> 
     defined = any(line.feed == "definition" for line in found.lines)
     if not defined and not arguments.secdef:
         print(
-            "  no definitions: instruments are named by their SecurityID (--secdef FILE names them)"
+            "  no definition line: instruments are named by their SecurityID until another line defines them "
+            "(--secdef FILE names them)"
         )
         if arguments.symbols:
             print("  and without names --symbols chooses none of them")

@@ -49,7 +49,7 @@ def supervise(
     try:
         return asyncio.run(_supervise(supervisor, view, before_stop, sighup))
     except StartError as error:
-        raise Trouble(str(error)) from None
+        raise Trouble(str(error), error.status) from None
 
 
 def status_of(stopped: Stopped, status: int) -> int:

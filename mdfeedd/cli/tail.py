@@ -135,7 +135,8 @@ def _show(reader: Reader, arguments: argparse.Namespace) -> None:
     wanted = set(arguments.symbol or ())
     for symbol in sorted(wanted - {instrument.symbol for instrument in reader.instruments}):
         print(
-            f"mdfeedd tail: no instrument {symbol} in ring {reader.name} yet; waiting",
+            f"mdfeedd tail: no instrument {symbol} in ring {reader.name} yet"
+            f"{'' if arguments.no_follow else '; waiting'}",
             file=sys.stderr,
         )
     lines = (_JsonLines if arguments.json else _TextLines)()

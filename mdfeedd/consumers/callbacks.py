@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, cast
 
 from mdfeedd.consumers.episode import Episode
 from mdfeedd.consumers.event_loop import loop_factory
-from mdfeedd.options import refuse, values
+from mdfeedd.options import OptionsError, refuse, values
 from mdfeedd.ring import Reader, RecordBatch, RingMissing, TickBatch
 from mdfeedd.tick import BAR, PRICE_UNDEF, Bar, BarFlag
 
@@ -165,7 +165,7 @@ class CallbackConsumer:
     """See the module. `name` is the consumer's name in the registry of each ring.
 
     A callable given here takes the place of the one that the options name. Raises `ValueError` if
-    there is none at all. `run` raises `ValueError` for a function that cannot be imported, what a
+    there is none at all. `run` raises `OptionsError` for a function that cannot be imported, what a
     function raised with on_error="stop", and `RingError`.
     """
 
@@ -200,8 +200,7 @@ class CallbackConsumer:
     def run(self, stop: threading.Event) -> None:
         """Read and call until `stop` is set, or with follow off until all rings ended."""
         for key, given in self._functions.items():
-            text = getattr(self._options, key)
-            if given is None and text:
+            if given is None and (text := getattr(self._options, key)):
                 self._functions[key] = _import(key, text)
         self._halted = False
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -324,9 +323,9 @@ def _import(key: str, text: str) -> Callable[[Any], Returned]:
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{key}: cannot import {text!r}: {error}") from error
+        raise OptionsError([f"{key}: cannot import {text!r}: {error}"]) from error
     if not callable(found):
-        raise ValueError(f"{key}: {text!r} is not a function")  # noqa: TRY004  a configured value
+        raise OptionsError([f"{key}: {text!r} is not a function"])
     return cast("Callable[[Any], Returned]", found)
 
 

@@ -59,7 +59,11 @@ class State(enum.Enum):
 
 
 class StartError(Exception):
-    """The daemon cannot start, or not go over to another plan. One sentence."""
+    """The daemon cannot start, or not go over to another plan. One sentence, and the exit status."""
+
+    def __init__(self, sentence: str, status: int = 1) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 @dataclass(slots=True, eq=False)

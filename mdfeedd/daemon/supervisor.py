@@ -130,8 +130,10 @@ class Supervisor:
         if self.plan.metrics is not None:
             try:
                 self.exporter = Exporter(self, self.plan.metrics)
-            except (OSError, SecretError) as error:
+            except OSError as error:
                 raise StartError(str(error)) from error
+            except SecretError as error:
+                raise StartError(str(error), Exit.CREDENTIALS) from error
         for child in self.children:
             self._begin(child)
         self._heartbeat = asyncio.create_task(self.vigil.run(), name="vigil")

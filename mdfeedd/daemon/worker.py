@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd.daemon import log, plugins, scheduling
 from mdfeedd.daemon.control import Control, LastWords
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
+from mdfeedd.options import OptionsError
 from mdfeedd.ring._ring import survive_cuts
 from mdfeedd.sinks.protocol import SinkError
 
@@ -93,7 +94,7 @@ def _run(child: ChildPlan, stop: threading.Event, connection: socket.socket | No
         made.run(stop)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else 1
-    except plugins.PluginError as error:
+    except (plugins.PluginError, OptionsError) as error:
         logger.error("%s", error)  # noqa: TRY400 - one sentence: the plan is wrong, not the program
         return Exit.CONFIG
     except (OSError, SinkError) as error:

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "packet.h" nogil:
     ctypedef struct mdf_packet:
@@ -14,6 +14,7 @@ cdef extern from "packet.h" nogil:
         void *context
         void (*packet)(void *context, const mdf_packet *packet) noexcept nogil
         int (*burst_end)(void *context, int64_t now_ns) noexcept nogil
+        const uint64_t *next[3]
     int64_t MDF_PACKET_IDLE_NS
 
 

@@ -22,12 +22,16 @@ typedef struct mdf_packet {
     uint32_t source;      /* IPv4 address of the sender, host byte order; 0 unknown */
 } mdf_packet;
 
+#define MDF_PACKET_RINGS 3
+
 typedef struct mdf_packet_sink {
     void *context;
     void (*packet)(void *context, const mdf_packet *packet);
     /* After each burst, and at least every MDF_PACKET_IDLE_NS without one: timers run, readers are woken.
      * Nonzero asks the shell to come back to Python, where something waits to be told. */
     int (*burst_end)(void *context, int64_t now_ns);
+    /* Numbers of the next record of each of its rings, for whoever must not lap their readers. NULL: no such ring. */
+    const uint64_t *next[MDF_PACKET_RINGS];
 } mdf_packet_sink;
 
 #define MDF_PACKET_IDLE_NS INT64_C(1000000) /* 1 ms: what a timer may be late */

@@ -58,6 +58,7 @@ cdef enum:
 cdef object _ndarray = np.ndarray
 cdef object _AT_ONCE = 0  # a timeout that most who poll give: to make a float of it takes as long as the look
 cdef object _TICK = _tick.TICK
+cdef tuple _VIEWS = _tick.TICK_VIEWS
 
 
 def _check_numpy_abi():
@@ -276,10 +277,7 @@ cdef class WriterCore:
 
     def _accept(self, dtype):
         """A dtype fits if it is the ring's, or another view of the same tick."""
-        if dtype != self.dtype and not (
-            self.dtype == _TICK and dtype.itemsize == 64 and dtype.names is not None
-            and dtype.names[:9] == _TICK.names[:9]
-        ):
+        if dtype != self.dtype and not (self.dtype == _TICK and dtype in _VIEWS):
             raise TypeError(f"records of dtype {dtype} do not fit a ring of {self.dtype}")
         self._accepted = dtype
 

@@ -168,10 +168,10 @@ cdef class Ticks:
     cdef object _make(self, const mdf_tick *record):
         kind = _kinds.get(record.kind)
         if kind is None:
-            kind = _tick.Kind(record.kind)   # raises
+            kind = _tick.Kind(record.kind)   # of a newer writer: it has a number for a name
         side = _sides.get(record.side)
         if side is None:
-            side = _tick.Side(record.side)   # raises
+            side = _tick.Side(record.side)
         flags = _flags.get(record.flags)
         if flags is None:
             flags = _flags[record.flags] = _tick.Flag(record.flags)

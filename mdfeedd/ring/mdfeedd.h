@@ -173,7 +173,7 @@ MDF_ASSERT(offsetof(mdf_tick, venue_seq) == 32 && offsetof(mdf_tick, count) == 3
 MDF_ASSERT(offsetof(mdf_tick, payload) == 40, "tick layout");
 
 enum mdf_bar_flag {
-    MDF_BAR_GAP = 1 << 0,     /* a gap was told while the bar was open: trades may be missing */
+    MDF_BAR_GAP = 1 << 0,     /* a gap was told while the bar was open, or its trades are STALE: some may be missing */
     MDF_BAR_PARTIAL = 1 << 1, /* the bar began before the first tick seen, or was cut at shutdown */
     MDF_BAR_LATE = 1 << 2,    /* late trades fell into this interval after it had closed */
     MDF_BAR_FLAT = 1 << 3,    /* no trade: open = high = low = close = the close before, volume 0 */
@@ -752,6 +752,7 @@ typedef struct mdf_reader {
     uint32_t words, seen_state;
     uint32_t instruments_capacity;
     uint32_t flags_at; /* see mdf_timed_flags */
+    uint32_t pid;      /* of the process that took the consumer's lock; 0: none did */
     int on_overrun; /* enum mdf_overrun */
     int burst;      /* the last read found more than a few */
     size_t map_size;
@@ -1503,6 +1504,7 @@ static inline void mdf_writer_close(mdf_writer *w, int announce) {
     if (announce) {
         mdf_store32_release(&w->h->state, MDF_CLOSED);
         mdf_wake_all(w);
+        mdf_unlock_byte(w->fd, 0); /* a child that was forked a moment ago may not have closed its copy yet */
     }
     mdf_writer_unmap(w);
     mdf_unmap(w->registry, sizeof *w->registry);
@@ -1601,7 +1603,7 @@ static inline void mdf_consumer_begin(mdf_reader *r, const char *name) {
     }
     for (unsigned i = 0; i < MDF_LATENCY_BUCKETS; i++) mdf_store(&r->latency->bucket[i], 0);
     mdf_store(&r->latency->sum_ns, 0);
-    c->pid = (uint32_t)getpid();
+    r->pid = c->pid = (uint32_t)getpid();
     c->cursor = r->next - 1;
     c->heartbeat_ns = mdf_clock_ns(CLOCK_MONOTONIC);
     mdf_store32_release(&c->used, 1);
@@ -1632,7 +1634,10 @@ static inline void mdf_reader_close(mdf_reader *r) {
     if (r->h) mdf_unmap((void *)(uintptr_t)r->h, r->map_size);
     if (r->registry) mdf_unmap(r->registry, sizeof *r->registry);
     if (r->fd >= 0) close(r->fd);
-    if (r->registry_fd >= 0) close(r->registry_fd); /* drops the consumer's lock, with the mapping gone */
+    if (r->registry_fd >= 0) { /* the mapping is gone; a forked child must not unlock, and may not have closed yet */
+        if (r->pid == (uint32_t)getpid()) mdf_unlock_byte(r->registry_fd, r->consumer_index);
+        close(r->registry_fd);
+    }
     memset(r, 0, sizeof *r);
     r->fd = r->registry_fd = -1;
 }

@@ -397,6 +397,16 @@ def test_a_ring_that_somebody_else_writes_is_left_to_him(run: Run, shm_dir: str)
         assert list_rings(shm_dir) == [BARS_RING]
 
 
+def test_a_ring_that_a_stopped_daemon_goes_on_with_is_left_to_it(run: Run, shm_dir: str) -> None:
+    """The example configuration has bars of the same name; without its ring they would be made again."""
+    Writer(BARS_RING, 1024, BAR, directory=shm_dir).close()
+    with tempfile.TemporaryDirectory() as out:
+        ran = run("demo", "--seconds", 1, "--out", Path(out, "refused"), "--shm-dir", shm_dir)
+        assert ran.status == 1
+        assert f"there is a ring {BARS_RING} in {shm_dir} that is no demo's" in ran.sentence()
+        assert list_rings(shm_dir) == [BARS_RING]
+
+
 def test_ctrl_c_ends_it_early_with_everything_stored(
     start: Start, shm_dir: str, tmp_path: Path
 ) -> None:

@@ -131,7 +131,9 @@ def test_root_that_is_no_folder(tmp_path, capsys):
 
 def test_command_must_be_absolute(tmp_path, capsys):
     assert main(["install-service", "--root", str(tmp_path), "--command", "mdfeedd"]) == 1
-    assert "absolute" in capsys.readouterr().err
+    sentence = capsys.readouterr().err
+    assert sentence.startswith("mdfeedd install-service: --command mdfeedd: ")
+    assert "absolute" in sentence
 
 
 @pytest.mark.parametrize(

@@ -324,6 +324,13 @@ def test_topics_of_symbols(symbols, key, made, capsys):
     assert ("taken for" in capsys.readouterr().err) == bool(taken and key is None)
 
 
+def test_symbols_that_bloomberg_alone_would_pass_over_are_told(capsys, shm_dir):
+    symbols = "ESZ4,IBM US Equity"
+    (feed,) = live.plan(parsed("--vendors", "bloomberg", "--symbols", symbols), shm_dir).feeds
+    assert [topic["topic"] for topic in feed.options["topics"]] == ["IBM US Equity"]
+    assert "not followed, for they lack a yellow key: ESZ4" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("symbol", ["YMZ4", "6EZ4", "AAPL", "ESZ", "ES"])
 def test_symbol_that_is_called_otherwise_at_bloomberg_is_not_guessed(symbol):
     with pytest.raises(Trouble, match="has no yellow key") as refused:

@@ -12,10 +12,10 @@ import pytest
 from mdfeedd.cli import main
 from mdfeedd.journal import JournalWriter, WriterOptions, folder_of
 from mdfeedd.journal.segment import list_segments
-from mdfeedd.ring import Writer
+from mdfeedd.ring import Reader, Writer
 from mdfeedd.sinks import SinkBatch
 from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
-from mdfeedd.tick import ORDER, TICK, TRADE, Kind, layout_of
+from mdfeedd.tick import BAR, ORDER, TICK, TRADE, Kind, layout_of
 
 pytest.importorskip("duckdb")
 WHEN = 1_790_000_000_123_456_789
@@ -42,8 +42,6 @@ def ring(shm_dir):
 @pytest.fixture
 def stored(tmp_path, ring, shm_dir):
     """Three trades of one instrument."""
-    from mdfeedd.ring import Reader
-
     own_id = ring.instruments.add("ÉTF 6", vendor_symbol="x")
     out = tmp_path / "stored"
     sink = ParquetSink(ParquetOptions(str(out)))
@@ -265,3 +263,43 @@ def test_journal_that_needs_more_room_than_there_is(stored, journal, capfdbinary
     assert status == 1
     assert "No space left on device (TMPDIR names another place" in err
     assert len(err.splitlines()) == 1
+
+
+def test_bar_that_was_made_again_is_shown_once_as_it_was_last(tmp_path, shm_dir, capfdbinary):
+    """A restart within its minute makes it anew from the ring, and late trades correct it: each is a row."""
+    out, start_ns = tmp_path / "out", 1_790_000_000_000_000_000
+    bars = np.zeros(4, BAR)
+    bars["seq"], bars["interval_s"], bars["instrument_id"] = (1, 2, 3, 4), 60, 1
+    bars["ts_open"] = start_ns + np.array([0, 0, 60, 60]) * 1_000_000_000
+    bars["count"], bars["volume"], bars["flags"] = (2, 5, 7, 7), (20, 50, 70, 70), (2, 3, 0, 4)
+    with Writer("bars", 256, dtype=BAR, directory=shm_dir, feed="cme") as writer:
+        writer.instruments.add("ESZ6")
+        with Reader("bars", dtype=BAR, directory=shm_dir) as reader:
+            for epoch, rows in ((1, bars[:1]), (2, bars[1:])):
+                sink = ParquetSink(ParquetOptions(str(out)))
+                sink.write(SinkBatch("bars", "a" * 32, "cme", epoch, rows, reader.instruments))
+                sink.close()
+    sql = "SELECT volume, flags FROM bars ORDER BY ts_open"
+    assert main(["query", "-d", str(out), "--format", "csv", sql]) == 0
+    assert capfdbinary.readouterr().out.split() == [b"volume,flags", b"50,3", b"70,4"]
+    assert main(["query", "-d", str(out), "--format", "csv", "FROM bars LIMIT 0"]) == 0
+    columns = capfdbinary.readouterr().out.decode().strip().split(",")
+    assert "filename" not in columns
+    assert set(columns[-3:]) == {"feed", "date", "ts_open_ns"}
+
+
+def test_folder_above_the_one_with_the_files_is_told(stored, capfdbinary):
+    assert main(["query", "-d", str(stored.parent), "SELECT count(*) FROM trades"]) == 0
+    assert f"{stored.parent} has none of trades/, quotes/" in capfdbinary.readouterr().err.decode()
+
+
+def test_journal_of_a_configuration_that_is_not_made_yet(stored, tmp_path, capfdbinary):
+    path = tmp_path / "mdfeedd.yaml"
+    path.write_text(
+        "feeds: [{name: demo, vendor: synthetic}]\n"
+        "consumers:\n"
+        f"  - {{name: j, type: journal, rings: [demo], options: {{path: {tmp_path}/none}}}}\n"
+        f"  - {{name: s, type: batch, rings: [demo], options: {{sink: {{type: parquet, path: {stored}}}}}}}\n"
+    )
+    assert main(["query", "-c", str(path), "--format", "csv", "SELECT count(*) FROM trades"]) == 0
+    assert capfdbinary.readouterr().out.split()[-1] == b"3"

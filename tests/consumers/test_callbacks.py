@@ -16,6 +16,7 @@ import pytest
 from mdfeedd.consumers import callbacks as module
 from mdfeedd.consumers.callbacks import CallbackConsumer, CallbackOptions
 from mdfeedd.consumers.event_loop import loop_factory
+from mdfeedd.options import OptionsError
 from mdfeedd.ring import Writer
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, PRICE_UNDEF, QUOTE, Bar, BarFlag, Kind
@@ -320,8 +321,17 @@ def test_functions_are_imported_by_name(writer, shm_dir, monkeypatch):
     ],
 )
 def test_function_that_cannot_be_imported_is_named(shm_dir, name, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(OptionsError, match=message):
         make(shm_dir, on_tick=name).run(threading.Event())
+
+
+def test_tick_of_a_kind_that_is_not_known_is_handed_over(writer, shm_dir):
+    seen, records = [], quotes(3)
+    records["kind"][1], records["side"][1] = 13, 9
+    with running(make(shm_dir, functions={"on_tick": seen.append})):
+        writer.publish(records)
+        wait_for(lambda: len(seen) == 3)
+    assert [tick.kind.name for tick in seen] == ["QUOTE", "#13", "QUOTE"]
 
 
 @pytest.mark.parametrize(

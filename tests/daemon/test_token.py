@@ -107,8 +107,9 @@ def test_token_that_cannot_be_read_keeps_the_daemon_from_starting(shm_dir, tmp_p
         raise AssertionError("it started")
 
     for where in ({"file": str(tmp_path / "none")}, {"env": "NO_SUCH_TOKEN"}):
-        with pytest.raises(StartError, match="token"):
+        with pytest.raises(StartError, match="token") as refused:
             supervised(plan_of(shm_dir, token=where), examine)
+        assert refused.value.status == 77  # systemd does not try it again
     monkeypatch.setenv("EMPTY", " ")
     supervised_with = plan_of(shm_dir, token={"env": "EMPTY"})
     with pytest.raises(StartError, match="empty"):

@@ -157,3 +157,18 @@ def test_exit_of_a_reader_leaves_the_ring_alone(shm_dir: str, ticks, run_python)
 
 def test_denied_is_an_os_error() -> None:
     assert issubclass(RingDenied, OSError)
+
+
+def test_ring_and_consumer_are_free_as_soon_as_they_are_closed(shm_dir):
+    """A child that was forked a moment before shares their locks until it has closed its copies."""
+    for _ in range(50):
+        writer = Writer("f", 256, directory=shm_dir)
+        reader = Reader("f", directory=shm_dir, consumer="one")
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        reader.close()
+        Reader("f", directory=shm_dir, consumer="one").close()
+        writer.close()
+        Writer("f", 256, directory=shm_dir).close()
+        os.waitpid(child, 0)

@@ -17,7 +17,7 @@ from mdfeedd.ring import (
     RingSpace,
     list_rings,
 )
-from mdfeedd.tick import BAR
+from mdfeedd.tick import BAR, QUOTE, TICK_VIEWS
 
 ROOT = os.geteuid() == 0
 
@@ -168,3 +168,15 @@ def test_closed_objects_say_so(shm_dir: str, ticks) -> None:
     ):
         with pytest.raises(ValueError, match="closed"):
             call()
+
+
+_BIG_ENDIAN = QUOTE.newbyteorder(">")
+_FLOATS = np.dtype([(name, "<f8" if name == "bid_price" else QUOTE[name]) for name in QUOTE.names])
+
+
+@pytest.mark.parametrize("dtype", [_BIG_ENDIAN, TICK.newbyteorder(">"), _FLOATS, BAR])
+def test_records_with_the_names_of_ticks_and_other_bytes(shm_dir: str, dtype: np.dtype) -> None:
+    with Writer("r", 256, directory=shm_dir) as writer:
+        with pytest.raises(TypeError, match="do not fit a ring of"):
+            writer.publish(np.zeros(1, dtype))
+        assert [writer.publish(np.zeros(1, view)) for view in TICK_VIEWS] == list(range(1, 8))

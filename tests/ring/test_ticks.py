@@ -76,12 +76,13 @@ def test_length_is_known_on_the_way():
     assert list(ticks) == []
 
 
-def test_unknown_codes_are_refused_as_elsewhere():
+def test_codes_of_a_newer_writer_are_handed_over_as_elsewhere():
     for field, code in (("kind", 99), ("side", 9)):
         rows = records(1, [Kind.QUOTE])
         rows[field] = code
-        with pytest.raises(ValueError, match=f"{code} is not a valid"):
-            next(Ticks(rows, Names()))
+        tick = next(Ticks(rows, Names()))
+        assert getattr(tick, field) == code
+        assert getattr(tick, field).name == f"#{code}"
 
 
 @pytest.mark.parametrize(

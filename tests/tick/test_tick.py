@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import pickle
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -181,6 +182,9 @@ def test_price_survives_there_and_back(fixed: int) -> None:
         "nan",
         "inf",
         "sNaN",
+        "0." + "9" * 50,
+        "1." + "0" * 40 + "1",
+        "1e-99999999999999",
         "",
         "4502,25",
         "0x10",
@@ -201,15 +205,38 @@ def test_price_that_cannot_be_is_refused(value: object) -> None:
         to_fixed(value)  # type: ignore[arg-type]
 
 
-def test_price_of_bool_is_a_mistake() -> None:
-    with pytest.raises(TypeError):
-        to_fixed(True)
+@pytest.mark.parametrize("value", [True, np.True_])
+def test_price_of_bool_is_a_mistake(value: bool) -> None:
+    with pytest.raises(TypeError, match="not a bool"):
+        to_fixed(value)
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0, Decimal("1.5"), "5"])
+def test_price_of_what_is_no_integer_is_a_mistake(value: object) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        from_fixed(value)  # type: ignore[arg-type]
+
+
+def test_code_of_a_newer_writer_has_its_number_for_a_name() -> None:
+    record = np.zeros(1, TICK)
+    record["kind"], record["side"] = 200, 9
+    seen = tick_from_record(record, "ES", "feed")
+    assert (seen.kind, seen.kind.name, seen.side, seen.side.name) == (200, "#200", 9, "#9")
+    assert pickle.loads(pickle.dumps(seen)) == seen
+    assert [kind.value for kind in Kind] == list(range(1, 13))
+    with pytest.raises(ValueError, match="256 is not a valid Kind"):
+        Kind(256)
 
 
 @pytest.mark.parametrize(
     ("value", "fixed"),
     [
         (0.1, 100_000_000),
+        (np.float64(4500.25), 4_500_250_000_000),
+        (np.float32(0.1), 100_000_000),
+        (np.int64(7), 7_000_000_000),
+        ("1.5" + "0" * 60, 1_500_000_000),
+        ("0e-99999999999", 0),
         ("0.000000001", 1),
         (Decimal("-4502.25"), -4_502_250_000_000),
         (7, 7_000_000_000),

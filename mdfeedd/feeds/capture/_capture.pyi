@@ -62,10 +62,14 @@ class Player:
     @property
     def unlisted(self) -> int: ...
     def play(
-        self, sink: PacketSink, until_ns: int | None = None, max_packets: int | None = None
+        self,
+        sink: PacketSink,
+        until_ns: int | None = None,
+        max_packets: int | None = None,
+        max_records: int | None = None,
     ) -> int: ...
     def take(
-        self, max_packets: int, per_destination: int | None = None
+        self, max_packets: int, per_destination: int | None = None, short_bytes: int = 0
     ) -> tuple[int, list[CapturedPacket]]: ...
     def destinations(self) -> list[Destination]: ...
 

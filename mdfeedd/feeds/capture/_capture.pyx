@@ -65,7 +65,7 @@ cdef extern from "capture_play.h" nogil:
         CAP_PLAY_ASKED
     uint32_t CAP_UNLISTED
     ctypedef struct cap_destination:
-        uint64_t packets, bytes
+        uint64_t packets, bytes, longer
         uint32_t address, line
         uint16_t port
         bint used
@@ -79,7 +79,8 @@ cdef extern from "capture_play.h" nogil:
         int64_t next_ns, last_ns
         uint64_t delivered, unlisted
         cap_destination *slots
-    int cap_play(cap_player *p, const mdf_packet_sink *sink, int64_t until_ns, uint64_t max_packets)
+    int cap_play(cap_player *p, const mdf_packet_sink *sink, int64_t until_ns, uint64_t max_packets,
+                 uint64_t max_records)
     int cap_pick(cap_player *p)
     cap_destination *cap_destination_of(cap_player *p, uint32_t address, uint16_t port)
     cap_destination *cap_arrive(cap_player *p, const cap_datagram *m)
@@ -280,23 +281,26 @@ cdef class Player:
         """Packets to destinations that are not listed."""
         return self.p.unlisted
 
-    def play(self, PacketSink sink not None, until_ns=None, max_packets=None):
+    def play(self, PacketSink sink not None, until_ns=None, max_packets=None, max_records=None):
         """Play until the caller is needed; one of ENDED NEED_INPUT ERROR LATER LIMIT ASKED."""
         cdef int64_t until = CAP_MAX_TIME
-        cdef uint64_t limit = <uint64_t>-1
+        cdef uint64_t limit = <uint64_t>-1, records = <uint64_t>-1
         cdef int status
         if until_ns is not None:
             until = min(max(until_ns, -1), CAP_MAX_TIME)
         if max_packets is not None:
             limit = max_packets
+        if max_records is not None:
+            records = max_records
         with nogil:
-            status = cap_play(self.p, &sink.sink, until, limit)
+            status = cap_play(self.p, &sink.sink, until, limit, records)
         return status
 
-    def take(self, size_t max_packets, per_destination=None):
+    def take(self, size_t max_packets, per_destination=None, size_t short_bytes=0):
         """Up to so many datagrams, listed or not, as `CapturedPacket`, and a status as of `play`.
 
-        With `per_destination` only the first so many of each destination; the others are but counted.
+        With `per_destination` only the first so many of each destination, and the first so many that are
+        longer than `short_bytes`; the others are but counted.
         """
         cdef uint64_t most = <uint64_t>-1 if per_destination is None else per_destination
         cdef cap_destination *entry
@@ -310,8 +314,11 @@ cdef class Player:
                     source = &self.p.sources[self.p.current]
                     source.has_head = False
                     entry = cap_arrive(self.p, &source.head)
-                    if entry != NULL and entry.packets <= most:
-                        break
+                    if entry != NULL:
+                        entry.longer += source.head.length > short_bytes
+                        if entry.packets <= most or (
+                                source.head.length > short_bytes and entry.longer <= most):
+                            break
                     status = cap_pick(self.p)
             if status != CAP_PLAY_HEAD:
                 return status, out

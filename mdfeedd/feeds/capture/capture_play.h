@@ -30,12 +30,13 @@ enum cap_play_status {
     CAP_PLAY_NEED_INPUT = 2, /* of capture p->which: cap_give() or cap_source.ended, then go on */
     CAP_PLAY_ERROR = 3,      /* in capture p->which; it counts as ended if the caller goes on */
     CAP_PLAY_LATER = 4,      /* the next packet, of time p->next_ns, is later than wanted */
-    CAP_PLAY_LIMIT = 5,      /* so many packets were wanted */
+    CAP_PLAY_LIMIT = 5,      /* so many packets were wanted, or so many records of the taker */
     CAP_PLAY_ASKED = 6,      /* the taker wants Python to look */
 };
 
 typedef struct cap_destination {
     uint64_t packets, bytes;
+    uint64_t longer; /* packets, of those looked at one by one, that are more than a heartbeat */
     uint32_t address, line;
     uint16_t port;
     bool used;
@@ -184,15 +185,28 @@ static void cap_deliver(cap_player *p, const mdf_packet_sink *sink, const cap_da
     sink->packet(sink->context, &packet);
 }
 
-static int cap_play_some(cap_player *p, const mdf_packet_sink *sink, int64_t until_ns, uint64_t max_packets) {
+/* What it may deliver: packets, and from `first` on, records into each of the taker's rings. */
+typedef struct cap_limits {
+    int64_t until_ns;
+    uint64_t packets, records;
+    uint64_t first[MDF_PACKET_RINGS];
+} cap_limits;
+
+static bool cap_is_full(const cap_limits *l, const mdf_packet_sink *sink) {
+    for (int i = 0; i < MDF_PACKET_RINGS; i++)
+        if (sink->next[i] && *sink->next[i] - l->first[i] >= l->records) return true;
+    return false;
+}
+
+static int cap_play_some(cap_player *p, const mdf_packet_sink *sink, const cap_limits *l) {
     for (uint64_t done = 0;;) {
         int status = cap_pick(p);
         if (status != CAP_PLAY_HEAD) return status;
         cap_source *s = &p->sources[p->current];
         p->next_ns = s->head.now_ns;
-        if (p->next_ns > until_ns) return cap_idle(p, sink, until_ns) ? CAP_PLAY_ASKED : CAP_PLAY_LATER;
+        if (p->next_ns > l->until_ns) return cap_idle(p, sink, l->until_ns) ? CAP_PLAY_ASKED : CAP_PLAY_LATER;
         if (cap_idle(p, sink, p->next_ns)) return CAP_PLAY_ASKED;
-        if (done == max_packets) return CAP_PLAY_LIMIT;
+        if (done == l->packets || cap_is_full(l, sink)) return CAP_PLAY_LIMIT;
         s->has_head = false;
         cap_destination *e = cap_arrive(p, &s->head);
         if (!e || e->line == CAP_UNLISTED) {
@@ -205,9 +219,13 @@ static int cap_play_some(cap_player *p, const mdf_packet_sink *sink, int64_t unt
     }
 }
 
-/* Play packets up to the time `until_ns`, at most `max_packets`. Whatever it returns, no burst is left open. */
-static int cap_play(cap_player *p, const mdf_packet_sink *sink, int64_t until_ns, uint64_t max_packets) {
-    int status = cap_play_some(p, sink, until_ns, max_packets);
+/* Play packets up to the time `until_ns`, at most `max_packets`, and none once `max_records` have gone into one of the
+ * taker's rings: the last packet's may be more. Whatever it returns, no burst is left open. */
+static int cap_play(cap_player *p, const mdf_packet_sink *sink, int64_t until_ns, uint64_t max_packets,
+                    uint64_t max_records) {
+    cap_limits l = {.until_ns = until_ns, .packets = max_packets, .records = max_records};
+    for (int i = 0; i < MDF_PACKET_RINGS; i++) l.first[i] = sink->next[i] ? *sink->next[i] : 0;
+    int status = cap_play_some(p, sink, &l);
     if (p->burst) cap_tell(p, sink, p->last_ns);
     return status;
 }

@@ -74,34 +74,39 @@ class CaptureReader:
         *,
         until_ns: int | None = None,
         max_packets: int | None = None,
+        max_records: int | None = None,
     ) -> Stop:
         """Play packets of the listed destinations into `sink`, up to a time (capture time, UNIX ns).
 
-        `lines` are added to those listed before.
+        `lines` are added to those listed before. No packet is played once `max_records` have gone into one of
+        the sink's rings; those of the last packet may be more.
 
         The taker's `burst_end` is called on the captures' time: see capture_play.h. READ comes between
         pieces of `READ_BYTES` or so.
         """
         if lines is not None:
             self._player.add_lines(lines)
-        return self._stop(self._player.play(sink, until_ns, max_packets))
+        return self._stop(self._player.play(sink, until_ns, max_packets, max_records))
 
     def packets(self) -> Iterator[CapturedPacket]:
         """All UDP packets, one by one, whether listed or not."""
-        return self._taken(None, None)
+        return self._taken(None, None, 0)
 
     def samples(
-        self, per_destination: int, max_bytes: int | None = None
+        self, per_destination: int, max_bytes: int | None = None, short_bytes: int = 0
     ) -> Iterator[CapturedPacket]:
-        """The first packets of each destination. All of the files is read for them, or `max_bytes`."""
-        return self._taken(per_destination, max_bytes)
+        """The first packets of each destination, and the first whose payload is longer than `short_bytes`.
+
+        All of the files is read for them, or `max_bytes`.
+        """
+        return self._taken(per_destination, max_bytes, short_bytes)
 
     def _taken(
-        self, per_destination: int | None, max_bytes: int | None
+        self, per_destination: int | None, max_bytes: int | None, short_bytes: int
     ) -> Iterator[CapturedPacket]:
         status: Stop | None = None
         while status is not Stop.ENDED:
-            code, taken = self._player.take(_TAKEN, per_destination)
+            code, taken = self._player.take(_TAKEN, per_destination, short_bytes)
             yield from taken
             if max_bytes is not None and self.read_bytes > max_bytes:
                 return

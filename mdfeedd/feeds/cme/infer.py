@@ -29,10 +29,12 @@ from mdfeedd.feeds.cme.lines import MAX_CHANNEL_ID, FeedName, Line, SideName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["SAMPLES", "Inference", "LeftOut", "Seen", "infer", "line_of", "rank"]
+__all__ = ["HEARTBEAT_BYTES", "SAMPLES", "Inference", "LeftOut", "Seen", "infer", "line_of", "rank"]
 
 SAMPLES: Final = 64
-"""Packets of a destination that are enough to tell."""
+"""Packets of a destination that are enough to tell, where they are longer than `HEARTBEAT_BYTES`."""
+HEARTBEAT_BYTES: Final = 22
+"""A packet with one message of no fields: however many there are, they tell nothing."""
 
 _DEFINITIONS: Final = frozenset({27, 29, 41, 54, 55, 56, 57, 58, 63})
 _LEVELS: Final = frozenset({38, 52, 69})

@@ -21,7 +21,7 @@ from mdfeedd.feeds.cme.codec import Handler
 from mdfeedd.feeds.cme.config_xml import ConfigXmlError, read
 from mdfeedd.feeds.cme.counting import Counting, LineCounting
 from mdfeedd.feeds.cme.handlers import add_lines
-from mdfeedd.feeds.cme.infer import SAMPLES, Inference, LeftOut, Seen, infer, rank
+from mdfeedd.feeds.cme.infer import HEARTBEAT_BYTES, SAMPLES, Inference, LeftOut, Seen, infer, rank
 from mdfeedd.feeds.cme.options import patterns_of
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.secdef import Secdef, SecdefError
@@ -46,9 +46,11 @@ logger: logging.Logger = logging.getLogger("mdfeedd.replay")
 SCAN_BYTES: Final = 256 << 20  # of each file, looked through for destinations before the replay
 MAX_CHANNELS: Final = 64
 MAX_LINES: Final = 512
-TICKS_PER_PACKET: Final = (
-    64  # more than the largest packet brings; what a gate's room is divided by
-)
+#: Records that one packet may bring: a status of a group and a reset of the channel have some for each instrument,
+#: a limits message of the start of the week three for each of its entries, and one packet may set free what waited
+#: for it.
+LUMP_RECORDS: Final = 4096
+LUMP_RECORDS_PER_INSTRUMENT: Final = 2
 SETTLE_NS: Final = (
     1_000_000_000  # told to the codec after the last packet, so that nothing is waited for
 )
@@ -72,15 +74,19 @@ def scan(paths: Sequence[str]) -> list[Seen]:
     try:
         with CaptureReader(*paths) as reader:
             try:
-                for packet in reader.samples(SAMPLES, max_bytes=SCAN_BYTES * len(paths)):
+                most_bytes = SCAN_BYTES * len(paths)
+                for packet in reader.samples(SAMPLES, most_bytes, HEARTBEAT_BYTES):
                     key = (packet.destination, packet.destination_port)
                     payloads.setdefault(key, []).append(packet.payload)
             except CaptureError:
                 if not payloads:
                     raise
             packets = {(one.address, one.port): one.packets for one in reader.destinations}
+            cut = reader.counts["truncated"]
     except CaptureError as error:
         raise ReplayError(str(error)) from None
+    if cut and not payloads:
+        raise ReplayError(f"{', '.join(paths[:_TOLD])}: none of {cut} frames was captured whole")
     return [Seen(*key, packets.get(key, 0), first) for key, first in payloads.items()]
 
 
@@ -235,8 +241,7 @@ class _Session:
         pace = None if speed == "max" else Pace(speed)
         until_ns = None if pace is None else -1  # nothing, until it is known when the first is due
         while (room := self._room()) and not stop.is_set():
-            packets = max(1, room // TICKS_PER_PACKET)
-            status = self._reader.run(self._handler, until_ns=until_ns, max_packets=packets)
+            status = self._reader.run(self._handler, until_ns=until_ns, max_records=room)
             self._look_after()
             if status is Stop.ENDED:
                 return True
@@ -248,8 +253,10 @@ class _Session:
         return False
 
     def _room(self) -> int:
-        """How many ticks every ring takes."""
-        return min(gate.room(self._rings.ticks.capacity) for gate in self._gates)
+        """How many records every ring takes, and a lump of them besides."""
+        known = self._rings.ticks.instruments_count
+        lump = LUMP_RECORDS + LUMP_RECORDS_PER_INSTRUMENT * known
+        return min(gate.room(self._rings.ticks.capacity, lump) for gate in self._gates)
 
     def _look_after(self, *, last: bool = False) -> None:
         now_s = time.monotonic()
@@ -293,6 +300,10 @@ class _Session:
             seen = self._handler.line_counts(number)
             logger.info("line %s: %d packets, %d lost", line, seen["packets"], seen["lost"])
         logger.info("frames: %s", _told(f"{n} {k}" for k, n in read_counts.items() if n))
+        if cut := read_counts["truncated"]:
+            logger.warning(
+                "%d frames were not captured whole (snap length): they are as good as lost", cut
+            )
         others = [one for one in self._reader.destinations if one.line is None]
         if others:
             told = _told(f"{one.address}:{one.port} ({one.packets} packets)" for one in others)

@@ -37,9 +37,13 @@ class Gate:
         self._left_behind: int | None = None
         self._beat_s = 0.0
 
-    def room(self, wanted: int) -> int:
-        """How many records may be published now, 1 to `wanted`; 0 once `stop` is set."""
+    def room(self, wanted: int, spare: int = 0) -> int:
+        """How many records may be published now, 1 to `wanted`; 0 once `stop` is set.
+
+        `spare` more, at most half of what the ring holds, could be: for who publishes in lumps.
+        """
         capacity = self._writer.capacity
+        spare = min(spare, (capacity - SPARE_SLOTS) // 2)
         enough = min(wanted, capacity // _SLICES)
         stalled_at: int | None = None
         since_s = time.monotonic()
@@ -49,9 +53,9 @@ class Gate:
             if slowest is None or slowest == self._left_behind:
                 return min(wanted, capacity // _SLICES)
             free = slowest + capacity - SPARE_SLOTS - (self._writer.next_seq - 1)
-            if free >= enough:
+            if free >= enough + spare:
                 self._left_behind = None
-                return min(wanted, free)
+                return min(wanted, free - spare)
             now_s = time.monotonic()
             if slowest != stalled_at:
                 stalled_at, since_s = slowest, now_s

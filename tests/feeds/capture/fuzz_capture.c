@@ -115,12 +115,12 @@ static void run(const uint8_t *data[2], const size_t n[2]) {
     }
     for (uint32_t i = 0; i < 8; i++) cap_destination_of(&p, 0xE0001F00 + i, (uint16_t)(14310 + i))->line = 7;
     taker t = {.told_ns = 0, .writer = {.buffer = written, .capacity = sizeof written, .lines = lines, .lines_n = 2}};
-    mdf_packet_sink sink = {&t, take, told};
+    mdf_packet_sink sink = {.context = &t, .packet = take, .burst_end = told};
     uint32_t largest = rnd(4) ? 300 : rnd(4) ? 5 : 100000;
     int64_t until = CAP_MAX_TIME;
     for (int status = CAP_PLAY_LIMIT; status != CAP_PLAY_ENDED;) {
         uint64_t most = rnd(3) ? UINT64_MAX : rnd(100), before = t.packets;
-        status = cap_play(&p, &sink, until, most);
+        status = cap_play(&p, &sink, until, most, UINT64_MAX);
         CHECK(t.packets - before <= most && t.since == 0 && ++steps < MAX_STEPS);
         until = status == CAP_PLAY_LATER ? p.next_ns : rnd(9) ? CAP_MAX_TIME : t.now_ns + rnd(1000000);
         if (status != CAP_PLAY_NEED_INPUT) continue;

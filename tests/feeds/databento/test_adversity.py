@@ -289,6 +289,14 @@ def test_an_id_means_another_instrument_another_day():
     assert decoder.counts["unmapped"] == 2
 
 
+@pytest.mark.parametrize("start", [10101, 16770921, 20231114])
+@pytest.mark.parametrize("end", [20231115, 22620412, 99991231])
+def test_dates_that_nanoseconds_do_not_reach_are_for_ever(start, end):
+    raw = metadata(mappings=[("ESZ3", [(start, end, "7")])])
+    out, _, table = decode(raw + row(ts_recv=T0))
+    assert names(out.ticks, table) == ["ESZ3"]
+
+
 def test_mapping_messages_rename_from_there_on_and_repeats_change_nothing():
     def told(symbol):
         return bytes(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from mdfeedd.feeds.capture import CaptureWriter, RecordedLine
+from mdfeedd.feeds.capture import CaptureReader, CaptureWriter, RecordedLine
+from mdfeedd.feeds.cme.infer import HEARTBEAT_BYTES, SAMPLES
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.capture import lines_of, scan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
 from mdfeedd.feeds.shard import Shard
 from mdfeedd.ring import Reader
-from mdfeedd.sim.cme import Venue
+from mdfeedd.sim.cme import Venue, Wire
+from mdfeedd.sim.cme.instruments import Listing, definition
 from mdfeedd.sim.cme.lines import multicast_lines, unicast_lines
 from mdfeedd.sim.cme.network import Network
 from mdfeedd.tick import DEPTH, ORDER, TICK, Flag, Kind
 
+T0 = 1_790_000_000_000_000_000
 NAMES = ("incremental", "definition", "snapshot", "orders")
 
 
@@ -120,3 +125,62 @@ def test_shards_have_instruments_of_their_own(replay, tmp_path):
     for part in parts:
         assert part["counters"]["skipped_records"] > 0
         assert part["counters"]["published_quotes"] > 0
+
+
+def test_heartbeats_before_all_else_do_not_hide_what_a_line_carries(tmp_path):
+    """A night of them on every line, then the channel: more than are looked at of a destination."""
+    path = tmp_path / "night.pcapng"
+    capture(tmp_path / "day.pcapng", [310], multicast_lines)
+    seen = {(one.address, one.port) for one in scan([str(tmp_path / "day.pcapng")])}
+    lines = [RecordedLine(address, address, port) for address, port in sorted(seen)]
+    heartbeat = struct.pack("<IQHHHHH", 1, 1, 10, 0, 12, 1, 13)
+    assert len(heartbeat) == HEARTBEAT_BYTES
+    with CaptureReader(str(tmp_path / "day.pcapng")) as reader:
+        day = list(reader.packets())
+    with CaptureWriter(str(path), lines) as writer:
+        for i in range(3 * SAMPLES):
+            for number in range(len(lines)):
+                writer.packet(number, heartbeat, day[0].ts_ns - (3 * SAMPLES - i) * 1_000_000)
+        numbers = {(line.address, line.port): i for i, line in enumerate(lines)}
+        for packet in day:
+            number = numbers[packet.destination, packet.destination_port]
+            writer.packet(number, packet.payload, packet.ts_ns)
+    options = ReplayOptions((str(path),))
+    as_of_day = ReplayOptions((str(tmp_path / "day.pcapng"),))
+    found = lines_of(options, lambda: scan(options.paths))
+    assert found.lines == lines_of(as_of_day, lambda: scan(as_of_day.paths)).lines
+    assert not found.left_out
+
+
+def test_packets_that_bring_more_ticks_than_a_slice_of_the_ring_lap_nobody(tmp_path, shm_dir):
+    """A status of a group of 800, in a ring of 4,096, to a consumer that takes its time."""
+    path, wire = tmp_path / "statuses.pcapng", Wire(13)
+    listings = [Listing(i, f"ES{i}", 54, "ES", "ES", 250_000_000, 10**11) for i in range(1, 801)]
+    lines = [RecordedLine("N", "224.0.31.43", 14310), RecordedLine("I", "224.0.31.1", 14310)]
+    with CaptureWriter(str(path), lines) as writer:
+        for i, one in enumerate(listings):
+            message = definition(wire, one, total=len(listings))
+            writer.packet(0, wire.packet(i + 1, message, sending_ns=T0 + i), T0 + i)
+        for i in range(40):
+            status = wire.status((17, 21)[i % 2], group="ES")
+            later = T0 + 1_000_000 + i
+            writer.packet(1, wire.packet(i + 1, status, sending_ns=later), later)
+    plan, seen = RingPlan("rec", 4096, 1, 4096, shm_dir, None), []
+
+    def consume():
+        reader = Reader("rec", "oldest", consumer="slow", wait=30, follow=False, directory=shm_dir)
+        with reader:
+            for batch in reader:
+                seen.append(batch.records["kind"].copy())
+                time.sleep(0.002)
+            assert reader.lost == 0
+        seen.append(None)
+
+    consumer = threading.Thread(target=consume)
+    consumer.start()
+    options = ReplayOptions((str(path),), min_consumers=1)
+    ReplayFeed("rec", options, plan).run(threading.Event())
+    consumer.join(30)
+    assert seen.pop() is None, "the reader lost records"
+    kinds = np.concatenate(seen)
+    assert np.count_nonzero(kinds == Kind.STATUS) == 40 * 800

@@ -254,6 +254,9 @@ cdef class Handler(PacketSink):
         self.h.out.ring = &writer.w
         self.h.depth_out.ring = &depth.w if depth is not None else NULL
         self.h.orders_out.ring = &orders.w if orders is not None else NULL
+        self.sink.next[0] = &writer.w.next
+        self.sink.next[1] = &depth.w.next if depth is not None else NULL
+        self.sink.next[2] = &orders.w.next if orders is not None else NULL
         self.h.o.feed_index = writer.w.h.feed_index
         self.h.ring_instruments = <uint32_t>writer.w.h.instruments_count
         for place in range(self.h.ring_instruments):

@@ -75,12 +75,31 @@ static inline void mdp_forget_known(mdp_instrument *b) {
     for (unsigned side = 0; side < MDP_SIDES_OF_BOOK; side++) b->unknown |= mdp_levels_of(b, side);
 }
 
-/* How deep the venue publishes the book, 1 to MDP_LEVELS. Another depth than before empties it. */
-static inline void mdp_set_depth(mdp_instrument *b, unsigned depth) {
-    if (mdp_depth_of(b, MDP_BIDS) == depth) return;
-    for (unsigned side = 0; side < MDP_SIDES_OF_BOOK; side++)
-        mdp_empty_side(b, side, side < MDP_IMPLIED_BIDS ? depth : MDP_IMPLIED);
-    mdp_forget_known(b);
+/* Give a side another number of levels; whether one went that was not empty. */
+static inline int mdp_cut_side(mdp_instrument *b, unsigned side, unsigned depth) {
+    mdp_level level[MDP_LEVELS];
+    unsigned before = mdp_depth_of(b, side), lost = 0;
+    uint32_t unknown = 0;
+    for (unsigned i = 0; i < MDP_LEVELS; i++) {
+        level[i] = i < before ? *mdp_level_at(b, side, i) : mdp_empty();
+        if (i >= before || b->unknown >> mdp_place_at(b, side, i) & 1) unknown |= 1u << i;
+        lost |= i >= depth && !mdp_is_empty(&level[i]);
+    }
+    b->unknown &= ~mdp_levels_of(b, side);
+    b->order[side] = (MDP_FIRST_ORDER & ((UINT64_C(16) << 4 * depth) - 1)) | depth;
+    for (unsigned i = 0; i < depth; i++) b->level[MDP_FIRST(side) + i] = level[i];
+    b->unknown |= (unknown & ((1u << depth) - 1u)) << MDP_FIRST(side);
+    return (int)lost;
+}
+
+/* How deep the venue publishes the book, 1 to MDP_LEVELS. What two depths have in common stays. Nonzero if it may be
+ * wrong: levels went that the venue may not have had, or there are levels now of which nothing is known. */
+static inline int mdp_set_depth(mdp_instrument *b, unsigned depth) {
+    unsigned before = mdp_depth_of(b, MDP_BIDS);
+    if (before == depth) return 0;
+    int lost = mdp_cut_side(b, MDP_BIDS, depth);
+    lost |= mdp_cut_side(b, MDP_ASKS, depth);
+    return lost | (depth > before);
 }
 
 static inline void mdp_empty_told(mdp_touch *t) {

@@ -111,7 +111,8 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
     h->definitions[index] = *d;
     b->definition_print = print;
     b->last_update = d->last_update;
-    mdp_set_depth(b, d->depth && d->depth < MDP_LEVELS ? d->depth : MDP_LEVELS);
+    int changed = mdp_set_depth(b, d->depth && d->depth < MDP_LEVELS ? d->depth : MDP_LEVELS);
+    if (changed && mdp_rpt_of(b) && b->flags & MDP_SELECTED && mdp_is_proven(ch, b)) mdp_disprove(h, ch, b, ch->next - 1);
     b->group = mdp_six((const uint8_t *)d->group);
     b->asset = mdp_six((const uint8_t *)d->asset);
     b->flags = (uint8_t)((b->flags | MDP_DEFINED) & ~MDP_DELETED);

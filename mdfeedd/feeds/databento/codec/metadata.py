@@ -9,8 +9,10 @@ from typing import Final
 
 from mdfeedd.feeds.databento.codec.events import DbnError
 
-__all__ = ["STYPE_INSTRUMENT_ID", "Mapping", "Metadata", "parse_metadata"]
+__all__ = ["ALWAYS_NS", "NEVER_NS", "STYPE_INSTRUMENT_ID", "Mapping", "Metadata", "parse_metadata"]
 
+ALWAYS_NS: Final = -(2**63)
+NEVER_NS: Final = 2**63 - 1
 STYPE_INSTRUMENT_ID: Final = 0
 _PREFIX_BYTES: Final = 8
 _LISTS_AT: Final = 104
@@ -73,13 +75,14 @@ class _Cursor:
         return raw.partition(b"\0")[0].decode("utf-8", "replace")
 
     def date_ns(self) -> int:
+        """Midnight UTC of a date; of one outside int64's nanoseconds, 1677 to 2262, the nearest there is."""
         (packed,) = struct.unpack_from("<I", self.body, self.at)
         try:
             day = dt.date(packed // 10_000, packed // 100 % 100, packed % 100).toordinal()
         except ValueError:
             raise self.fail(f"{packed} is not a date") from None
         self.at += 4
-        return (day - _EPOCH_DAY) * _NS_PER_DAY
+        return min(max((day - _EPOCH_DAY) * _NS_PER_DAY, ALWAYS_NS), NEVER_NS)
 
 
 def _parse_mappings(cursor: _Cursor) -> tuple[Mapping, ...]:

@@ -17,7 +17,12 @@ import bisect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from mdfeedd.feeds.databento.codec.metadata import STYPE_INSTRUMENT_ID, Metadata
+from mdfeedd.feeds.databento.codec.metadata import (
+    ALWAYS_NS,
+    NEVER_NS,
+    STYPE_INSTRUMENT_ID,
+    Metadata,
+)
 
 if TYPE_CHECKING:
     from mdfeedd.feeds.shard import Shard
@@ -33,8 +38,6 @@ __all__ = [
     "Symbology",
 ]
 
-ALWAYS_NS: Final = -(2**63)
-NEVER_NS: Final = 2**63 - 1
 _SYMBOL_BYTES: Final = 71
 
 

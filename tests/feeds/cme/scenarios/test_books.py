@@ -319,6 +319,54 @@ def test_31_reset_that_a_snapshot_is_beyond(make: Any, m: Any) -> None:
     assert rig.told("CLEAR") == []
 
 
+def defined(rig: Any, depth: int) -> None:
+    rig.handler.define(310, Definition(310, 31, "ESH6", group="ES", depth=depth, last_update=depth))
+
+
+@pytest.mark.parametrize("levels", [1, 3, 10])
+def test_26_book_that_is_right_keeps_its_levels_when_its_depth_is_told(
+    make: Any, m: Any, levels: int
+) -> None:
+    rig = make()
+    bids = [f"31.{i + 1} +b{i + 1} {100 - i}x{i + 1}/1" for i in range(levels)]
+    rig.put(1, m.book(*bids, f"31.{levels + 1} +o1 101x9/1"))
+    rig.put(2, m.book(f"31.{levels + 2} +b1 100.5x7/2"))
+    rig.play("A:1")
+    defined(rig, levels)
+    assert rig.book(31) == f"SYNC {levels + 1}: " + (
+        " ".join(f"{100 - i}x{i + 1}/1" for i in range(levels)) + " | 101x9/1"
+    )
+    told = rig.play("A:2").told("QUOTE")
+    assert [text.split("QUOTE ")[1] for text in told[-1:]] == ["31 100.5x7 101x9 bid/2 END"]
+    assert len(bids_of(rig)) == levels
+
+
+def bids_of(rig: Any) -> list[str]:
+    return bids(rig.book(31)).split()
+
+
+def test_26_levels_that_the_venue_may_not_have_had_put_the_book_in_doubt(make: Any, m: Any) -> None:
+    """Of ten that were kept three are the venue's, and one that came up from below may be long gone."""
+    rig = full(make(), m)
+    rig.put(2, m.book("31.21 +b1 100.5x7/2"))
+    rig.play("A:1")
+    defined(rig, 3)
+    assert rig.book(31) == "STALE? 20: 100x1/1 99x2/1 98x3/1 | 101x1/1 102x2/1 103x3/1"
+    told = rig.play("A:2").told("QUOTE")
+    assert told[-1].endswith("31 100.5x7 101x1 bid/2 STALE END")
+    assert bids_of(rig) == ["100.5x7/2", "100x1/1", "99x2/1"]
+
+
+def test_26_more_levels_than_before_may_be_filled(make: Any, m: Any) -> None:
+    rig = make()
+    defined(rig, 1)
+    rig.put(1, m.book("31.1 +b1 100x1/1", "31.2 +o1 101x1/1"))
+    rig.play("A:1")
+    assert rig.book(31) == "SYNC 2: 100x1/1 | 101x1/1"
+    defined(rig, 2)
+    assert rig.book(31) == "STALE? 2: 100x1/1 | 101x1/1"
+
+
 def known(rig: Any, *instruments: tuple[int, str, str]) -> None:
     for security_id, symbol, group in instruments:
         rig.handler.define(
