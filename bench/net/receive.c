@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
     int ring = !strcmp(o.mode, "packet_ring");
     int busy = !strcmp(o.mode, "busy");
     mdf_receiver *r = mdf_receiver_new(ring ? MDF_PACKET_RING : busy ? MDF_BUSY : MDF_BLOCKING);
-    mdf_packet_sink sink = {&f, take, took};
+    mdf_packet_sink sink = {.context = &f, .packet = take, .burst_end = took};
     if (!r)
         wire_fail("mdf_receiver_new");
     r->buffer_bytes = (uint64_t)o.buffer_mib << 20;

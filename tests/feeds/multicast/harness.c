@@ -331,7 +331,7 @@ static int took(void *context, int64_t now_ns) {
 
 static void loop(int mode) {
     taker t = {.ask_at = UINT32_MAX};
-    mdf_packet_sink sink = {&t, take, took};
+    mdf_packet_sink sink = {.context = &t, .packet = take, .burst_end = took};
     mdf_receiver *r = mdf_receiver_new(mode);
     CHECK(r);
     r->buffer_bytes = 1 << 20;

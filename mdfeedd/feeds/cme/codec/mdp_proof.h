@@ -127,10 +127,7 @@ MDP_HOT void mdp_in_event(mdp_channel *ch, mdp_instrument *b) {
 
 /* A touch that was told is to be told again, whatever it is then. */
 static inline void mdp_forget_told(mdp_touch *told) {
-    mdp_touch none;
-    mdp_empty_told(&none);
-    if (mdp_same_touch(told, &none)) return;
-    *told = none;
+    mdp_empty_told(told);
     told->bid.rest = told->ask.rest = UINT64_MAX; /* a size of no price: no book has that */
 }
 

@@ -180,10 +180,19 @@ static inline void mdp_snapshot_level(mdp_instrument *b, const uint8_t *e, int o
     b->flags |= kind->flags;
 }
 
+/* A touch that was told flagged, and is the same still, is told again without the flag; one that is empty only where
+ * that was told. */
+static inline void mdp_tell_unflagged(mdp_instrument *b, unsigned bids, mdp_touch *told, int flagged) {
+    mdp_touch now = mdp_touch_of(b, bids);
+    if (!mdp_same_touch(&now, told)) return;
+    mdp_empty_told(told);
+    if (flagged && mdp_same_touch(&now, told)) mdp_forget_told(told);
+}
+
 /* Put the snapshot in the place of the book, bring it up to date, and tell what is new. */
 static inline void mdp_apply_snapshot(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_snapshot *s,
                                       const mdp_group *g, uint8_t status, int old, int longqty) {
-    int was_told = b->flags & MDP_TOLD, untouched = b->state == MDP_SYNC && s->rpt == mdp_rpt_of(b);
+    int was_told = b->flags & MDP_TOLD, told_stale = b->told_stale, untouched = b->state == MDP_SYNC && s->rpt == mdp_rpt_of(b);
     mdp_empty_book(b);
     for (uint32_t i = 0; i < g->count; i++) mdp_snapshot_level(b, g->entry + (size_t)i * g->length, old, longqty);
     mdp_replay_notes(h, ch, b, s);
@@ -196,13 +205,9 @@ static inline void mdp_apply_snapshot(mdp_handler *h, mdp_channel *ch, mdp_instr
         b->trading_status = status;
         mdp_tick_status(h, ch, b, s->time, MDF_SNAPSHOT, MDP_HALT_UNKNOWN, MDP_EVENT_NONE);
     }
-    if (was_told) { /* what was told flagged is told again without the flag */
-        mdp_touch none;
-        mdp_empty_told(&none);
-        mdp_touch now = mdp_touch_of(b, MDP_BIDS);
-        if (mdp_same_touch(&now, &b->told)) b->told = none;
-        now = mdp_touch_of(b, MDP_IMPLIED_BIDS);
-        if (mdp_same_touch(&now, &b->told_implied)) b->told_implied = none;
+    if (was_told) {
+        mdp_tell_unflagged(b, MDP_BIDS, &b->told, told_stale & 1);
+        mdp_tell_unflagged(b, MDP_IMPLIED_BIDS, &b->told_implied, told_stale & 2);
     }
     mdp_tell_book(h, ch, b, MDF_SNAPSHOT);
 }

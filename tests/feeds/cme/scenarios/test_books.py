@@ -319,6 +319,18 @@ def test_31_reset_that_a_snapshot_is_beyond(make: Any, m: Any) -> None:
     assert rig.told("CLEAR") == []
 
 
+def test_38_an_empty_touch_told_flagged_is_told_again_as_well(make: Any, m: Any) -> None:
+    rig = make("A B SA")
+    rig.put(1, m.book("31.1 +b1 100x5/2"))
+    rig.put(3, m.book("31.3 -b1 100x5/2"))
+    rig.put("s", m.snapshot(31, 3, 3), seq=1)
+    rig.play("A:1,3 B:1,3 SA:s")
+    assert [text.split("QUOTE ")[1] for text in rig.told("QUOTE")[1:]] == [
+        "31 -x0 -x0 bid STALE END",
+        "31 -x0 -x0 both SNAPSHOT",
+    ]
+
+
 def defined(rig: Any, depth: int) -> None:
     rig.handler.define(310, Definition(310, 31, "ESH6", group="ES", depth=depth, last_update=depth))
 
