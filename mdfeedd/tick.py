@@ -61,9 +61,8 @@ PRICE_UNDEF: Final = 2**63 - 1
 TIME_UNDEF: Final = -(2**63)
 _PRICE_DIGITS: Final = 9
 _MAX_CODE: Final = 255
-_EXACT: Final = decimal.Context(
-    prec=40, traps=[decimal.InvalidOperation, decimal.Inexact, decimal.Subnormal]
-)
+_LEAST: Final = Decimal(1).scaleb(-_PRICE_DIGITS)
+_EXACT: Final = decimal.Context(prec=40, traps=[decimal.InvalidOperation, decimal.Inexact])
 
 
 class _Code(enum.IntEnum):
@@ -370,12 +369,10 @@ def to_fixed(value: Decimal | str | float) -> int:
     if number and number.adjusted() > 18:
         raise ValueError(f"price out of range: {value!r}")
     try:
-        scaled = number.scaleb(_PRICE_DIGITS, _EXACT)
-        fixed = int(scaled)
-    except (decimal.Inexact, decimal.Subnormal):
-        fixed, scaled = 0, None
-    if fixed != scaled:
-        raise ValueError(f"price has more than {_PRICE_DIGITS} decimals: {value!r}")
+        exact = number.quantize(_LEAST, context=_EXACT)
+    except decimal.Inexact:
+        raise ValueError(f"price has more than {_PRICE_DIGITS} decimals: {value!r}") from None
+    fixed = int(exact.scaleb(_PRICE_DIGITS, _EXACT))
     if not -PRICE_UNDEF <= fixed < PRICE_UNDEF:
         raise ValueError(f"price out of range: {value!r}")
     return fixed

@@ -142,8 +142,9 @@ def _out(arguments: argparse.Namespace) -> Path | None:
 def _alone(shm_dir: str) -> Iterator[None]:
     """Be the only demo on these rings. The lock goes with the process, however that ends."""
     from mdfeedd.cli.demo_plan import BARS_RING, RINGS, TICK_RINGS
-    from mdfeedd.ring import RingError, list_rings
+    from mdfeedd.ring import RingError
     from mdfeedd.ring.inspect import inspect
+    from mdfeedd.ring.segment import ring_path
 
     with socket.socket(socket.AF_UNIX) as lock:
         try:
@@ -160,10 +161,8 @@ def _alone(shm_dir: str) -> Iterator[None]:
                         f"process {there.pid}, a daemon's or what is left of a demo, writes the ring {ring}: end it, "
                         "or give the demo a folder of its own on a shared-memory file system (--shm-dir)"
                     )
-        found = set(list_rings(shm_dir)) if os.path.isdir(shm_dir) else set()
-        if BARS_RING in found and not found.intersection(
-            TICK_RINGS
-        ):  # a demo that was killed left those, too
+        there_are = {ring for ring in RINGS if os.path.exists(ring_path(ring, shm_dir))}
+        if BARS_RING in there_are and there_are.isdisjoint(TICK_RINGS):  # a killed demo left those
             raise Trouble(
                 f"there is a ring {BARS_RING} in {shm_dir} that is no demo's: a daemon that was stopped goes on with it. "
                 "Give the demo a folder of its own on a shared-memory file system (--shm-dir)"

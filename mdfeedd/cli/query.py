@@ -160,15 +160,18 @@ def _make_views(connection: Any, folder: Path, schema: str) -> None:
             source = f"(SELECT *, ''::VARCHAR AS feed, NULL::DATE AS date FROM {empty})"  # noqa: S608 - names of ours
         else:
             files = str(folder / table / "feed=*" / "date=*" / "*.parquet").replace("'", "''")
-            source = (
-                f"read_parquet('{files}', hive_partitioning = true, union_by_name = true, "
+            options = (
+                "hive_partitioning = true, union_by_name = true, "
                 "hive_types = {'feed': VARCHAR, 'date': DATE}"
-            ) + (f", {_PLACES}) {_LATEST}" if table == "bars" else ")")
+            )
+            source = f"read_parquet('{files}', {options})"
+            if table == "bars":
+                every = f"read_parquet('{files}', {options}, {_PLACES})"
+                source = f"(SELECT * EXCLUDE (filename, file_row_number) FROM {every} {_LATEST})"  # noqa: S608 - names of ours
         times = [n for n in arrow.schema_of(table).names if n.startswith("ts_")]
         exact = "".join(f", epoch_ns({time}) AS {time}_ns" for time in times)
         shown = ", ".join(f"{time}::TIMESTAMPTZ AS {time}" for time in times)
-        hidden = "EXCLUDE (filename, file_row_number) " if _PLACES in source else ""
-        what = f"SELECT * {hidden}REPLACE ({shown}){exact} FROM {source}"  # noqa: S608 - names of ours
+        what = f"SELECT * REPLACE ({shown}){exact} FROM {source}"  # noqa: S608 - names of ours
         try:
             connection.execute(f"CREATE VIEW {name} AS {what}")
         except duckdb.Error as error:  # the other tables are no worse for it

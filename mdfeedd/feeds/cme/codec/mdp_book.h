@@ -59,9 +59,14 @@ static inline uint32_t mdp_levels_of(const mdp_instrument *b, unsigned side) {
     return ((1u << mdp_depth_of(b, side)) - 1u) << MDP_FIRST(side);
 }
 
+/* An order of `depth` levels, each at its own place. */
+static inline uint64_t mdp_first_order(unsigned depth) {
+    return (MDP_FIRST_ORDER & ((UINT64_C(16) << 4 * depth) - 1)) | depth;
+}
+
 /* Empty it, and have it `depth` levels. */
 static inline void mdp_empty_side(mdp_instrument *b, unsigned side, unsigned depth) {
-    b->order[side] = (MDP_FIRST_ORDER & ((UINT64_C(16) << 4 * depth) - 1)) | depth;
+    b->order[side] = mdp_first_order(depth);
     b->flags |= side < MDP_IMPLIED_BIDS ? MDP_TOUCHED : MDP_TOUCHED_IMPLIED;
     for (unsigned i = 0; i < depth; i++) b->level[MDP_FIRST(side) + i] = mdp_empty();
 }
@@ -86,7 +91,7 @@ static inline int mdp_cut_side(mdp_instrument *b, unsigned side, unsigned depth)
         lost |= i >= depth && !mdp_is_empty(&level[i]);
     }
     b->unknown &= ~mdp_levels_of(b, side);
-    b->order[side] = (MDP_FIRST_ORDER & ((UINT64_C(16) << 4 * depth) - 1)) | depth;
+    b->order[side] = mdp_first_order(depth);
     for (unsigned i = 0; i < depth; i++) b->level[MDP_FIRST(side) + i] = level[i];
     b->unknown |= (unknown & ((1u << depth) - 1u)) << MDP_FIRST(side);
     return (int)lost;
