@@ -34,6 +34,10 @@ NOISE = 1.05  # "nothing measurable" leaves this much to the machine
 BARE = 1.25  # what the protocol may add to a line that is handed over without one
 PARITY = 1.10  # "no worse": a wake-up costs what the kernel takes for it, give or take this
 READERS = (0, 1, 2, 4, 8, 16)
+ROUNDS = 15  # of five, the median of a ratio that is near its target falls on either side of it
+QUICK_ROUNDS = 2
+LATENCY_TURNS = 3  # of each latency in a round, in turn
+PAIRS = 60  # of a run with 16 readers and one with one: a single pair is off by a quarter
 QUIET_LOAD = (
     0.5  # a load average above this at the start, and the figures are of the neighbours as well
 )
@@ -108,18 +112,28 @@ class Targets:
 def native_round(program: native.Program, scale: float) -> dict[str, Any]:
     """Every figure of ring.c once."""
     records = max(1 << 18, int((1 << 22) * scale))
-    latency = max(1 << 16, int(150_000 * scale))
     return {
         "pingpong": program.run("pingpong", records=records // 4),
-        "latency_one": program.run("latency", one=1, records=latency),
-        "latency_bare": program.run("latency", bare=1, records=latency),
-        "latency_batch": program.run("latency", one=0, records=latency),
+        **native_latencies(program, max(1 << 16, int(150_000 * scale))),
         "memcpy": program.run("memcpy", records=4 * records),
         "publish": program.run("publish", records=records),
         "single": program.run("throughput", batch=1, records=records),
         "single_flush": program.run("throughput", batch=1, flush=1, records=records),
         "single_read_one": program.run("throughput", batch=1, one=1, records=records),
         "batch": program.run("throughput", batch=64, records=4 * records),
+    }
+
+
+def native_latencies(program: native.Program, messages: int) -> dict[str, dict[str, float]]:
+    """Each latency of ring.c, the median of turns: from one run to the next it changes by a fifth."""
+    ways = {"latency_one": {"one": 1}, "latency_bare": {"bare": 1}, "latency_batch": {"one": 0}}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    for _ in range(LATENCY_TURNS):
+        for name, way in ways.items():
+            found[name].append(program.run("latency", records=messages, **way))
+    return {
+        name: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
+        for name, turns in found.items()
     }
 
 
@@ -144,10 +158,7 @@ def disruptor_round(jar: Path, scale: float) -> dict[str, Any]:
 
 
 def native_readers(program: native.Program, scale: float, turns: int) -> list[dict[str, Any]]:
-    """Readers that poll, that sleep, and that are stopped; cost to the writer, in turn with a ring alone.
-
-    The rows take turns, too: one reader and sixteen are weighed at the same moments.
-    """
+    """Readers that poll, that sleep, and that are stopped; cost to the writer, in turn with a ring alone."""
     kinds = [("polling", 1 << 40, 0), ("sleeping", 20_000, 0), ("stopped", 20_000, None)]
     records = max(1 << 17, int((1 << 20) * scale))
     found: dict[tuple[int, str], list[dict[str, Any]]] = {}
@@ -166,13 +177,34 @@ def native_readers(program: native.Program, scale: float, turns: int) -> list[di
     return [_readers_row(count, kind, each) for (count, kind), each in found.items()]
 
 
+def native_pairs(program: native.Program, scale: float, pairs: int) -> dict[str, list[float]]:
+    """What 16 readers cost the writer as a ratio to what one costs, for each pair of runs, by load."""
+    found: dict[str, list[float]] = {"single": [], "batch": []}
+    for _ in range(pairs):
+        many, one = (
+            program.run(
+                "readers",
+                readers=count,
+                stopped=0,
+                spin_ns=1 << 40,
+                gap_ns=0,
+                records=max(1 << 17, int((1 << 20) * scale)),
+            )
+            for count in (READERS[-1], 1)
+        )
+        for load, ratios in found.items():
+            # each against a ring alone of the same moment: the machine is not the same a minute later
+            cost = [run[f"{load}_ns"] / run[f"{load}_alone_ns"] for run in (many, one)]
+            ratios.append(round(cost[0] / cost[1], 3))
+    return found
+
+
 def _readers_row(count: int, kind: str, found: list[dict[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = {"readers": count, "kind": kind, "rounds": {}}
+    row: dict[str, Any] = {"readers": count, "kind": kind}
     for load in ("single", "batch", "paced"):
         mine, alone = ([f[f"{load}_{s}ns"] for f in found] for s in ("", "alone_"))
         row[f"{load}_ns"] = round(statistics.median(mine), 2)
         row[f"{load}_ratio"] = ratio(mine, alone)
-        row["rounds"][f"{load}_ratio"] = [a / b for a, b in zip(mine, alone, strict=True)]
     return row
 
 
@@ -205,7 +237,10 @@ def run_all(options: argparse.Namespace, directory: str, cpus: tuple[int, int]) 
                     say(f"{kind.name}: {figures['error']}")
     if "readers" in options.only:
         say("readers")
-        results["native_readers"] = native_readers(program, scale, 1 if options.quick else 5)
+        results["native_readers"] = native_readers(
+            program, scale, 1 if options.quick else options.rounds
+        )
+        results["native_pairs"] = native_pairs(program, scale, 2 if options.quick else PAIRS)
         results["python_readers"] = fanout.measure(directory, cpus, scale)
     if "memory" in options.only:
         say("memory")
@@ -274,11 +309,9 @@ def judge_readers(targets: Targets, results: dict[str, Any]) -> None:
             value = [stopped[f"{load}_ratio"]]
             what = f"C: {load} cost, a stopped reader"
             targets.ratio(what, value, "no reader", [1.0], most=NOISE, unit="x")
-        if ("polling", 16) in by:
-            # each against a ring alone of the same moment: the machine is not the same a minute later
-            pair = [by["polling", n]["rounds"][f"{load}_ratio"] for n in (16, 1)]
-            what = f"C: {load} cost, 16 readers"
-            targets.ratio(what, pair[0], "1 reader", pair[1], most=NOISE, unit="x")
+        if pairs := results.get("native_pairs", {}).get(load):
+            what = f"C: {load} cost, {READERS[-1]} readers"
+            targets.ratio(what, pairs, "1 reader", [1.0] * len(pairs), most=NOISE, unit="x")
 
 
 def show(results: dict[str, Any], targets: Targets) -> None:
@@ -307,10 +340,9 @@ def show(results: dict[str, Any], targets: Targets) -> None:
             print(
                 f"\n{key.replace('_', ' ')}: cost to the writer, ns a record, and ratio to a ring alone"
             )
-            shown = [name for name in rows[0] if name != "rounds"]
-            print("".join(f"{name:>18}" for name in shown))
+            print("".join(f"{name:>18}" for name in rows[0]))
             for row in rows:
-                print("".join(f"{row[name]!s:>18}" for name in shown))
+                print("".join(f"{cell!s:>18}" for cell in row.values()))
     if "memory" in results:
         print("\nmemory:", json.dumps(results["memory"], indent=2))
     print("\n" + targets.table())
@@ -324,7 +356,9 @@ def say(text: str) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two short rounds")
-    parser.add_argument("--rounds", type=int, help="interleaved rounds (default 5, quick 2)")
+    parser.add_argument(
+        "--rounds", type=int, help=f"interleaved rounds (default {ROUNDS}, quick {QUICK_ROUNDS})"
+    )
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--build-aeron", action="store_true", help="build bench/aeron first")
     parser.add_argument("--build-disruptor", action="store_true", help="fetch its jar first")
@@ -333,7 +367,7 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     options.only = set(selected(parser, options.only, SECTIONS))
     if options.rounds is None:
-        options.rounds = 2 if options.quick else 5
+        options.rounds = QUICK_ROUNDS if options.quick else ROUNDS
     return options
 
 
