@@ -169,6 +169,13 @@ cdef tuple _lines(const mdf_counters_page *page):
     return tuple(out)
 
 
+cdef int64_t _span_ns(double seconds) except -1:
+    """A time to wait or to spin; inf is 30 years."""
+    if seconds != seconds:
+        raise ValueError("a time to wait is a number of seconds, not nan")
+    return <int64_t>(max(0.0, min(seconds, 1e9)) * 1e9)
+
+
 def wait_any(readers, double timeout, double spin_s=0.0):
     """Spin for `spin_s`, then sleep until one of `readers` has something: True.
 
@@ -178,8 +185,8 @@ def wait_any(readers, double timeout, double spin_s=0.0):
     cdef mdf_reader *each[MDF_WAKER_RINGS]
     cdef ReaderCore reader
     cdef int n = 0, rc
-    cdef int64_t spin_ns = <int64_t>(min(spin_s, 1e9) * 1e9)
-    cdef int64_t timeout_ns = <int64_t>(min(timeout, 1e9) * 1e9)
+    cdef int64_t spin_ns = _span_ns(spin_s)
+    cdef int64_t timeout_ns = _span_ns(timeout)
     for reader in readers:
         if n == MDF_WAKER_RINGS:
             raise ValueError(f"at most {MDF_WAKER_RINGS} readers can be waited for at once")
@@ -650,6 +657,7 @@ cdef class ReaderCore:
         cdef const char *path_c = path
         cdef const char *layout_c = NULL
         cdef const char *name_c = NULL
+        cdef int64_t spin_ns = _span_ns(spin_s)
         cdef uint32_t slot_size = dtype.itemsize if dtype is not None else 0
         if layout is not None:
             layout_c = <bytes>layout
@@ -668,7 +676,7 @@ cdef class ReaderCore:
         self.r = fresh
         self.r.on_overrun = on_overrun
         self._raise_overrun = raise_overrun
-        self._spin_ns = <int64_t>(min(spin_s, 1e9) * 1e9)
+        self._spin_ns = spin_ns
         self.dtype = dtype
         self._ticks = dtype is not None and dtype == _TICK
 
@@ -739,7 +747,7 @@ cdef class ReaderCore:
                 self._spare = self._batch(0)
             return self._take(max_records, 0)
         if not forever:
-            end = mdf_clock_ns(CLOCK_MONOTONIC) + <int64_t>(min(left_s, 1e9) * 1e9)
+            end = mdf_clock_ns(CLOCK_MONOTONIC) + _span_ns(left_s)
         while not self.stop_waiting():
             if self.wait_ready(None if forever else left_s):
                 n = mdf_ahead(&self.r, max_records)
@@ -832,7 +840,7 @@ cdef class ReaderCore:
             raise ValueError("read_into needs an array aligned to 8 bytes")
         cdef uint64_t skip, n, size = self.r.words * 8
         cdef int _attempt
-        if timeout > 0 and not mdf_at_hand(&self.r):
+        if not timeout <= 0 and not mdf_at_hand(&self.r):
             self.wait_ready(timeout)
         for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_ahead(&self.r, a.dimensions[0])
@@ -859,8 +867,7 @@ cdef class ReaderCore:
         self.check()
         cdef int64_t spin = self._spin_ns
         cdef int64_t now = mdf_clock_ns(CLOCK_MONOTONIC)
-        cdef int64_t end = (<int64_t>0x7fffffffffffffff if timeout is None
-                            else now + <int64_t>(min(timeout, 1e9) * 1e9))
+        cdef int64_t end = <int64_t>0x7fffffffffffffff if timeout is None else now + _span_ns(timeout)
         cdef int64_t slice
         cdef int rc
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import time
@@ -89,6 +90,8 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
             raise ValueError(
                 f"on_overrun must be one of {', '.join(_POLICIES)}, not {on_overrun!r}"
             )
+        if math.isnan(wait):
+            raise ValueError("wait is a number of seconds, not nan")
         self._on_overrun = on_overrun
         self._spin = spin
         self._wanted = dtype
@@ -212,6 +215,8 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
         from mdfeedd.ring import aio  # noqa: PLC0415 - asyncio costs a plain reader 20 ms and 5 MiB
 
         end = None if timeout is None else time.monotonic() + timeout
+        if end is not None and math.isnan(end):
+            raise ValueError("a timeout is a number of seconds, not nan")
         while not self.available:
             if self.ready:
                 self.on_change()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from mdfeedd.ring import (
     RingSpace,
     remove,
 )
+from mdfeedd.ring._ring import wait_any
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, QUOTE, TRADE, Kind, Tick
 
@@ -451,6 +454,23 @@ def test_sleeping_reader_is_woken_by_publish_close_and_takeover(
         thread.join(20)
         assert not thread.is_alive()
         assert sum(seen) == 3
+
+
+@pytest.mark.parametrize("never", [float("nan"), -float("nan")])
+def test_nan_is_no_time_to_wait(shm_dir: str, never: float) -> None:
+    with Writer("r", directory=shm_dir):
+        for time_to_wait in ({"wait": never}, {"spin": never}):
+            with pytest.raises(ValueError, match="a number of seconds, not nan"):
+                Reader("r", directory=shm_dir, **time_to_wait)
+        with Reader("r", directory=shm_dir) as reader:
+            room = np.zeros(1, TICK)
+            for look in (reader.read, partial(reader.read_into, room), reader.wait_ready):
+                with pytest.raises(ValueError, match="a number of seconds, not nan"):
+                    look(timeout=never)
+            with pytest.raises(ValueError, match="a number of seconds, not nan"):
+                asyncio.run(reader.wait(never))
+            with pytest.raises(ValueError, match="a number of seconds, not nan"):
+                wait_any([reader], never)
 
 
 def test_timeout_gives_an_empty_batch(shm_dir: str) -> None:

@@ -76,13 +76,8 @@ class KnownDefinitions:
         except SecdefError as error:
             logger.warning("%s; going on without it", error)
             return []
-        for problem in secdef.problems:
-            logger.warning("%s", problem)
-        if secdef.errors:
-            logger.warning("%s: %d lines cannot be used", secdef.path, secdef.errors)
-        if not secdef.used:
-            channels = ", ".join(map(str, sorted(self._channels)))
-            logger.warning("%s: defines nothing of channel %s", secdef.path, channels)
+        for fault in secdef.faults:
+            logger.warning("%s", fault)
         logger.info("%s: %d of %d lines used", secdef.path, secdef.used, secdef.lines)
         return found
 

@@ -37,7 +37,7 @@ from mdfeedd.feeds.cme.definitions import STATUS_NONE, WIDTHS, Definition
 from mdfeedd.tick import PRICE_UNDEF, to_fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["MAX_LINE_BYTES", "MAX_PROBLEMS", "Secdef", "SecdefError"]
 
@@ -70,14 +70,14 @@ class SecdefError(OSError):
 class Secdef:
     """Iterate for the `Definition`s of `channels` (None: of all). Iterating again reads the file again.
 
-    After that: `lines` seen, `used`, `deleted`, `other_channels`, `other_messages` and `errors` add up, and
-    `problems` are the first errors, each ``path:line: sentence``.
+    After that: `lines` seen, `used`, `deleted`, `other_channels`, `other_messages` and `errors` add up,
+    `problems` are the first errors, each ``path:line: sentence``, and `faults` all there is to say.
 
     Raises `SecdefError` where the file cannot be opened. One that ends too early or breaks off within its
     compression is an error like others: what came before is used.
     """
 
-    def __init__(self, path: str | Path, channels: Container[int] | None = None) -> None:
+    def __init__(self, path: str | Path, channels: Collection[int] | None = None) -> None:
         self.path: str = str(path)
         self._channels = channels
         self._reset()
@@ -90,6 +90,24 @@ class Secdef:
         self.other_messages: int = 0
         self.errors: int = 0
         self.problems: list[str] = []
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it was read and no line of it was a FIX message: it is another file."""
+        return self.errors > 0 and self.errors >= self.lines
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each problem, for the number of those beyond `MAX_PROBLEMS`, and for a file of no use."""
+        if self.foreign:
+            return [f"{self.path}: no line is a FIX message: this is not CME's secdef.dat"]
+        found = list(self.problems)
+        if self.errors > len(found):
+            found.append(f"{self.path}: {self.errors} lines cannot be used")
+        if not self.used:
+            named = ", ".join(map(str, sorted(self._channels or ())))
+            found.append(f"{self.path}: defines nothing of channel {named or 'any'}")
+        return found
 
     def __iter__(self) -> Iterator[Definition]:
         self._reset()

@@ -285,8 +285,10 @@ class _Session:
                 self._handler.define(definition.channel, definition)
         except SecdefError as error:
             raise ReplayError(str(error)) from None
-        for problem in secdef.problems:
-            logger.warning("%s", problem)
+        if secdef.foreign:
+            raise ReplayError(secdef.faults[0])
+        for fault in secdef.faults:
+            logger.warning("%s", fault)
         logger.info("%s: %d of %d lines used", path, secdef.used, secdef.lines)
 
     def _log_end(self, took_s: float) -> None:

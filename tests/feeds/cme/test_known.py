@@ -13,6 +13,7 @@ from mdfeedd.feeds.cme.definitions import Definition
 from mdfeedd.feeds.cme.known import RENEW_NS, KnownDefinitions
 from mdfeedd.feeds.cme.lines import Line
 from mdfeedd.feeds.cme.options import CmeOptions
+from mdfeedd.feeds.cme.secdef import MAX_PROBLEMS
 
 
 def load(feed, codec):
@@ -160,8 +161,15 @@ def test_secdef_is_missing_or_has_nothing_for_us(known, tmp_path, warned):
     assert load(known(secdef=str(path)), Codec()) == 0
     path.write_text(SECDEF.format(symbol="A", id=118).replace("1180=310", "1180=9") + "nonsense\n")
     assert load(known(secdef=str(path)), Codec()) == 0
-    missing, nonsense, count, nothing = warned()
+    path.write_text("nonsense\n" * 12)
+    assert load(known(secdef=str(path)), Codec()) == 0
+    line = SECDEF.format(symbol="A", id=118)
+    path.write_text(line + "nonsense\n" * 12)
+    assert load(known(secdef=str(path)), Codec()) == 1
+    missing, nonsense, nothing, foreign, *many = warned()
     assert missing == f"{path}: cannot be read: No such file or directory; going on without it"
     assert nonsense == f"{path}:2: no FIX message: it has no tag 35"
-    assert count == f"{path}: 1 lines cannot be used"
     assert nothing == f"{path}: defines nothing of channel 310"
+    assert foreign == f"{path}: no line is a FIX message: this is not CME's secdef.dat"
+    assert many[-1] == f"{path}: 12 lines cannot be used"
+    assert len(many) == MAX_PROBLEMS + 1

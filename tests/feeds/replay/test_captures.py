@@ -239,6 +239,9 @@ def test_names_come_from_secdef(v6, replay, shm_dir, tmp_path):
     assert "ZCH7" in symbols.values()
     with pytest.raises(ReplayError, match="none"):
         replay(v6, secdef=str(tmp_path / "none"))
+    (tmp_path / "another.csv").write_text("id,symbol\n1,ZCH7\n")
+    with pytest.raises(ReplayError, match=r"another.csv: no line is a FIX message"):
+        replay(v6, secdef=str(tmp_path / "another.csv"))
 
 
 def test_file_that_is_cut_gives_what_it_holds_and_one_sentence(v6, replay, shm_dir, tmp_path):
