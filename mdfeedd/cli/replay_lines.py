@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_patterns,
         default=(),
         metavar="NAME,...",
-        help="only these instruments; * and ? stand for any letters (*)",
+        help="only these instruments; * and ? stand for any letters; a number is a SecurityID (*)",
     )
     captures.add_argument(
         "--secdef", metavar="FILE", help="CME's secdef.dat, for names where a capture has none"
@@ -139,6 +139,6 @@ def _tell(arguments: argparse.Namespace, found: Inference, seen: list[Seen]) -> 
             "  no definition line: instruments are named by their SecurityID until another line defines them "
             "(--secdef FILE names them)"
         )
-        if arguments.symbols:
-            print("  and without names --symbols chooses none of them")
+        if arguments.symbols and not any(symbol.isdecimal() for symbol in arguments.symbols):
+            print("  and without names --symbols chooses them by SecurityID only")
     print()

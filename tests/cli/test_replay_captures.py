@@ -105,10 +105,12 @@ def test_what_cannot_be_replayed(
     assert "Traceback" not in ran.err
 
 
-def test_without_names_none_can_be_chosen(testdata: Path, run: Run, shm_dir: str) -> None:
+def test_without_names_they_are_chosen_by_number_only(
+    testdata: Path, run: Run, shm_dir: str
+) -> None:
     ran = run("replay", testdata / V8, "--symbols", "6E*", "--shm-dir", shm_dir)
     assert ran.status == 0, ran
-    assert "without names --symbols chooses none of them" in ran.out
+    assert "without names --symbols chooses them by SecurityID only" in ran.out
     ran = run("replay", testdata / V8, "--shm-dir", shm_dir)
     assert "--symbols" not in ran.out
 

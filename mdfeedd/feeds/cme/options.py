@@ -91,7 +91,9 @@ class CmeOptions:
     interface_a: str = _key("name or address of the card for the A lines; empty: as routed", "")
     interface_b: str = _key("the same for the B lines", "")
 
-    symbols: tuple[str, ...] = _key("instruments by name, with * and ?; see assets", ())
+    symbols: tuple[str, ...] = _key(
+        "instruments by name, with * and ?, or by SecurityID; see assets", ()
+    )
     groups: tuple[str, ...] = _key("instruments by security group; see assets", ())
     assets: tuple[str, ...] = _key(
         "instruments by product; one of the three suffices, none: all", ()

@@ -70,7 +70,10 @@ class ReplayOptions:
         default="", metadata={"help": "CME's secdef.dat, for captures without definitions"}
     )
     symbols: tuple[str, ...] = field(
-        default=(), metadata={"help": "instruments of captures by name, with * and ?; see assets"}
+        default=(),
+        metadata={
+            "help": "instruments of captures by name, with * and ?, or by SecurityID; see assets"
+        },
     )
     groups: tuple[str, ...] = field(
         default=(), metadata={"help": "instruments of captures by security group; see assets"}

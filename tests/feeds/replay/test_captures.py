@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import os
@@ -21,7 +22,7 @@ from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.capture import SETTLE_NS, lines_of, scan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
 from mdfeedd.feeds.replay.source import ReplayError, vendor_of
-from mdfeedd.ring import Reader, RingMissing, list_rings
+from mdfeedd.ring import Reader, RingMissing, list_rings, remove
 from mdfeedd.tick import DEPTH, GAP, ORDER, TICK, Flag, Kind
 
 A, B = ("224.0.31.64", 14340), ("224.0.32.64", 15340)
@@ -208,14 +209,48 @@ def test_depth_and_orders_are_rings_of_their_own(v6, replay, shm_dir):
     read_all(shm_dir, "rec.orders", ORDER)
 
 
-def test_instruments_can_be_chosen(v6, replay, shm_dir):
-    replay(v6)
-    _, symbols, _ = read_all(shm_dir)
-    secdef_name = next(iter(symbols.values()))
-    assert secdef_name.isdecimal(), "without definitions an instrument is named by its SecurityID"
-    replay(v6, assets=("ZC",))
-    with Reader("rec", "oldest", follow=False, directory=shm_dir) as reader:
-        assert sum(len(batch) for batch in reader) >= 0
+def told_of(ticks, symbols, name):
+    """Quotes and trades of one instrument, without its number and the ends of events: other instruments change them."""
+    ours = {number for number, symbol in symbols.items() if symbol == name}
+    of_book = np.isin(ticks["kind"], (Kind.QUOTE, Kind.TRADE))
+    found = without_seq(ticks[of_book & np.isin(ticks["instrument_id"], list(ours))])
+    found["instrument_id"] = 0
+    found["flags"] &= ~np.uint16(Flag.EVENT_END)
+    return found
+
+
+def named_in(ticks, symbols):
+    """Names of the instruments that have quotes or trades."""
+    of_book = np.isin(ticks["kind"], (Kind.QUOTE, Kind.TRADE))
+    return {symbols[number] for number in set(ticks["instrument_id"][of_book].tolist())}
+
+
+def test_instruments_are_chosen_by_number_and_by_name_where_they_have_one(
+    v6, replay, shm_dir, tmp_path
+):
+    def chosen(**options):
+        # or the ring would have the ticks and names of the run before
+        with contextlib.suppress(RingMissing):
+            remove("rec", directory=shm_dir)
+        replay(v6, **options)
+        return read_all(shm_dir)[:2]
+
+    ticks, symbols = chosen()
+    number = max(set(symbols.values()), key=lambda name: len(told_of(ticks, symbols, name)))
+    assert number.isdecimal(), "without definitions an instrument is named by its SecurityID"
+    expected = told_of(ticks, symbols, number)
+    assert len(expected) > 100
+    ticks, symbols = chosen(symbols=(number, "ES*"))
+    assert named_in(ticks, symbols) == {number}
+    assert told_of(ticks, symbols, number).tobytes() == expected.tobytes()
+    assert named_in(*chosen(assets=("ZC",))) == set()
+    secdef = tmp_path / "secdef.dat"
+    fields = f"35=d 1180=340 48={number} 55=ZCH7 6937=ZC 969=0.25 980=A ".replace(" ", "\x01")
+    secdef.write_text(fields + "\n")
+    for option in ({"symbols": (number,)}, {"symbols": ("ZC*",)}, {"assets": ("ZC",)}):
+        ticks, symbols = chosen(secdef=str(secdef), **option)
+        assert named_in(ticks, symbols) == {"ZCH7"}
+        assert told_of(ticks, symbols, "ZCH7").tobytes() == expected.tobytes()
 
 
 def test_names_come_from_secdef(v6, replay, shm_dir, tmp_path):

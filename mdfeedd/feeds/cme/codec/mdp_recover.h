@@ -121,7 +121,7 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
         if (b->flags & MDP_SELECTED) mdp_forget_instrument(h, ch, b);
         return;
     }
-    if (!(b->flags & MDP_SELECTED) && !mdp_chosen(h, d->symbol, d->group, d->asset)) return;
+    if (!(b->flags & MDP_SELECTED) && !mdp_chosen(h, d->security_id, d->symbol, d->group, d->asset)) return;
     mdp_enter(h, b, d);
     if (!b->instrument_id) return;
     if (!(b->flags & MDP_SELECTED)) {

@@ -35,13 +35,29 @@ static inline int mdp_glob(const char *pattern, const char *text) {
     return !*pattern;
 }
 
-/* Whether the filters choose an instrument of this name, group and asset. Without a definition (empty texts)
- * only a pattern that takes everything does. */
-static inline int mdp_chosen(const mdp_handler *h, const char *symbol, const char *group, const char *asset) {
+/* A SecurityID as text, into at least MDP_NUMBER_BYTES. */
+static inline void mdp_number(char *to, int32_t number) {
+    char digits[MDP_NUMBER_BYTES];
+    uint32_t left = number < 0 ? 0 - (uint32_t)number : (uint32_t)number;
+    unsigned n = 0;
+    do digits[n++] = (char)('0' + left % 10); while (left /= 10);
+    if (number < 0) digits[n++] = '-';
+    while (n) *to++ = digits[--n];
+    *to = 0;
+}
+
+/* Whether the filters choose an instrument of this name, group and asset. Without a definition (empty texts) only a
+ * pattern that takes everything does, and with or without one its SecurityID among the symbols. */
+static inline int mdp_chosen(const mdp_handler *h, int32_t security_id, const char *symbol, const char *group,
+                             const char *asset) {
     const char *texts[3] = {symbol, group, asset};
+    char number[MDP_NUMBER_BYTES];
+    mdp_number(number, security_id);
     for (int kind = 0; kind < 3; kind++)
-        for (uint32_t i = 0; i < h->filters_n[kind]; i++)
-            if (mdp_glob(h->filters[kind][i].pattern, texts[kind])) return 1;
+        for (uint32_t i = 0; i < h->filters_n[kind]; i++) {
+            const char *pattern = h->filters[kind][i].pattern;
+            if (mdp_glob(pattern, texts[kind]) || (!kind && !strcmp(pattern, number))) return 1;
+        }
     return 0;
 }
 
@@ -77,17 +93,6 @@ static inline void mdp_begin_instrument(mdp_channel *ch, mdp_instrument *b) {
 static inline int mdp_is_another(const mdp_handler *h, const mdp_instrument *b, const mdp_definition *d) {
     const mdf_instrument *e = &h->out.ring->instruments[(b->instrument_id & 0xFFFFFFu) - 1];
     return strcmp(e->symbol, d->symbol) && strcmp(e->symbol, e->vendor_symbol);
-}
-
-/* A SecurityID as text, into at least MDP_NUMBER_BYTES. */
-static inline void mdp_number(char *to, int32_t number) {
-    char digits[MDP_NUMBER_BYTES];
-    uint32_t left = number < 0 ? 0 - (uint32_t)number : (uint32_t)number;
-    unsigned n = 0;
-    do digits[n++] = (char)('0' + left % 10); while (left /= 10);
-    if (number < 0) digits[n++] = '-';
-    while (n) *to++ = digits[--n];
-    *to = 0;
 }
 
 /* Enter it into the ring's table, or change what stands there. Without a ring ids are counted the same way. */
@@ -159,7 +164,7 @@ MDP_COLD uint32_t mdp_instrument_new(mdp_handler *h, uint32_t channel, int32_t s
     mdp_instrument *b = &h->instruments[index];
     char name[MDP_NUMBER_BYTES];
     mdp_number(name, security_id);
-    if (!mdp_chosen(h, "", "", "") || !mdp_is_ours(h, name)) return index;
+    if (!mdp_chosen(h, security_id, "", "", "") || !mdp_is_ours(h, name)) return index;
     mdp_enter(h, b, NULL);
     if (b->instrument_id) {
         b->flags |= MDP_SELECTED;
@@ -190,7 +195,7 @@ MDP_COLD void mdp_inherit(mdp_handler *h, uint32_t channel, int32_t security_id,
     if (index == MDP_NONE) return;
     mdp_instrument *b = &h->instruments[index];
     b->instrument_id = instrument_id;
-    if (b->flags & MDP_SELECTED || !mdp_chosen(h, "", "", "")) return;
+    if (b->flags & MDP_SELECTED || !mdp_chosen(h, security_id, "", "", "")) return;
     if (h->out.ring && !mdp_is_ours(h, h->out.ring->instruments[(instrument_id & 0xFFFFFFu) - 1].symbol)) return;
     b->flags |= MDP_SELECTED;
     mdp_doubt_one(h->channels[channel], b);
