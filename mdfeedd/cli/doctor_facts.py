@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli.doctor_host import HUGE_PAGES_DENIED, Clock, Facts, Nic, Pin, Wants
 from mdfeedd.daemon.numa import nodes, parse_list
+from mdfeedd.daemon.room import ring_bytes
 from mdfeedd.daemon.scheduling import real_time_level, usable_cpus
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ COMMANDS: Final = ("chronyc", "cpupower", "ethtool", "grubby", "timedatectl", "u
 COMMAND_LIMIT_S: Final = 10.0
 MAX_INTERFACES: Final = 64
 FIRST_ORDINARY_UID: Final = 1000
-BAR_BYTES: Final = 128
-TICK_BYTES: Final = 64
 COLLAPSE_SINCE: Final = (6, 1)
 """Linux with MADV_COLLAPSE, by which a ring gets them."""
 _SOCKETS: Final = frozenset({"cme", "databento"})
@@ -288,7 +287,7 @@ def wants_of(plan: Plan) -> Wants:
     receiving = [feed.options for feed in plan.feeds if feed.plugin in _SOCKETS]
     return Wants(
         configured=True,
-        ring_bytes=sum(_ring_bytes(child) for child in children),
+        ring_bytes=ring_bytes(plan),
         buffer_bytes=max((int(o.get("receive_buffer_bytes", 0)) for o in receiving), default=0),
         live=any(feed.plugin not in _NOT_LIVE for feed in plan.feeds),
         packet_rings=tuple(n for n, o in options.items() if o.get("mode") == "packet_ring"),
@@ -299,18 +298,6 @@ def wants_of(plan: Plan) -> Wants:
         nodes={c.label: c.numa_node for c in children if c.numa_node is not None},
         huge_pages=tuple(feed.name for feed in plan.feeds if feed.huge_pages),
     )
-
-
-def _ring_bytes(child: ChildPlan) -> int:
-    """Of the rings that are not there yet; their tables of instruments are small where they are empty."""
-    from mdfeedd.ring.segment import ring_path
-
-    capacity = (
-        child.capacity if child.kind == "feed" else int(child.options.get("capacity", 65_536))
-    )
-    slot = TICK_BYTES if child.kind == "feed" else BAR_BYTES
-    missing = [ring for ring in child.writes if not ring_path(ring, child.directory).exists()]
-    return len(missing) * capacity * slot
 
 
 def _pin(child: ChildPlan) -> Pin | None:

@@ -161,10 +161,12 @@ class OwnFeeds:
         """Start the processes. Raises `FeedFailed`, `RuntimeError`, `OSError`, `ValueError`."""
         from mdfeedd.daemon.notify import Notifier  # noqa: PLC0415 - see plan
         from mdfeedd.daemon.reload import indexes_of  # noqa: PLC0415
+        from mdfeedd.daemon.room import check_room  # noqa: PLC0415
         from mdfeedd.daemon.supervisor import StartError, Supervisor  # noqa: PLC0415
 
         self._home = Home.make(self._shm_dir, self.abandon)
         plan = self.plan(self.feeds, self.aggregations)
+        check_room(plan, self._home.path)
         self._indexes = indexes_of(plan)
         self._set_secrets()
         self._supervisor = Supervisor(
@@ -205,6 +207,7 @@ class OwnFeeds:
     async def apply(self) -> None:
         """Go over to `feeds` and `aggregations` as they are now. Raises `RuntimeError`, `ValueError`."""
         from mdfeedd.daemon.reload import changes, indexes_of, keep_indexes  # noqa: PLC0415 - see plan
+        from mdfeedd.daemon.room import check_room  # noqa: PLC0415
         from mdfeedd.daemon.supervisor import StartError  # noqa: PLC0415
 
         supervisor, delivery = self._supervisor, self._delivery
@@ -218,8 +221,9 @@ class OwnFeeds:
         changed = list(changes(supervisor.plan, plan, "change"))
         live = {change.name for change in changed if change.live}
         try:
+            check_room(plan, self.directory)
             untold = await supervisor.apply(plan, live)
-        except StartError as error:
+        except (StartError, OSError) as error:
             raise RuntimeError(str(error)) from None
         for name, why in untold.items():
             logger.warning("feed %s was restarted for its new symbols: %s", name, why)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import errno
 import logging
 import os
 import time
@@ -11,7 +13,8 @@ import pytest
 from manager_scenes import COUNTING, counting, pids
 
 from mdfeedd import FeedConfig, FeedFailed, FeedManager, Vendor
-from mdfeedd.tick import GapReason
+from mdfeedd.daemon.sections import MAX_CAPACITY
+from mdfeedd.tick import TICK, GapReason
 
 # -------------------------------------------------------------------------------------------- its life
 
@@ -246,6 +249,19 @@ def test_no_room_for_the_rings(run, tmp_path):
     with pytest.raises(OSError, match="none"):
         run(manager.start())
     assert not manager.running
+
+
+def test_rings_that_are_larger_than_the_memory_for_them(made, run, shm_dir):
+    space = os.statvfs(shm_dir)
+    manager = made()
+    for number in range(space.f_blocks * space.f_frsize // (MAX_CAPACITY * TICK.itemsize) + 1):
+        feed = dataclasses.replace(counting(), name=f"f{number}", capacity=MAX_CAPACITY)
+        manager.add_feed(feed)
+    with pytest.raises(OSError, match=r"the rings need \d+ bytes, and .* has \d+ free") as told:
+        run(manager.start())
+    assert told.value.errno == errno.ENOSPC
+    assert not manager.running
+    assert os.listdir(shm_dir) == []
 
 
 # ------------------------------------------------------------------------------------------- callbacks
