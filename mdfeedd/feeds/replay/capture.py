@@ -71,16 +71,20 @@ def scan(paths: Sequence[str]) -> list[Seen]:
         if Path(path).exists() and not Path(path).is_file():
             sentence = f"{path} is no file, and can be read but once: say the lines"
             raise ReplayError(f"{sentence} (lines, or config_xml and channels)")
+    most_bytes = SCAN_BYTES * len(paths)
     try:
         with CaptureReader(*paths) as reader:
-            try:
-                most_bytes = SCAN_BYTES * len(paths)
-                for packet in reader.samples(SAMPLES, most_bytes, HEARTBEAT_BYTES):
-                    key = (packet.destination, packet.destination_port)
-                    payloads.setdefault(key, []).append(packet.payload)
-            except CaptureError:
-                if not payloads:
-                    raise
+            broken = None
+            while True:
+                try:
+                    for packet in reader.samples(SAMPLES, most_bytes, HEARTBEAT_BYTES):
+                        key = (packet.destination, packet.destination_port)
+                        payloads.setdefault(key, []).append(packet.payload)
+                    break
+                except CaptureError as error:  # of one file: the others go on
+                    broken = broken or error
+            if broken is not None and not payloads:
+                raise broken
             packets = {(one.address, one.port): one.packets for one in reader.destinations}
             cut = reader.counts["truncated"]
     except CaptureError as error:
@@ -198,6 +202,7 @@ class _Session:
         self._lines = add_lines(self._handler, lines)
         self._teller = Teller({}, self._lines, self._name, logger, OF_A_RECORDING)
         self._gates: list[Gate] = []
+        self._broken: list[str] = []
 
     @property
     def places(self) -> dict[tuple[str, int], int]:
@@ -234,6 +239,8 @@ class _Session:
         finally:
             self._look_after(last=True)
         self._log_end(time.monotonic() - started_s)
+        if self._broken:
+            raise ReplayError("; ".join(self._broken))
 
     def _play_packets(self, stop: threading.Event) -> bool:
         """False if it was stopped."""
@@ -241,7 +248,13 @@ class _Session:
         pace = None if speed == "max" else Pace(speed)
         until_ns = None if pace is None else -1  # nothing, until it is known when the first is due
         while (room := self._room()) and not stop.is_set():
-            status = self._reader.run(self._handler, until_ns=until_ns, max_records=room)
+            try:
+                status = self._reader.run(self._handler, until_ns=until_ns, max_records=room)
+            except CaptureError as error:  # of one file, which has ended by it: the others go on
+                self._broken.append(str(error))
+                if len(self._options.paths) > 1:
+                    logger.warning("%s; the other files go on", error)
+                continue
             self._look_after()
             if status is Stop.ENDED:
                 return True

@@ -290,6 +290,30 @@ def test_file_that_is_cut_gives_what_it_holds_and_one_sentence(v6, replay, shm_d
     assert counters["published_quotes"] == np.sum(ticks["kind"] == Kind.QUOTE)
 
 
+def test_file_that_is_cut_ends_no_other(v6, replay, shm_dir, tmp_path):
+    whole, other = split(v6, tmp_path)
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(Path(whole).read_bytes()[:300_001])
+    with pytest.raises(ReplayError, match=r"cut.pcap ends in the middle of a record, at byte \d+$"):
+        replay(cut, other)
+    ticks, _, _ = read_all(shm_dir)
+    expected = straight(v6)
+    for records in (ticks, expected):
+        records["seq"] = records["ts_recv"] = 0  # of a packet that one line alone has, its own time
+    assert ticks.tobytes() == expected.tobytes()
+
+
+def test_files_that_are_cut_before_their_first_packet_are_told_each(v6, replay, shm_dir, tmp_path):
+    whole = Path(v6).read_bytes()
+    paths = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    for path in paths:
+        path.write_bytes(whole[:1_001])
+    with pytest.raises(ReplayError, match=r"a.pcap ends .*; .*b.pcap ends"):
+        replay(*paths, tmp_path / v6)
+    ticks, _, _ = read_all(shm_dir)
+    assert without_seq(ticks).tobytes() == without_seq(straight(v6)).tobytes()
+
+
 def test_stop_in_the_middle_of_a_wait(v6, replay, shm_dir):
     stop = threading.Event()
     with_stop = threading.Thread(target=replay, args=(v6,), kwargs={"stop": stop, "speed": 0.001})
