@@ -205,6 +205,8 @@ class _Session:
         for event in self._handler.take_events():
             self._silences += event.code is EventCode.SILENT
             self._teller.tell(event, now_s)
+            if event.code is EventCode.EPOCH:
+                self._rings.tell_anew(event.channel)
             if event.code is EventCode.DEFINITIONS and event.first:
                 self._tell_choice(event)
 

@@ -60,8 +60,9 @@ class Rings:
             raise
         self._mirrored: list[tuple[object, ...] | None] = []
         self._compared = 0
-        self._channels = tuple(channels)
+        self._by_name = by_name
         self._away_ns: int | None = None  # since when data may be missing, until `tell_return`
+        self._away = tuple(channels)  # of which channels
         self._left = LeftOpen()
         self.inherited: int = self.ticks.instruments_count  # of an earlier process
         if by_name and self.ticks.epoch == 1:
@@ -118,15 +119,26 @@ class Rings:
     def tell_return(self) -> None:
         """Close it: all books are right, and what is asked for is known by name."""
         if self._away_ns is not None:
-            others = sorted(self._left.lines.keys() - set(self._channels))
+            others = sorted(self._left.lines.keys() - set(self._away))
             tell_return(
                 self.ticks,
                 self._away_ns,
                 time.time_ns(),
-                [*self._channels, *others],
+                [*self._away, *others],
                 sorted(self._left.instruments),
             )
-            self._away_ns = None
+            self._away_ns, self._left = None, LeftOpen()
+
+    def tell_anew(self, channel: int) -> None:
+        """The venue has begun the channel's sequence again, perhaps with other instruments.
+
+        Of what is chosen by name data may be missing, as at the first start, until their definitions have come.
+        """
+        if not self._by_name or (self.is_away and channel in self._away):
+            return
+        since_ns = tell_restart(self.ticks, None, time.time_ns(), (channel,))
+        self._away = (*self._away, channel) if self.is_away else (channel,)
+        self._away_ns = since_ns if self._away_ns is None else self._away_ns
 
     def mirror(self, *, whole: bool = False) -> None:
         """Copy what is new in the table of instruments to those of depth and orders.

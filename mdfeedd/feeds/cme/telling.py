@@ -43,7 +43,7 @@ SENTENCES: Final[dict[str, str]] = {
     " whose group each line is",
     "RPT_FAULT": "RptSeq of {instrument} jumped to {first} though no packet was lost; its book is"
     " flagged STALE",
-    "ENTRY_FAULT": "packet {first} has an entry that makes no sense in the book of {instrument}; the"
+    "ENTRY_FAULT": "packet {first} has an entry of {instrument} that makes no sense: a trade is left out, a"
     " book is flagged STALE",
     "CROSSED": "the book of {instrument} is crossed while it trades, at packet {first}",
     "QUEUE_OVERFLOW": "more than {first} updates wait for snapshots; they were thrown away and recovery"

@@ -173,6 +173,22 @@ def test_file_that_is_no_config_xml(text, sentence):
     assert sentence in problem(text.encode("latin-1"))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [
+        ("KLINGON", "unknown encoding: KLINGON"),
+        ("UTF-32", "multi-byte encodings are not supported"),
+        ("rot13", "'rot13' is not a text encoding"),
+        ("undefined", "decoding with 'undefined' codec failed"),
+        ("K" * 100_000, f"unknown encoding: {'K' * 100}"),
+    ],
+)
+def test_encoding_that_cannot_be_decoded(encoding, reason):
+    told = problem(f'<?xml version="1.0" encoding="{encoding}"?>{CHANNEL}'.encode())
+    assert told.startswith(f"config.xml:1:1: cannot be decoded: {reason}")
+    assert len(told) < 1000
+
+
 def test_entities_would_make_a_small_file_large():
     laughs = '<!DOCTYPE c [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><configuration>&b;'
     assert problem(laughs.encode()).endswith("entities are not allowed here")

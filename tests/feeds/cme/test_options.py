@@ -94,7 +94,8 @@ def test_options_survive_the_pipe_to_the_child(xml):
         ({"silence_s": 0}, "silence_s: must be 1 to 3600"),
         ({"reorder_packets": 1}, "reorder_packets: must be 16 to 65536"),
         ({"reorder_packets": 1000}, "reorder_packets: must be a power of two, not 1000"),
-        ({"receive_buffer_bytes": 1}, "receive_buffer_bytes: must be 65536 to"),
+        ({"receive_buffer_bytes": 1}, "receive_buffer_bytes: must be 65536 to 1073741824, not 1"),
+        ({"max_wait_ms": 0.0}, "max_wait_ms: must be 0.01 to 1000, not 0.0"),
         ({"cpu": -1}, "cpu: must be 0 to 1023 or null"),
         ({"cache_dir": "state"}, "cache_dir: must be an absolute path"),
         ({"interface_a": "eth0/1"}, "interface_a: not the name or IPv4 address"),
@@ -218,6 +219,19 @@ def test_check_shows_the_place_of_the_key_and_that_in_config_xml(xml):
     (found,) = told("channels: [310]", f"config_xml: {xml}")
     assert found.startswith("f.yaml:6:19: error: feeds[0].options: config_xml: ")
     assert f"{xml}:2:8: not well-formed XML" in found
+
+
+def test_check_shows_the_place_of_an_unknown_encoding(xml):
+    xml.write_text('<?xml version="1.0" encoding="KLINGON"?><configuration/>')
+    (found,) = told("channels: [310]", f"config_xml: {xml}")
+    assert found.startswith("f.yaml:6:19: error: feeds[0].options: config_xml: ")
+    assert found.endswith(f"{xml}:1:1: cannot be decoded: unknown encoding: KLINGON")
+
+
+@pytest.mark.parametrize("key", ["interface_a", "interface_b"])
+def test_check_tells_an_interface_once_and_at_its_key(xml, key):
+    (found,) = told(f"config_xml: {xml}", "channels: [310]", f"{key}: a-very-very-long-interface")
+    assert found.startswith(f"f.yaml:7:20: error: feeds[0].options: {key}: not the name or IPv4")
 
 
 def test_check_knows_the_channels_there_are(xml):

@@ -45,6 +45,37 @@ def test_restart_is_told_first(plan):
     assert gap["first_missing"] <= gap["last_missing"]
 
 
+def test_new_sequence_is_told_where_instruments_are_chosen_by_name(plan):
+    """Data of those that are new may be missing until their definitions have come: as at the first start."""
+    with (
+        Rings("cme", plan, depth=False, orders=False, channels=(310, 318), by_name=True) as rings,
+        Reader("cme", start="oldest", directory=plan.directory) as reader,
+    ):
+        rings.tell_anew(310)
+        assert [gap["line"] for gap in reader.read(timeout=5).records.view(GAP)] == [310, 318]
+        rings.tell_return()
+        reader.read(timeout=5)
+        for channel in (318, 318, 310):
+            rings.tell_anew(channel)
+        assert rings.is_away
+        told = reader.read(timeout=5).records.view(GAP)
+        assert [(gap["kind"], gap["line"]) for gap in told] == [(Kind.GAP, 318), (Kind.GAP, 310)]
+        rings.tell_return()
+        assert not rings.is_away
+        told = reader.read(timeout=5).records.view(GAP)
+        assert [(gap["kind"], gap["line"]) for gap in told] == [
+            (Kind.RECOVERED, 318),
+            (Kind.RECOVERED, 310),
+        ]
+
+
+def test_new_sequence_of_all_instruments_is_no_gap(plan):
+    with Rings("cme", plan, depth=False, orders=False, channels=(310,)) as rings:
+        rings.tell_anew(310)
+        assert not rings.is_away
+        assert rings.ticks.next_seq == 1
+
+
 def test_gap_of_a_restart_begins_where_the_process_before_was_in_doubt(plan):
     with Rings("cme", plan, depth=False, orders=False) as rings:
         rings.beat()

@@ -147,7 +147,7 @@ static inline void mdp_begin_sequence(mdp_handler *h, mdp_channel *ch, uint32_t 
     ch->ended_sending = ch->sending;
     ch->next = ch->first = ch->missed = first;
     ch->began = began;
-    ch->again.n = 0;
+    ch->again.n = ch->definitions_whole = 0;
     for (uint32_t i = 0; i < ch->lines_n; i++) h->lines[ch->lines[i]].behind = ch->lines[i] != h->line;
     for (uint32_t i = 0; i < MDP_REMEMBERED; i++) ch->remembered[i].length = 0;
     mdp_break_loops(h, ch);

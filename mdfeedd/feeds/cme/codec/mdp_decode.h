@@ -90,6 +90,11 @@ MDP_HOT mdp_level mdp_level_in(const uint8_t *e, int form, int64_t price) {
     return mdp_level_of(price, size, mdp_known(mdp_u32(e + MDP_AT(form, NumberOfOrders))));
 }
 
+/* Whether the entry has a size that no level can have. */
+MDP_HOT unsigned mdp_is_negative(const uint8_t *e, int form) {
+    return form == MDP_LONG ? 0 : mdp_u32(e + MDP_Book_MDEntrySize) >> 31;
+}
+
 MDP_COLD void mdp_other_entry(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint8_t type, uint32_t rpt,
                               uint64_t time) {
     if (type != MDP_BOOK_RESET) {
@@ -163,7 +168,8 @@ MDP_HOT void mdp_book_entry(mdp_handler *h, mdp_channel *ch, const uint8_t *e, u
         return;
     }
     int64_t price = mdp_price_in(e, form);
-    int doubtful = b->state == MDP_SYNC ? mdp_is_odd(b, kind, action, level, price) : ch->snapshot_lines != 0;
+    int doubtful = b->state == MDP_SYNC ? mdp_is_odd(b, kind, action, level, price) | (int)mdp_is_negative(e, form)
+                                        : ch->snapshot_lines != 0;
     mdp_level *to = &b->level[mdp_place_for(b, kind, action, level)];
     *to = action == MDP_DELETE ? mdp_empty() : mdp_level_in(e, form, price);
     if (MDP_UNLIKELY(doubtful)) mdp_entry_of_doubtful(h, ch, b, e, time, form);
@@ -267,7 +273,7 @@ static inline mdp_trade mdp_trade_of(const uint8_t *e, const mdp_message *m, uns
     t.price = mdp_price(e + MDP_TradeSummary_MDEntryPx, old);
     t.trade_id = 0;
     if (m->template_id == MDP_T_Trade) {
-        t.size = mdp_u32(e + MDP_Trade_MDEntrySize);
+        t.size = (uint64_t)mdp_i32(e + MDP_Trade_MDEntrySize);
         t.security_id = mdp_i32(e + MDP_Trade_SecurityID);
         t.rpt = mdp_u32(e + MDP_Trade_RptSeq);
         t.orders = mdp_u32(e + MDP_Trade_NumberOfOrders);
@@ -283,7 +289,7 @@ static inline mdp_trade mdp_trade_of(const uint8_t *e, const mdp_message *m, uns
         t.aggressor = e[MDP_TradeSummaryLongQty_AggressorSide];
         t.action = e[MDP_TradeSummaryLongQty_MDUpdateAction];
     } else {
-        t.size = mdp_u32(e + MDP_TradeSummary_MDEntrySize);
+        t.size = (uint64_t)mdp_i32(e + MDP_TradeSummary_MDEntrySize);
         t.security_id = mdp_i32(e + MDP_TradeSummary_SecurityID);
         t.rpt = mdp_u32(e + MDP_TradeSummary_RptSeq);
         t.orders = mdp_u32(e + MDP_TradeSummary_NumberOfOrders);
@@ -302,8 +308,9 @@ static inline uint8_t mdp_aggressor_side(uint8_t aggressor) {
 
 static inline void mdp_tick_trade(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, const mdp_trade *t, uint64_t time) {
     static const uint8_t kinds[3] = {MDF_TRADE, MDF_TRADE_CORRECTION, MDF_TRADE_CANCEL};
-    if (t->action > MDP_DELETE) {
+    if (t->action > MDP_DELETE || t->size > INT64_MAX) { /* a size below 0 is none */
         h->count.entry_faults++;
+        mdp_tell_once(h, MDP_TOLD_ENTRY_FAULT, b->channel, b->security_id, h->packet);
         return;
     }
     unsigned flags = mdp_flags_of(ch, b);

@@ -136,7 +136,6 @@ static inline void mdp_clear_channel(mdp_handler *h, mdp_channel *ch, uint32_t c
     ch->changed_n = 0;
     ch->in_event = 0;
     ch->unproven = ch->unproven_mbo = 0;
-    if (!from_start) ch->definitions_whole = 0;
     mdp_fills_forget(h, channel);
     mdp_break_loops(h, ch);
     for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {

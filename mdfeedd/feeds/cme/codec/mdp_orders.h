@@ -73,6 +73,12 @@ static inline uint32_t mdp_order_find(const mdp_orders *o, uint32_t instrument, 
     return i;
 }
 
+/* Of an order that is in the book; MDF_SIDE_NONE of another. */
+static inline uint8_t mdp_order_side(const mdp_orders *o, uint32_t instrument, uint64_t id) {
+    uint32_t i = mdp_order_find(o, instrument, id);
+    return i == MDP_NONE ? MDF_SIDE_NONE : o->pool[i].side;
+}
+
 static inline void mdp_order_link(mdp_orders *o, mdp_instrument *b, uint32_t i) {
     mdp_order *n = &o->pool[i];
     uint32_t *bucket = &o->buckets[mdp_order_bucket(o, n->instrument, n->id)];
@@ -352,6 +358,7 @@ static inline void mdp_fill_order(mdp_handler *h, uint32_t channel, uint64_t tim
     if (f->begun && side) side = side == MDF_SIDE_BID ? MDF_SIDE_ASK : MDF_SIDE_BID;
     f->begun = 1;
     if (f->instrument == MDP_NONE) return; /* nobody wants the instrument */
+    if (!side) side = mdp_order_side(h->orders, f->instrument, order_id); /* nobody was the aggressor: an auction */
     mdp_order n;
     memset(&n, 0, sizeof n);
     n.id = order_id;

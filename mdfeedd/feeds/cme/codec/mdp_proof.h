@@ -14,8 +14,9 @@
  * event [CME, "Market Recovery"]; and if the first queued update above R is R + 1, without which the updates
  * between would silently be missing.
  *
- * One case no receiver can see: a hole that swallows a channel reset, after which the instrument's RptSeq comes,
- * still within the hole, to exactly where it was before. What follows then looks contiguous.
+ * A hole may swallow a channel reset. It shows by an RptSeq that has gone back, and then RptSeq proves no book of the
+ * channel any more. One case no receiver can see: after the reset an instrument's RptSeq comes, still within the hole,
+ * to exactly where it was before, and what follows looks contiguous, until another instrument shows the reset.
  */
 #ifndef MDP_PROOF_H
 #define MDP_PROOF_H
@@ -182,6 +183,17 @@ static inline void mdp_disprove(mdp_handler *h, mdp_channel *ch, mdp_instrument 
     mdp_drop_notes(h, b);
 }
 
+/* Packets were lost, and the RptSeq of an instrument has gone back since: with them went a reset of the channel, or
+ * what looks the same. Whatever a book has had of RptSeq says nothing; one that was empty is right as before. */
+MDP_COLD void mdp_lost_reset(mdp_handler *h, mdp_channel *ch) {
+    if (ch->voided == ch->generation) return;
+    ch->voided = ch->generation;
+    for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
+        mdp_instrument *b = &h->instruments[i];
+        if (b->flags & MDP_SELECTED && b->state == MDP_SYNC && mdp_rpt_of(b)) mdp_disprove(h, ch, b, mdp_needed(ch, b));
+    }
+}
+
 /* The entry's RptSeq is not that of a book that is right and goes on. */
 MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument *b, uint32_t rpt) {
     /* A snapshot has told of it. Its RptSeq may look like the next one all the same, with a reset between the two. */
@@ -196,6 +208,7 @@ MDP_COLD int mdp_advance_doubted(mdp_handler *h, mdp_channel *ch, mdp_instrument
         return 1;
     }
     int lost = b->generation != ch->generation;
+    if (lost && b->state == MDP_SYNC && rpt < b->next_rpt) mdp_lost_reset(h, ch);
     uint32_t since = lost || b->state == MDP_UNKNOWN ? mdp_needed(ch, b) : h->packet;
     if (!lost && b->state != MDP_UNKNOWN) {
         h->count.rpt_faults++;

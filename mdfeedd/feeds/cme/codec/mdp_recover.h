@@ -105,7 +105,10 @@ static inline void mdp_apply_definition(mdp_handler *h, uint32_t channel, const 
     int passed_over = !(b->flags & (MDP_DEFINED | MDP_SELECTED)) && existed; /* its updates so far, as nobody's */
     if (b->flags & MDP_DEFINED && mdp_same_print(&print, &b->definition_print) && !(b->flags & MDP_DELETED)) return;
     int another = b->flags & MDP_DEFINED && strcmp(h->definitions[index].symbol, d->symbol);
-    if (another && !(b->flags & MDP_DELETED)) mdp_forget_instrument(h, ch, b); /* the deletion was lost */
+    if (another && !(b->flags & MDP_DELETED)) { /* the deletion was lost, and more of it may be */
+        mdp_forget_instrument(h, ch, b);
+        if (ch->started) b->state = b->mbo_state = MDP_UNKNOWN;
+    }
     if (another) b->instrument_id = 0;
     h->count.definitions++;
     h->definitions[index] = *d;

@@ -201,6 +201,7 @@ typedef struct mdp_channel {
     uint64_t next;      /* sequence expected; 2^32 when the last one there can be has come */
     uint32_t first;     /* the first one processed in this epoch */
     uint32_t generation, last_lost; /* generation: from 1 */
+    uint32_t voided; /* the generation of which it is known that a reset was lost */
     uint8_t started, from_start, after_reset, silent; /* from_start: nothing can have happened before what we saw */
     uint8_t in_event, definitions_whole, reserved[2];
     uint32_t event_ticks; /* published since the event began */

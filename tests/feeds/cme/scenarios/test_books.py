@@ -436,3 +436,33 @@ def test_32_statuses_in_any_interleaving(make: Any, m: Any) -> None:
     assert len([text for text in expected if "STATUS" in text]) == 2 * 28
     for other in rig.interleavings(20, A="1-10 13-29", B="1-12 14-29"):
         assert other.told() == expected, other.seed
+
+
+def with_size(rig: Any, name: int, unlikely: int, size: int) -> None:
+    """In the packet, write `size` over the one that is `unlikely`."""
+    field = unlikely.to_bytes(4, "little")
+    assert rig.packets[name].count(field) == 1
+    rig.packets[name] = rig.packets[name].replace(field, size.to_bytes(4, "little", signed=True))
+
+
+def test_26_no_level_has_a_negative_size(make: Any, m: Any) -> None:
+    """The entry contradicts itself: the book is in doubt."""
+    rig = make()
+    rig.put(1, m.book("31.1 +b1 100x5/2"))
+    rig.put(2, m.book("31.2 +b1 101x1234567/2"))
+    with_size(rig, 2, 1_234_567, -5)
+    rig.play("A:1-2")
+    assert rig.book(31).startswith("STALE? 2:")
+    assert "STALE" in rig.told("QUOTE")[-1]
+    assert rig.count("entry_faults") == (1,)
+
+
+def test_26_no_trade_has_a_negative_size(make: Any, m: Any) -> None:
+    """It is left out and counted; those around it are told."""
+    rig = make()
+    rig.put(1, m.trades("31.1 100x3 buy 2", "31.2 100x1234567 buy 2", "31.3 101x4 buy 2"))
+    with_size(rig, 1, 1_234_567, -3)
+    rig.play("A:1")
+    assert [text.split()[3] for text in rig.told("TRADE")] == ["100x3", "101x4"]
+    assert rig.count("entry_faults") == (1,)
+    assert rig.book(31).startswith("SYNC 3:")

@@ -197,6 +197,20 @@ def test_24_trade_summary_split_over_two_packets(make: Any, m: Any) -> None:
     assert rig.counts.get("order_faults", 0) == 0
 
 
+def test_24_without_an_aggressor_a_fill_has_the_side_of_its_order(make: Any, m: Any) -> None:
+    """As all of an auction have. An order that is not in the book has none."""
+    rig = make(orders=True)
+    rig.put(1, m.book("31.1 +b1 100x5/2", orders=[(6, 1, 5, 1, 0)]))
+    rig.put(2, m.book("31.2 +o1 100x2/1", orders=[(7, 1, 2, 1, 0)]))
+    rig.put(3, m.trades("31.3 100x2 none 3 #902", fills=[(6, 2), (7, 1), (8, 1)]))
+    rig.play("A:1-3")
+    assert [text for text in rig.told_orders() if "FILL" in text] == [
+        "3 FILL 6:902:100x2 bid",
+        "3 FILL 7:902:100x1 ask",
+        "3 FILL 8:902:100x1 none",
+    ]
+
+
 def test_24_in_any_interleaving(make: Any, m: Any) -> None:
     rig = split(make(orders=True), m)
     for other in rig.interleavings(40, A="1 3 4", B="2-4", before="B:1"):

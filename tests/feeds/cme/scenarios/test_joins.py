@@ -228,6 +228,39 @@ def test_52_nobody_waits_for_a_deleted_instrument(make: Any, m: Any) -> None:
     assert rig.told("RECOVERED")[-1].split()[2] == "-"
 
 
+def test_52_renamed_without_a_deletion_is_no_jump_of_rptseq(make: Any, m: Any) -> None:
+    """What of the new instrument has passed is not known: its book is in doubt, and nothing is wrong with RptSeq."""
+    rig = make("A B SA NA")
+    define(rig, 1, "ESH6", 1)
+    rig.put(2, m.book("31.1 +b1 100x5/2"))
+    define(rig, "n", "ESZ6", 3, seq=1, total=1)
+    rig.put(3, m.book("31.7 =b1 200x6/2"))
+    rig.put("s", m.snapshot(31, 3, 7, "b1 200x6/2"), seq=1)
+    rig.play("A:1-2 NA:n A:3")
+    assert rig.told()[-1] == "3@3 QUOTE 31 200x6 -x0 bid/2 STALE END"
+    assert rig.count("rpt_faults") == (0,)
+    rig.play("SA:s")
+    assert rig.book(31) == "SYNC 7: 200x6/2 | -"
+
+
+def test_52_definitions_are_asked_for_again_in_a_new_sequence(make: Any, m: Any) -> None:
+    """From its first packet on, too: the instruments may be others than those of the week before."""
+    rig = make("A B NA")
+    define(rig, "n", "ESH6", 1, seq=1, total=1)
+    rig.put(9_000_000, m.heartbeat(), step=2)
+    later = 49 * 3600 * 10**6
+    rig.put(1, m.heartbeat(), step=later)
+    for i in (1, 2):
+        define(rig, f"n{i}", "ESH6", later + i, seq=1, total=1)
+    rig.play("A:9000000 NA:n")
+    assert not rig.handler.needs_definitions(310)
+    rig.play("A:1")
+    assert rig.count("epochs") == (1,)
+    assert rig.handler.needs_definitions(310)
+    rig.play("NA:n1 NA:n2")
+    assert not rig.handler.needs_definitions(310)
+
+
 def test_52_definitions_are_asked_for_again_after_a_gap(make: Any, m: Any) -> None:
     rig = make("A B NA")
     define(rig, "n", "ESH6", 1, seq=1, total=1)
