@@ -291,7 +291,7 @@ class Delivery:
 
     def _spins(self) -> bool:
         """Is the loop to go on without a sleep, though nothing came?"""
-        if not self.handling.spin_s:
+        if not self.handling.spin_s or self._finishing:
             return False
         now_s = time.monotonic()
         if self._worked:
@@ -395,6 +395,8 @@ class Delivery:
             result = function(argument)
             if result is not None and inspect.isawaitable(result):
                 await result
+        except asyncio.CancelledError as error:
+            self._cancelled(name, error)
         except Exception as error:  # noqa: BLE001 - whatever a user's function raises
             self._failed(name, error)
 
@@ -415,6 +417,8 @@ class Delivery:
                         await result
                     if self._halted:
                         return
+            except asyncio.CancelledError as error:
+                self._cancelled(name, error)
             except Exception as error:  # noqa: BLE001 - see _call
                 self._failed(name, error)
             finally:
@@ -422,6 +426,15 @@ class Delivery:
             if time.monotonic() - begun_s >= YIELD_S:
                 await asyncio.sleep(0)
                 begun_s = time.monotonic()
+
+    def _cancelled(self, name: str, error: asyncio.CancelledError) -> None:
+        """What a callback waited for was cancelled: an exception like others, unless it is we who are to end."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
+        failure = RuntimeError(f"{name}: what it waited for was cancelled")
+        failure.__cause__ = error
+        self._failed(name, failure)
 
     def _failed(self, name: str, error: Exception) -> None:
         """Tell of an exception, and raise it again if that is what is wanted."""

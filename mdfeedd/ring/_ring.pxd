@@ -233,6 +233,9 @@ cdef extern from "mdfeedd.h" nogil:
 
 cdef class WriterCore:
     cdef mdf_writer w
+    cdef int _inside   # threads that are inside without the GIL
+    cdef bint _gone    # closed while one was: the last of them unmaps
     cdef object dtype
     cdef object _accepted      # last dtype seen that fits, kept so that its address stays its own
     cdef int check(self) except -1
+    cdef int _leave(self) except -1

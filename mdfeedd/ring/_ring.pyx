@@ -13,6 +13,8 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport UINT64_MAX
 from libc.string cimport memcmp, memcpy, memset
 
+import time as _time
+
 import numpy as np
 
 from mdfeedd import tick as _tick
@@ -54,6 +56,8 @@ cdef enum:
     WAIT_SLICE_NS = 100000000    # how long a wait stays away from signals and checks
     IDLE_POLLS = 65536           # empty polls after which the ring's name is looked at again
     NEAR_WORDS = 16              # a batch of so many words, two ticks, needs no memory of its own
+
+BAR_S = 0.001                    # how long a thread sleeps at a time, until a reader has changed its ring
 
 cdef object _ndarray = np.ndarray
 cdef object _AT_ONCE = 0  # a timeout that most who poll give: to make a float of it takes as long as the look
@@ -187,14 +191,22 @@ def wait_any(readers, double timeout, double spin_s=0.0):
     cdef int n = 0, rc
     cdef int64_t spin_ns = _span_ns(spin_s)
     cdef int64_t timeout_ns = _span_ns(timeout)
-    for reader in readers:
+    cdef list held = list(readers)
+    cdef bint closed = False
+    for reader in held:
         if n == MDF_WAKER_RINGS:
             raise ValueError(f"at most {MDF_WAKER_RINGS} readers can be waited for at once")
         reader.check()
         each[n] = &reader.r
         n += 1
+    for reader in held:
+        reader._inside += 1
     with nogil:
         rc = mdf_wait_any(each, n, spin_ns, timeout_ns)
+    for reader in held:
+        closed |= reader._leave()
+    if closed:
+        raise ValueError("a reader was closed while it was waited for")
     PyErr_CheckSignals()
     return rc == MDF_READY
 
@@ -248,15 +260,22 @@ cdef class WriterCore:
         mdf_writer_close(&self.w, 0)
 
     cdef int check(self) except -1:
-        if self.w.h == NULL:
+        if self.w.h == NULL or self._gone:
             raise ValueError("the writer is closed")
+        return 0
+
+    cdef int _leave(self) except -1:
+        """A thread that was inside without the GIL is back: who closed meanwhile has left the rest to the last."""
+        self._inside -= 1
+        if self._gone and not self._inside:
+            self._gone = False
+            mdf_writer_close(&self.w, 1)
         return 0
 
     @cython.binding(False)  # called as a method of C, a fifth of the call less
     def publish(self, records, bint flush=True):
         """Publish one record or an array of them; returns the sequence number of the first."""
-        if self.w.h == NULL:
-            raise ValueError("the writer is closed")
+        self.check()
         cdef mdf_ndarray *a
         if type(records) is not _ndarray:
             records = np.asarray(records)
@@ -276,8 +295,13 @@ cdef class WriterCore:
         elif n * self.w.words * 8 <= GIL_FREE_BYTES:
             first = mdf_publish_batch(&self.w, data, n)
         else:
+            self._inside += 1
             with nogil:
                 first = mdf_publish_batch(&self.w, data, n)
+                if flush:
+                    mdf_flush(&self.w)
+            self._leave()
+            return first
         if flush:
             mdf_flush(&self.w)
         return first
@@ -299,13 +323,19 @@ cdef class WriterCore:
         mdf_beat(&self.w)
 
     def close_core(self, bint announce=True):
-        """Unmap. `announce`: tell the readers that no more will come."""
-        mdf_writer_close(&self.w, announce)
+        """Unmap, once no thread is inside. `announce`: tell the readers that no more will come.
+
+        Without, it is for a forked child, which has none of the threads.
+        """
+        if announce and self._inside:
+            self._gone = True
+        else:
+            mdf_writer_close(&self.w, announce)
 
     @property
     def closed(self):
         """Is it closed?"""
-        return self.w.h == NULL
+        return self.w.h == NULL or self._gone
 
     @property
     def next_seq(self):
@@ -332,6 +362,7 @@ cdef class WriterCore:
         cdef uint64_t cursor
         cdef int i
         cdef mdf_consumer *c
+        self._inside += 1
         with nogil:
             for i in range(MDF_CONSUMERS):
                 c = self.w.registry.consumer + i
@@ -340,6 +371,7 @@ cdef class WriterCore:
                 cursor = mdf_load(&c.cursor)
                 if cursor < low and mdf_consumer_alive(self.w.registry_fd, i):
                     low = cursor
+        self._leave()
         return None if low == <uint64_t>-1 else low
 
     def consumer_count(self):
@@ -406,8 +438,10 @@ cdef class WriterCore:
         """Have the slots lie on huge pages: 0, or why not, as an errno (see `mdf_writer_use_huge_pages`)."""
         self.check()
         cdef int code
+        self._inside += 1
         with nogil:
             code = mdf_writer_use_huge_pages(&self.w)
+        self._leave()
         return code
 
     @property
@@ -581,8 +615,10 @@ cdef class TickBatch(RecordBatch):
         return False
 
     def of_kind(self, kind, dtype):
-        """The rows of one `Kind` as `dtype`, a copy."""
+        """The rows of one `Kind` as `dtype`, a copy. Raises `ValueError` for a dtype that is not as long as a tick."""
         records = self.records
+        if np.dtype(dtype).itemsize != records.dtype.itemsize:
+            raise ValueError(f"a tick has {records.dtype.itemsize} bytes, and {dtype} has not")
         # picked as opaque bytes: numpy copies a structured row field by field, 20 times slower
         return records.view("V64")[records["kind"] == int(kind)].view(dtype)
 
@@ -627,9 +663,15 @@ cdef class TickBatch(RecordBatch):
 
 @cython.no_gc_clear  # its end needs the waker
 cdef class ReaderCore:
-    """One C reader. Not thread-safe. `instruments` names the ids of its records."""
+    """One C reader. `instruments` names the ids of its records.
+
+    Of one thread at a time, but for `close_core`, which another may call: it ends a read that waits, and the last
+    thread that is inside without the GIL (`_inside`) unmaps.
+    """
 
     cdef mdf_reader r
+    cdef int _inside
+    cdef bint _barred, _gone, _moving      # barred: either of the two: closed, or about to be another ring
     cdef object dtype
     cdef readonly object instruments
     cdef bint _ticks, _raise_overrun
@@ -667,12 +709,18 @@ cdef class ReaderCore:
             code = mdf_reader_open(&fresh, path_c, layout_c, slot_size, start, NULL, err)
         if code:
             _raise(code, err)
-        self.close_core()   # only now: it holds the consumer's name
+        self._bar()
+        self._end()  # only now: it holds the consumer's name
         with nogil:  # it may wait for another that is registering
             code = mdf_reader_register(&fresh, start, name_c, path_c, err)
-        if code:
+        self._moving = self._barred = False
+        if code or self._gone:
             mdf_reader_close(&fresh)
+        if code:
             _raise(code, err)
+        if self._gone:
+            self._gone = False
+            raise ValueError("the reader is closed")
         self.r = fresh
         self.r.on_overrun = on_overrun
         self._raise_overrun = raise_overrun
@@ -680,13 +728,56 @@ cdef class ReaderCore:
         self.dtype = dtype
         self._ticks = dtype is not None and dtype == _TICK
 
-    def close_core(self):
-        """Unmap, and give the consumer's slot back."""
+    def close_core(self, bint forked=False):
+        """Unmap, and give the consumer's slot back, once no thread is inside.
+
+        `forked`: in a forked child, which has none of the threads.
+        """
+        if forked:
+            self._inside = self._moving = 0
+        if self._inside or self._moving:
+            self._gone = self._barred = True
+        else:
+            self._end()
+
+    cdef int _end(self) except -1:
         if self._waker is not None:
             self._waker.forget(self)
         if self.r.h != NULL:
             self._lost_before += self.r.lost
             mdf_reader_close(&self.r)
+        return 0
+
+    cdef int _bar(self) except -1:
+        """Have all threads but this one wait until it has another ring."""
+        while self._moving:
+            _time.sleep(BAR_S)
+        self._moving = self._barred = True
+        while self._inside:
+            _time.sleep(BAR_S)
+        return 0
+
+    cdef bint _leave(self) except -1:
+        """A thread that was inside without the GIL is back. Whether the reader was closed meanwhile."""
+        self._inside -= 1
+        if not self._gone:
+            return False
+        if not self._inside and not self._moving:
+            self._gone = self._barred = False
+            self._end()
+        return True
+
+    cdef int _outside(self) except -1:
+        if self._leave():
+            raise ValueError("the reader is closed")
+        return 0
+
+    cdef int _wait_outside(self) except -1:
+        while self._moving:
+            _time.sleep(BAR_S)
+        if self._gone:
+            raise ValueError("the reader is closed")
+        return 0
 
     def __dealloc__(self):
         if self._waker is not None and self._waker.k != NULL:
@@ -694,6 +785,8 @@ cdef class ReaderCore:
         mdf_reader_close(&self.r)
 
     cdef int check(self) except -1:
+        if self._barred:
+            self._wait_outside()
         if self.r.h == NULL:
             raise ValueError("the reader is closed")
         return 0
@@ -763,6 +856,8 @@ cdef class ReaderCore:
 
     def poll(self, Py_ssize_t max_records):
         """What is there now, at most `max_records`; the shared empty batch if nothing."""
+        if max_records < 1:
+            raise ValueError(f"max_records must be at least 1, not {max_records}")
         return self._poll(max_records)
 
     cdef RecordBatch _poll(self, Py_ssize_t max_records):
@@ -784,8 +879,10 @@ cdef class ReaderCore:
             if n * b._itemsize <= GIL_FREE_BYTES:
                 n = mdf_read_found(&self.r, b._first, n, n, &skip)
             else:
+                self._inside += 1
                 with nogil:
                     n = mdf_read_found(&self.r, b._first, n, n, &skip)
+                self._outside()
             if self._raise_overrun and self.r.lost != before:
                 self._told = self._lost_before + self.r.lost
                 self.r.next -= n  # an exception has no place for what was copied: the next read has it
@@ -849,8 +946,10 @@ cdef class ReaderCore:
             if n * size <= GIL_FREE_BYTES:
                 n = mdf_read_found(&self.r, a.data, n, n, &skip)
             else:
+                self._inside += 1
                 with nogil:
                     n = mdf_read_found(&self.r, a.data, n, n, &skip)
+                self._outside()
             if n:
                 if skip:
                     _move_down(a.data, skip * size, n * size)
@@ -874,8 +973,10 @@ cdef class ReaderCore:
             slice = end - now
             if slice > WAIT_SLICE_NS:
                 slice = WAIT_SLICE_NS
+            self._inside += 1
             with nogil:
                 rc = mdf_wait(&self.r, spin, slice)
+            self._outside()
             if rc == MDF_READY:
                 return True
             PyErr_CheckSignals()
@@ -911,7 +1012,7 @@ cdef class ReaderCore:
     @property
     def closed(self):
         """Is it closed?"""
-        return self.r.h == NULL
+        return self._gone or (self.r.h == NULL and not self._moving)
 
     @property
     def ready(self):
@@ -1067,11 +1168,13 @@ cdef class ReaderCore:
             return
         cdef mdf_instrument *to = <mdf_instrument *><void *>&out[0]
         cdef uint32_t capacity = self.r.instruments_capacity
+        self._inside += 1
         with nogil:
             for at in range(n):
                 if mdf_copy_instrument(self.r.h, self.r.instruments, capacity, first + at, to + at):
                     memset(to + at, 0, sizeof(mdf_instrument))
                     to[at].version = 1
+        self._outside()
 
     def header(self):
         """The header's fields, its writer's latencies, the feed's counters and lines, as a dict."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 import sys
 import time
@@ -24,7 +23,7 @@ from mdfeedd.ring.counters import CONSUMER_INDEX, Counters
 from mdfeedd.ring.errors import RingCorrupt, RingError, RingMismatch, RingMissing
 from mdfeedd.ring.instruments import Instruments
 from mdfeedd.ring.look import Look
-from mdfeedd.ring.stream import BatchStream
+from mdfeedd.ring.stream import BatchStream, end_of
 from mdfeedd.tick import dtype_of, layout_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def _default_consumer() -> str:
 
 
 class Reader(ReaderCore, BatchStream[TickBatch]):
-    """Attach to the ring `name`.
+    """Attach to the ring `name`. A reader is of one thread at a time; another one may close it.
 
     start: "now" (the next record), "oldest" (what the ring still holds), "resume" (after what the
         consumer of this name had acknowledged or read; else the oldest) or a sequence number.
@@ -90,13 +89,11 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
             raise ValueError(
                 f"on_overrun must be one of {', '.join(_POLICIES)}, not {on_overrun!r}"
             )
-        if math.isnan(wait):
-            raise ValueError("wait is a number of seconds, not nan")
         self._on_overrun = on_overrun
         self._spin = spin
         self._wanted = dtype
         self.reattached: int = 0
-        self._attach(self._start(start), time.monotonic() + wait)
+        self._attach(self._start(start), end_of(wait))
         self.counters: Counters = Counters(self, CONSUMER_INDEX)
         segment.track(self)
 
@@ -110,12 +107,12 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
             raise ValueError(f"sequence numbers begin at 1: start={start}")
         return start
 
-    def _attach(self, start: int, deadline: float) -> None:
+    def _attach(self, start: int, deadline: float | None) -> None:
         while True:
             try:
                 self._open(start)
             except RingMissing:
-                left = deadline - time.monotonic()
+                left = WAIT_STEP_S if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     raise RingMissing(
                         f"no ring '{self.name}' in {self.path.parent}: is its writer running? "
@@ -214,9 +211,7 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
         """Sleep until there is something to read; False after `timeout` seconds, or if the ring ended."""
         from mdfeedd.ring import aio  # noqa: PLC0415 - asyncio costs a plain reader 20 ms and 5 MiB
 
-        end = None if timeout is None else time.monotonic() + timeout
-        if end is not None and math.isnan(end):
-            raise ValueError("a timeout is a number of seconds, not nan")
+        end = end_of(timeout)
         while not self.available:
             if self.ready:
                 self.on_change()
@@ -230,7 +225,7 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
         return True
 
     def close(self) -> None:
-        """Detach and give the consumer's slot back."""
+        """Detach and give the consumer's slot back. Another thread that waits in a read of it gets `ValueError`."""
         aio = sys.modules.get("mdfeedd.ring.aio")
         if aio is not None:
             aio.release(self)
@@ -238,7 +233,7 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
 
     def abandon(self) -> None:
         """Let go, as a forked child must."""
-        self.close_core()
+        self.close_core(forked=True)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"next {self.next_seq}, lag {self.lag}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["YIELD_BATCHES", "BatchStream", "BatchT"]
+__all__ = ["YIELD_BATCHES", "BatchStream", "BatchT", "end_of"]
 
 YIELD_BATCHES: Final = 16
 """Batches in a row that an async reader takes before others may run."""
@@ -17,6 +19,15 @@ class _Batch(Protocol):
     @property
     def lost(self) -> int: ...
     def __len__(self) -> int: ...
+
+
+def end_of(timeout: float | None) -> float | None:
+    """When a wait of `timeout` seconds is over, by `time.monotonic`; None: never. Raises `ValueError` for nan."""
+    if timeout is None:
+        return None
+    if math.isnan(timeout):
+        raise ValueError("a time to wait is a number of seconds, not nan")
+    return time.monotonic() + timeout
 
 
 BatchT = TypeVar("BatchT", bound=_Batch)

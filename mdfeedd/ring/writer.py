@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from mdfeedd.ring import segment
@@ -55,6 +56,7 @@ class Writer(WriterCore):
     ) -> None:
         path = segment.ring_path(name, directory)
         layout = check_dtype(dtype)
+        capacity = operator.index(capacity)  # numpy's integers, too
         if not 1 <= capacity <= MAX_CAPACITY:
             raise ValueError(f"capacity must be 1 to {MAX_CAPACITY} records, not {capacity}")
         if not 0 <= feed_index <= 255:

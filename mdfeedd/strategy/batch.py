@@ -56,7 +56,12 @@ class MultiBatch(Sequence[Tick]):
         return len(self.records)
 
     def of_kind(self, kind: Kind | int, dtype: np.dtype[Any]) -> npt.NDArray[np.void]:
-        """The rows of one `Kind` as `dtype`, a copy; ``feed[records["kind"] == kind]`` are their feeds."""
+        """The rows of one `Kind` as `dtype`, a copy; ``feed[records["kind"] == kind]`` are their feeds.
+
+        Raises `ValueError` for a dtype that is not as long as a tick.
+        """
+        if np.dtype(dtype).itemsize != TICK.itemsize:
+            raise ValueError(f"a tick has {TICK.itemsize} bytes, and {dtype} has not")
         return self._where(self.records["kind"] == int(kind)).view(dtype)
 
     def of_feed(self, feed: str | int) -> npt.NDArray[np.void]:

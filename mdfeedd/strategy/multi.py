@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd.ring import reader as ring_reader
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import STATE_LIVE, wait_any
+from mdfeedd.ring.stream import end_of
 from mdfeedd.strategy.batch import MultiBatch
 from mdfeedd.strategy.last import LastValues, look_back
 from mdfeedd.strategy.merge import Merger
@@ -162,7 +163,7 @@ class MultiReader(Waiting[MultiBatch]):
         """
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
-        end_s = None if timeout is None else time.monotonic() + timeout
+        end_s = end_of(timeout)
         spin_s = self._spin_s
         while True:
             batch = self._take(max_records)
@@ -276,7 +277,7 @@ class MultiReader(Waiting[MultiBatch]):
         """
         from mdfeedd.ring import aio  # noqa: PLC0415 - asyncio costs a plain reader 20 ms and 5 MiB
 
-        end_s = None if timeout is None else time.monotonic() + timeout
+        end_s = end_of(timeout)
         while not self._full and not any(reader.available for reader in self.readers):
             now_s = time.monotonic()
             self._acknowledge()

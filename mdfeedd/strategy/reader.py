@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from mdfeedd.ring import reader as ring_reader
 from mdfeedd.ring import segment
 from mdfeedd.ring._ring import TickBatch
-from mdfeedd.ring.stream import YIELD_BATCHES, BatchStream, BatchT
+from mdfeedd.ring.stream import YIELD_BATCHES, BatchStream, BatchT, end_of
 from mdfeedd.strategy.last import LastValues, UnknownSymbol, Watcher, look_back
 from mdfeedd.strategy.merged import MergedInstruments
 from mdfeedd.tick import TICK, layout_of
@@ -103,7 +103,7 @@ class _Condition:
     ) -> None:
         self._last = last
         self._holds = holds
-        self._end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._end_s = end_of(timeout_s)
         self._missing: UnknownSymbol | None = None
 
     def holds(self) -> bool:

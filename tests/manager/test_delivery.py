@@ -392,6 +392,23 @@ def test_spinning_loop_gives_others_their_turn(room, run, until):
     assert seen == [1, 2, 3, 4, 5]
 
 
+def test_spinning_loop_ends_where_all_is_read(room, run, until):
+    writer = room.writer()
+    seen = []
+
+    async def scenario():
+        delivery = room.delivery(on_tick=seen.append, handling=Handling(spin_s=float("inf")))
+        task = asyncio.create_task(delivery.run())
+        writer.publish(quotes(1, 1))
+        await until(lambda: seen)
+        writer.close()
+        delivery.finish()
+        await task
+
+    run(asyncio.wait_for(scenario(), 60))
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [

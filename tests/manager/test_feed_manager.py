@@ -370,6 +370,42 @@ def test_exceptions_are_counted_where_it_goes_on(made, run, until):
     assert manager.stats().callback_errors == manager.stats().batches > 1
 
 
+async def cancelled_elsewhere(_):
+    """Waits for a task of the user's that somebody has cancelled."""
+    task = asyncio.ensure_future(asyncio.Event().wait())
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("name", ["on_batch", "on_tick"])
+def test_cancellation_of_what_a_callback_waits_for_is_its_exception(made, run, name):
+    manager = made(**{name: cancelled_elsewhere})
+    manager.add_feed(counting(ticks=10**6))
+
+    async def scenario():
+        await manager.start()
+        made.seen.update(pids(manager))
+        await manager.wait()
+
+    with pytest.raises(RuntimeError, match=f"{name}: what it waited for was cancelled"):
+        run(scenario())
+    assert manager.stats().callback_errors == 1
+
+
+def test_cancellations_of_callbacks_are_counted_where_it_goes_on(made, run, until):
+    manager = made(on_batch=cancelled_elsewhere, on_error="continue")
+    manager.add_feed(counting(ticks=500))
+
+    async def scenario():
+        async with manager:
+            made.seen.update(pids(manager))
+            await until(lambda: manager.stats().feeds["CountingFeed"].delivered == 500)
+            assert manager.running
+
+    run(scenario())
+    assert manager.stats().callback_errors == manager.stats().batches
+
+
 def test_stop_in_a_callback_is_its_last_call(made, run):
     numbers = []
 

@@ -473,6 +473,19 @@ def test_nan_is_no_time_to_wait(shm_dir: str, never: float) -> None:
                 wait_any([reader], never)
 
 
+def test_of_kind_takes_a_dtype_of_ticks_only(shm_dir: str, ticks) -> None:
+    with Writer("r", np.int64(1000), directory=shm_dir) as writer:
+        assert writer.capacity == 1024
+        with Reader("r", directory=shm_dir) as reader:
+            writer.publish(ticks(4))
+            batch = reader.read()
+            for strange in (BAR, np.float64, None):
+                with pytest.raises(ValueError, match="a tick has 64 bytes"):
+                    batch.of_kind(Kind.TRADE, strange)
+            with pytest.raises(ValueError, match="max_records must be at least 1"):
+                reader.poll(-1)
+
+
 def test_timeout_gives_an_empty_batch(shm_dir: str) -> None:
     with Writer("r", directory=shm_dir), Reader("r", directory=shm_dir) as reader:
         for timeout in (0, 0.001, 0.15):
