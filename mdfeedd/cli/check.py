@@ -32,6 +32,8 @@ MAX_LINES: Final = 10_000
 _EPILOG: Final = """\
 Prints all problems in the order of the file, each with line, column, the line itself and a caret; then the
 exit status is 78. Touches neither ports nor networks nor shared memory, so it may run beside the daemon.
+Plugins that the file names (package.module:Class) are imported to be checked; the functions of a callbacks consumer
+are not, for that would run your code: whether they are there, 'run' finds out, and gives the consumer up if not.
 
 With --connect each feed then tries its source, as far as it knows how to: addresses, credentials, entitlement,
 symbols. That counts with the vendor as a connection, and writes no ring. Of consumers and sinks it reads the

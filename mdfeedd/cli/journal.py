@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdfeedd.cli import units
-from mdfeedd.cli.trouble import Trouble
+from mdfeedd.cli.trouble import Trouble, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ def _plainly(run: Callable[[argparse.Namespace], int], arguments: argparse.Names
     try:
         return run(arguments)
     except PermissionError as error:
-        raise Trouble(f"{error.filename} cannot be read: {error.strerror}") from None
+        raise unreadable(error, arguments.path) from None
 
 
 class _Place(NamedTuple):
@@ -132,7 +132,10 @@ def _place(text: str) -> _Place:
 def _folders(path: str) -> list[Path]:
     from mdfeedd.journal import list_journals
 
-    found = list_journals(Path(path))
+    try:
+        found = list_journals(Path(path))
+    except OSError as error:
+        raise unreadable(error, path) from None
     if not found:
         what = "there is no folder" if not os.path.isdir(path) else "there is no journal in"
         raise Trouble(f"{what} {path}")

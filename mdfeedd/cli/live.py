@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
@@ -140,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     planned = plan(arguments, os.path.abspath(arguments.shm_dir))
     _check_secrets(planned.feeds)
     _remove_rings(planned)
+    _check_room(planned.shm_dir)
     log.setup(planned.log, "live")
     supervisor = Supervisor(planned)
     try:
@@ -297,6 +299,16 @@ def _check_secrets(feeds: Iterable[ChildPlan]) -> None:
         for _, refusal in secrets_of(child):
             if refusal:
                 raise Trouble(f"{child.plugin}: {refusal}", CREDENTIALS)
+
+
+def _check_room(shm_dir: str) -> None:
+    """Raise `Trouble` where no ring can be made, for want of a right for instance: the feeds would try on and on."""
+    try:
+        tempfile.TemporaryFile(dir=shm_dir).close()
+    except FileNotFoundError:
+        return  # there is no such folder, which the supervisor tells
+    except OSError as error:
+        raise Trouble(f"no ring can be made in {shm_dir}: {error.strerror}") from None
 
 
 def _remove_rings(planned: Plan) -> None:

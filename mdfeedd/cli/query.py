@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mdfeedd.cli.trouble import Trouble
+from mdfeedd.cli.trouble import Trouble, unreadable
 from mdfeedd.daemon.plan import Exit
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ also has the columns feed and date of its folder. A bar that was made again is t
 With --journal there are journal.trades, journal.quotes ... as well, of what the journal holds, stored or
 not. Prices are DECIMAL(19,9), times TIMESTAMP WITH TIME ZONE (microseconds; ts_event_ns, ts_recv_ns and
 ts_open_ns are UNIX nanoseconds, exact).
+Of several statements all are run, and what the last one gives is shown. JSON is one object a line, with null for
+NaN and infinities, which JSON does not have.
 
 exit status:
   0 done   1 the statement or the files are wrong, with the reason   78 DuckDB is missing, or configuration
@@ -58,7 +60,9 @@ def add(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("sql", metavar="SQL", help="one statement, or several with ';' between")
+    parser.add_argument(
+        "sql", metavar="SQL", help="one statement, or several with ';' between: the last is shown"
+    )
     parser.add_argument(
         "-d", "--data", type=Path, metavar="DIR", help=f"folder of the files ({DEFAULT_DATA})"
     )
@@ -78,7 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "parquet" and arguments.output is None:
         raise Trouble("--format parquet needs --output FILE", 2)
     duckdb = _require_duckdb()
-    data, journal = _folders(arguments)
+    try:
+        data, journal = _folders(arguments)
+    except OSError as error:
+        raise unreadable(error) from None
     try:
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(duckdb.connect())
@@ -109,7 +116,7 @@ def _require_duckdb() -> Any:
 
 
 def _folders(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
-    """Where the Parquet files are, and the journal if it is asked for."""
+    """Where the Parquet files are, and the journal if it is asked for. Raises `OSError` for what we may not read."""
     data, journal = arguments.data, arguments.journal
     if arguments.config is not None:
         from mdfeedd.daemon import config
@@ -122,16 +129,26 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
         configured = _configured(plan, "journal", "path")
         if journal is None and configured is not None and configured.is_dir():  # else not made yet
             journal = configured
-    data = data or (None if journal is not None and not DEFAULT_DATA.is_dir() else DEFAULT_DATA)
+    if data is None and (journal is None or os.access(DEFAULT_DATA, os.R_OK | os.X_OK)):
+        data = DEFAULT_DATA
     for folder, option in ((data, "--data"), (journal, "--journal")):
         if folder is not None and not folder.is_dir():
             raise Trouble(f"there is no folder {folder} ({option} names another one)")
-    if arguments.data and data and not any((data / table).is_dir() for table in TABLES):
+    empty = data is not None and not _has_tables(data)
+    if empty and arguments.data:
         told = (
             f"{data} has none of {', '.join(f'{table}/' for table in TABLES)}: all tables are empty"
         )
         print(f"mdfeedd query: {told} (--data names another folder)", file=sys.stderr)
     return data or Path("/nonexistent"), journal
+
+
+def _has_tables(data: Path) -> bool:
+    """Whether there is a table. Raises `OSError` for one that may not be read: it would be taken for empty."""
+    found = [data / table for table in TABLES if (data / table).is_dir()]
+    for folder in found:
+        os.scandir(folder).close()
+    return bool(found)
 
 
 def _configured(plan: Plan, plugin: str, key: str) -> Path | None:
@@ -185,7 +202,10 @@ def _unfold(journal: Path, out: Path) -> None:
     from mdfeedd.sinks import SinkError
     from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
 
-    rings = list_journals(journal)
+    try:
+        rings = list_journals(journal)
+    except OSError as error:
+        raise unreadable(error, journal) from None
     if not rings:
         raise Trouble(f"{journal} holds no journal")
     sink = ParquetSink(ParquetOptions(str(out), roll_s=1e9))
@@ -199,6 +219,8 @@ def _unfold(journal: Path, out: Path) -> None:
         sink.close()
     except JournalError as error:
         raise Trouble(str(error)) from None
+    except PermissionError as error:
+        raise unreadable(error, journal) from None
     except SinkError as error:  # it is as large as the journal's Parquet files would be
         raise Trouble(f"{error} (TMPDIR names another place for what --journal needs)") from None
 
@@ -257,7 +279,49 @@ def _write(relation: Any, form: str, path: str) -> None:
         relation.write_parquet(path, compression="zstd")
     else:
         quoted = path.replace("'", "''")
-        relation.query("result", f"COPY result TO '{quoted}' (FORMAT JSON, ARRAY false)")
+        rows = _finite_rows(relation)
+        relation.query("result", f"COPY ({rows}) TO '{quoted}' (FORMAT JSON, ARRAY false)")
+
+
+def _finite_rows(relation: Any) -> str:
+    """The relation, named result, with NULL for NaN and infinities: DuckDB would write what is no JSON."""
+    if not any(name in str(kind) for kind in relation.types for name in ("FLOAT", "DOUBLE")):
+        return "FROM result"
+    columns = [f"c{i}" for i in range(len(relation.columns))]  # names may be there twice
+    shown = ", ".join(
+        f"{_finite(column, kind)} AS {_quoted(name)}"
+        for column, kind, name in zip(columns, relation.types, relation.columns, strict=True)
+    )
+    return f"SELECT {shown} FROM result AS result({', '.join(columns)})"  # noqa: S608 - names of ours
+
+
+def _finite(value: str, kind: Any, depth: int = 0) -> str:
+    """An expression for `value`, with NULL where a number is not finite, also inside lists, structs and maps.
+
+    Unions, and rows without names, are left as they are.
+    """
+    if kind.id in {"float", "double"}:
+        return f"CASE WHEN isfinite({value}) THEN {value} END"
+    inner = f"e{depth}"
+    if kind.id in {"list", "array"}:
+        made = f"[{_finite(inner, kind.children[0][1], depth + 1)} FOR {inner} IN {value}]"
+    elif kind.id == "struct" and all(name for name, _ in kind.children):
+        parts = (
+            f"{_quoted(name)} := {_finite(f'{value}.{_quoted(name)}', part, depth)}"
+            for name, part in kind.children
+        )
+        made = f"struct_pack({', '.join(parts)})"
+    elif kind.id == "map":
+        each = _finite(inner, kind.children[1][1], depth + 1)
+        made = f"map(map_keys({value}), [{each} FOR {inner} IN map_values({value})])"
+    else:
+        return value
+    return f"CASE WHEN {value} IS NOT NULL THEN {made} END"
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
 
 
 def _stream(relation: Any, form: str) -> None:

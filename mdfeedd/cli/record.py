@@ -98,13 +98,17 @@ def run(arguments: argparse.Namespace) -> int:
     except (ReceiverError, CaptureError, ValueError) as error:
         raise Trouble(str(error)) from None
     began_s = time.monotonic()
+    failed: CaptureError | None = None
     try:
         with until_signalled() as stop, recorder:
             print(f"recording {units.of(len(lines), 'line')} into {arguments.out}", flush=True)
             _record(recorder, stop, arguments.seconds, began_s)
-    except CaptureError as error:
-        raise Trouble(str(error)) from None
-    return _tell_end(recorder, time.monotonic() - began_s)
+    except CaptureError as error:  # what is in the file is worth telling all the same
+        failed = error
+    status = _tell_end(recorder, time.monotonic() - began_s)
+    if failed is not None:
+        raise Trouble(str(failed))
+    return status
 
 
 def _lines(arguments: argparse.Namespace) -> list[LineSpec]:
@@ -183,7 +187,7 @@ def _tell_end(recorder: Recorder, seconds: float) -> int:
     files = units.of(len(recorder.paths), "file")
     packets, size = units.of(done.packets, "packet"), units.size(done.file_bytes)
     print(f"{packets} in {seconds:.1f} s, {size} in {files}: {', '.join(recorder.paths)}")
-    if not done.packets:
+    if not done.packets and not done.unwritten:
         print(
             "nothing came: are the groups, the ports and the interfaces right, and is anybody sending?"
         )
@@ -191,7 +195,8 @@ def _tell_end(recorder: Recorder, seconds: float) -> int:
         (done.kernel_drops, "the kernel's buffer was full"),
         (done.buffer_drops, "the disk was too slow"),
         (done.refused, "too long"),
+        (done.unwritten, "it could not be written"),
     ):
         if n:
             print(f"trouble: {units.of(n, 'packet')} arrived and are not in the file: {why}")
-    return 1 if done.kernel_drops or done.buffer_drops or done.refused else 0
+    return 1 if done.kernel_drops or done.buffer_drops or done.refused or done.unwritten else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import replay_lines, units
-from mdfeedd.cli.trouble import Trouble
+from mdfeedd.cli.trouble import Trouble, unreadable
 
 if TYPE_CHECKING:
     from mdfeedd.cli.replay_result import Before
@@ -181,6 +181,8 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
         vendor = vendor_of(arguments.paths, arguments.vendor)
     except ReplayError as error:
         raise Trouble(str(error)) from None
+    except OSError as error:  # a folder that may be a journal
+        raise unreadable(error) from None
     if vendor == "cme":
         if arguments.dbn_version is not None:
             raise Trouble("--dbn-version is for DBN files, and these are captures")
@@ -195,6 +197,8 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
         except ReplayError as error:
             sentence = str(error).replace("(option 'version')", "(--dbn-version)")
             raise Trouble(sentence) from None
+        except OSError as error:
+            raise unreadable(error, path) from None
     return {"vendor": vendor, "version": arguments.dbn_version}
 
 
@@ -205,7 +209,11 @@ def _out(arguments: argparse.Namespace) -> Path | None:
     if importlib.util.find_spec("pyarrow") is None:
         raise Trouble("--out needs pyarrow: pip install 'mdfeedd[parquet]'")
     out = Path(arguments.out)
-    if any(out.glob(f"*/feed={arguments.feed}/date=*/*.parquet")):
+    try:
+        has_files = any(out.glob(f"*/feed={arguments.feed}/date=*/*.parquet"))
+    except OSError as error:
+        raise unreadable(error, out) from None
+    if has_files:
         there = f"{out} has files of the feed {arguments.feed} already"
         if not arguments.append:
             raise Trouble(f"{there}: --append adds to them; or choose another --out or --feed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import units
-from mdfeedd.cli.trouble import Trouble
+from mdfeedd.cli.trouble import Trouble, unreadable
 
 if TYPE_CHECKING:
     import argparse
@@ -95,6 +95,8 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
         found = lines_of(wanted, look)
     except ReplayError as error:
         raise Trouble(str(error)) from None
+    except OSError as error:
+        raise unreadable(error) from None
     except ValueError as error:
         raise Trouble(str(error)) from None
     _tell(arguments, found, seen)

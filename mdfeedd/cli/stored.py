@@ -54,10 +54,10 @@ def count(out: Path, lives: Iterable[tuple[str, range]]) -> Stored:
 
 def make_folder(out: Path) -> list[Path]:
     """Make the folder and write into it, once; the folders that were made. Raises `Trouble`."""
-    if out.exists() and not out.is_dir():
-        raise Trouble(f"{out} is a file, not a folder")
     made: list[Path] = []
     try:
+        if out.exists() and not out.is_dir():
+            raise Trouble(f"{out} is a file, not a folder")
         made += [path for path in (out, *out.parents) if not path.exists()]
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".mdfeedd-probe"

@@ -13,6 +13,7 @@ from mdfeedd.cli.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mdfeedd.cli.attached import Sight
     from mdfeedd.cli.top_view import View
 
 MOST_S: Final = 3600.0
@@ -92,7 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _views(arguments: argparse.Namespace) -> Iterator[View]:
-    """A view each interval; with --once only the second, which has rates."""
+    """A view each interval; with --once only the second, which has rates. Raises `Trouble` for a folder that
+    cannot be listed from the start; one that goes later is told on the screen.
+    """
     from mdfeedd.cli.attached import Attachment
     from mdfeedd.cli.top_view import History
 
@@ -100,6 +103,8 @@ def _views(arguments: argparse.Namespace) -> Iterator[View]:
     first = True
     while True:
         sight = attachment.look()
+        if first:
+            _check_folder(sight)
         view = history.take(sight.shown, answered=sight.answered)
         if not (arguments.once and first):
             yield view
@@ -107,3 +112,10 @@ def _views(arguments: argparse.Namespace) -> Iterator[View]:
                 return
         first = False
         time.sleep(arguments.interval)
+
+
+def _check_folder(sight: Sight) -> None:
+    """An empty screen would say that nothing runs."""
+    for unreadable in sight.shown["unreadable"]:
+        if not unreadable["ring"] and not sight.answered:
+            raise Trouble(unreadable["error"])

@@ -9,3 +9,8 @@ class Trouble(Exception):
     def __init__(self, sentence: str, status: int = 1) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+def unreadable(error: OSError, path: object = "") -> Trouble:
+    """Of a file or folder that the system keeps from us; `path` is for an error that does not name one."""
+    return Trouble(f"{error.filename or path} cannot be read: {error.strerror or error}")

@@ -17,6 +17,7 @@ MAX_BARS_S: Final = 604_800
 _SECOND: Final = 1_000_000_000
 _DAY_S: Final = 86_400
 _DECIMALS: Final = 9
+_WHOLE: Final = ".15g"  # whole numbers whole, not as 1e+09
 
 
 def count(n: float) -> str:
@@ -125,9 +126,9 @@ def number(low: float, high: float, besides: str = "") -> Callable[[str], float]
         except ValueError:
             value = math.nan
         if not (low <= value <= high and value != 0):
-            least = f"above {low:g}" if low == 0 else f"at least {low:g}"
+            least = "above 0" if low == 0 else f"at least {low:{_WHOLE}}"
             raise argparse.ArgumentTypeError(
-                f"must be {besides}{least} and at most {high:g}, not {text!r}"
+                f"must be {besides}{least} and at most {high:{_WHOLE}}, not {text!r}"
             )
         return value
 

@@ -94,7 +94,7 @@ RING_SAMPLES: Final = (
     _ring(
         "heartbeat_age_seconds",
         "gauge",
-        "since the writer last gave a sign of life",
+        "since the writer last stamped its heartbeat; what it publishes is a sign of life, too",
         lambda r: max(0, r.heartbeat_age_ns) * _NS,
     ),
     _ring("writer_epoch", "gauge", "writers that the ring has had", lambda r: r.epoch),
@@ -308,6 +308,13 @@ LINE_SAMPLES: Final = (
         _silent_s,
     ),
 )  # fmt: skip
+CHANNEL_SILENT: Final = Metric(
+    "mdfeedd_channel_silent",
+    "gauge",
+    "1 while no incremental line of the channel has brought anything, no heartbeat either, for the feed's "
+    "`silence_s`; of lines that are counted one by one, while the feed has a living writer",
+    ("feed", "channel"),
+)
 CONSUMER_SAMPLES: Final = tuple(
     _derived("consumer", name, text, ("ring", "reader")) for name, text in CONSUMER_COUNTERS
 )
@@ -317,6 +324,7 @@ def metrics() -> Iterator[Metric]:
     """The whole catalogue, each family once."""
     samples = (*RING_SAMPLES, *READER_SAMPLES, *FEED_SAMPLES, *LINE_SAMPLES, *CONSUMER_SAMPLES)
     others = (
+        CHANNEL_SILENT,
         CHILD_RESTART,
         CHILD_HANG,
         CHILD_STATE,

@@ -99,6 +99,8 @@ class _Child:
 
     plan: ChildPlan
     node: Node
+    through_journal: bool = False
+    """A consumer that reads the journal of its rings, and not them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class _Checker:
             shm_dir=file.shm_dir,
             metrics=_metrics(file.metrics),
             log=LogPlan(file.log.level, file.log.json),
-            feeds=tuple(child.plan for child in feeds),
+            feeds=tuple(_with_readers(child.plan, consumers) for child in feeds),
             consumers=tuple(child.plan for child in consumers),
             symbols={name: dict(feeds) for name, feeds in file.symbols.items()},
         )
@@ -214,11 +216,11 @@ class _Checker:
             place = options if options is not None and isinstance(options.value, dict) else node
             blame(error, place, self.problems, f"{path}.options")
             return None
-        except Exception as error:  # noqa: BLE001 - whatever somebody else's constructor does
-            crash = f"{plugin.target} cannot be made: {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's constructor does
+            crash = f"{plugin.target} cannot be made: {plugins.in_words(error)}"
             self.problems.add(node.mark, f"{path}: {crash}")
             return None
-        return _Child(plan, node)
+        return _Child(plan, node, bool(getattr(plugin.options, "through_journal", False)))
 
     def _plugin(self, group: str, node: Node, key: str, path: str) -> _Plugin | None:
         """The class that `key` names, and its checked options."""
@@ -234,8 +236,8 @@ class _Checker:
             return None
         try:
             options = self._options(cls, given, f"{path}.options")
-        except Exception as error:  # noqa: BLE001 - whatever an options class of somebody else does
-            crash = f"the check of its options crashed: {type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever somebody else's options do
+            crash = f"the check of its options crashed: {plugins.in_words(error)}"
             self.problems.add(given.mark, f"{path}.options: {crash}")
             return None
         return None if options is None else _Plugin(named.value, target, cls, options)
@@ -377,6 +379,15 @@ def _declared(items: list[Node]) -> set[str]:
 def _outputs(options: dict[str, Any]) -> tuple[str, ...]:
     ring = options.get(OUTPUT_KEY)
     return (ring,) if isinstance(ring, str) and ring else ()
+
+
+def _with_readers(feed: ChildPlan, consumers: list[_Child]) -> ChildPlan:
+    """The feed, told of the consumers that read its rings: not a journal of them, nor what is made of them."""
+    reading = [c.plan for c in consumers if not c.through_journal]
+    by_ring = {ring: tuple(c.name for c in reading if ring in c.rings) for ring in feed.may_write}
+    return dataclasses.replace(
+        feed, readers={ring: names for ring, names in by_ring.items() if names}
+    )
 
 
 def _metrics(section: MetricsSection | None) -> MetricsPlan | None:

@@ -20,11 +20,13 @@ from prometheus_client.registry import Collector
 from mdfeedd.daemon import catalogue, disks, exposition, page
 from mdfeedd.daemon.admission import Admission
 from mdfeedd.daemon.catalogue import STATES, Metric, Sample
+from mdfeedd.daemon.channels import channels_of
 from mdfeedd.daemon.exposition import Table
 from mdfeedd.daemon.http_message import Response
 from mdfeedd.daemon.http_server import HttpServer
 from mdfeedd.daemon.status import (
     BEAT_LIMIT_S,
+    feed_row,
     look,
     readers_of,
     rings_of,
@@ -73,6 +75,8 @@ class RingCollector(Collector):
         infos, unreadable = look(plan.shm_dir, rings_of(plan))
         for info in infos.values():
             self._ring(tables, info, readers_of(plan.consumers, info.name))
+            if info.lines:
+                self._channels(tables, info)
         self._children(tables)
         self._disks(tables)
         _add(tables, catalogue.RING_UNREADABLE, (), len(unreadable))
@@ -96,6 +100,13 @@ class RingCollector(Collector):
             _add_all(tables, catalogue.READER_SAMPLES, labels, consumer)
             if consumer.name in ours or any(consumer.counters.values()):
                 _add_all(tables, catalogue.CONSUMER_SAMPLES, labels, consumer.counters)
+
+    def _channels(self, tables: Tables, info: RingInfo) -> None:
+        """As the troubles have it."""
+        found = (child for child in self._supervisor.children if child.name == info.name)
+        for channel in channels_of(feed_row(info.name, info, next(found, None))):
+            labels = (info.feed, str(channel.number))
+            _add(tables, catalogue.CHANNEL_SILENT, labels, channel.is_silent)
 
     def _configuration(self, tables: Tables) -> None:
         plan = self._supervisor.plan

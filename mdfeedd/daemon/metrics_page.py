@@ -32,6 +32,7 @@ _TITLES: Final = {
     "reader": "Readers of rings",
     "feed": "Feeds",
     "line": "Lines of feeds",
+    "channel": "Channels of feeds",
     "consumer": "Consumers",
     "child": "Processes",
     "disk": "Disks",

@@ -58,6 +58,8 @@ class ChildPlan:
     """Feed: the high 8 bits of its instrument ids."""
     shard: str | None = None
     """Feed: the part of its instruments that it publishes, such as 2/4; None: all."""
+    readers: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """Feed: who reads its rings, by ring, for its next start: with others a running one is the same."""
 
     rings: tuple[str, ...] = ()
     """Consumer: what it reads."""
@@ -261,6 +263,7 @@ def instance(cls: type[Any], child: ChildPlan, options: Any) -> Any:
         instruments_capacity=child.instruments_capacity,
         directory=child.directory,
         huge_pages=child.huge_pages,
+        readers=child.readers,
         shard=None if child.shard is None else Shard.parse(child.shard),
     )
     return cls(child.name, options, ring)

@@ -118,10 +118,8 @@ def load(target: str, group: str = "") -> type[Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise PluginError(_missing(target, error)) from error
-    except Exception as error:  # whatever a plugin's module does when it is imported
-        raise PluginError(
-            f"{target} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever a plugin's module does when it is imported
+        raise PluginError(f"{target} cannot be imported: {in_words(error)}") from error
     cls = getattr(module, attribute, None)
     if not isinstance(cls, type):
         raise PluginError(f"{module_name} has no class {attribute}")
@@ -131,6 +129,15 @@ def load(target: str, group: str = "") -> type[Any]:
         for mistake in _mistakes(cls, group):
             raise PluginError(f"{target} is no {_NOUN[group]}: {mistake}")
     return cls
+
+
+def in_words(error: Exception | SystemExit) -> str:
+    """What the code of a plugin has raised. Its wish to end the interpreter is its mistake: others run in there."""
+    if not isinstance(error, SystemExit):
+        return f"{type(error).__name__}: {error}"
+    if error.code is None or isinstance(error.code, int):
+        return f"it ends the interpreter, with status {error.code or 0}"
+    return f"it ends the interpreter, with status 1: {error.code}"
 
 
 def _mistakes(cls: type[Any], group: str) -> Iterator[str]:

@@ -3,10 +3,11 @@
     signs changed            ──►  fresh: silent for 0 s
     the same as last time    ──►  silent since they last changed
     silent for `limit_s`     ──►  HUNG, once per process: the caller aborts it
-    no sign at all yet       ──►  not judged: it may wait for its ring, or be importing
+    no sign at all yet       ──►  the same after `start_s`, counted from the process' first round; without one it is
+                                  not judged: a consumer may wait for its ring for ever
 
-A sign is any number that a process moves while it works: heartbeats, but also positions, because a consumer that
-is busy has no time to beat. What has signs and then none (its ring was removed) is not judged either.
+A sign is any number that a process moves while it works: heartbeats, but also positions, because who is busy may have
+no time to beat. What has signs and then none (its ring was removed) is not judged either.
 
 The observer's own sleep is nobody's fault: when rounds come later than `round_s` allows (a stopped process, a
 paused machine), the time between them counts as one round.
@@ -29,6 +30,8 @@ class _Beat:
 
     pid: int
     signs: Signs
+    gone: bool = False
+    """It had signs once."""
     silent_s: float = 0.0
     told: bool = False
 
@@ -49,17 +52,22 @@ class Pulse:
             passed_s = self.round_s
         self._passed_s, self._last_s = passed_s, now_s
 
-    def look(self, name: str, pid: int, signs: Signs, limit_s: float) -> bool:
-        """Is this the moment at which the process has shown nothing new for `limit_s` (0: for ever)?"""
+    def look(self, name: str, pid: int, signs: Signs, limit_s: float, start_s: float = 0.0) -> bool:
+        """Is this the moment at which the process has shown nothing new for `limit_s` (0: for ever)?
+
+        `start_s` is the limit for one that has shown nothing at all yet; 0: none.
+        """
         beat = self._beats.get(name)
-        if not signs:
-            self._beats.pop(name, None)
-            return False
-        if beat is None or beat.pid != pid or beat.signs != signs:
+        if beat is None or beat.pid != pid:
             self._beats[name] = _Beat(pid, signs)
             return False
+        if beat.signs != signs:
+            self._beats[name] = _Beat(pid, signs, gone=not signs)
+            return False
+        if not signs and (beat.gone or not start_s):
+            return False
         beat.silent_s += self._passed_s
-        if beat.told or not limit_s or beat.silent_s < limit_s:
+        if beat.told or not limit_s or beat.silent_s < (limit_s if signs else start_s):
             return False
         beat.told = True
         return True

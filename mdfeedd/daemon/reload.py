@@ -201,14 +201,16 @@ def _takes(old: ChildPlan, new: ChildPlan, head: str) -> bool:
         return False
     try:
         return bool(cls.live(revive(cls.Options, old.options), revive(cls.Options, new.options)))
-    except Exception:  # whatever a plugin does: a restart is always right
+    except (Exception, SystemExit):  # whatever a plugin does: a restart is always right
         logger.exception("%s: %s: %s.live failed", head, new.label, new.target)
         return False
 
 
 def _fields(plan: ChildPlan) -> dict[str, Any]:
     fields = {
-        f.name: getattr(plan, f.name) for f in dataclasses.fields(plan) if f.name != "options"
+        f.name: getattr(plan, f.name)
+        for f in dataclasses.fields(plan)
+        if f.compare and f.name != "options"
     }
     return fields | {f"options.{key}": value for key, value in plan.options.items()}
 

@@ -42,7 +42,7 @@ MAX_CONSUMERS: Final = 128
 FEED_HANG_S: Final = 30.0
 """A feed's loop turns many times a second, whatever the market does."""
 CONSUMER_HANG_S: Final = 60.0
-"""A sink may wait as long for its server, and a function of yours for whatever it likes."""
+"""A function of yours may wait as long for whatever it likes; a call of a sink longer, see `batch.heart`."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,31}")
 _RESERVED_ENDS: Final = (*FEED_SUFFIXES, ".readers", ".new")
@@ -81,6 +81,7 @@ _Priority = Annotated[str, AfterValidator(scheduling.check_priority)]
 _NumaNode = Annotated[int, Field(ge=0, le=numa.MAX_NODE)] | None
 _HangS = Annotated[float, Field(ge=0)]
 _HANG_HELP: Final = "without a sign of life for so long it is ended and started again; 0: never"
+_SINK_HANG_HELP: Final = f"{_HANG_HELP}; one call of a sink may take 5 min"  # see `batch.heart`
 _NODE_HELP: Final = "node whose memory it takes first, and whose CPUs if cpus has none; null: any"
 _Empty: Final = Node({})
 
@@ -170,7 +171,7 @@ class ConsumerSection:
     priority: _Priority = field(
         default=scheduling.NORMAL, metadata={"help": "how urgently it runs"}
     )
-    hang_s: _HangS = field(default=CONSUMER_HANG_S, metadata={"help": _HANG_HELP})
+    hang_s: _HangS = field(default=CONSUMER_HANG_S, metadata={"help": _SINK_HANG_HELP})
     options: Node = field(
         default_factory=lambda: _Empty, metadata={"help": "what a consumer of its type can be told"}
     )

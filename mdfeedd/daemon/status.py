@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from mdfeedd.daemon.channels import SILENCE_S
 from mdfeedd.daemon.child import State
 from mdfeedd.daemon.troubles import troubles_of
 from mdfeedd.ring import RingError
@@ -51,12 +52,15 @@ def snapshot(shm_dir: str, supervisor: Supervisor | None = None) -> dict[str, An
     """
     infos, unreadable = look(shm_dir, () if supervisor is None else rings_of(supervisor.plan))
     children = [] if supervisor is None else list(supervisor.children)
+    feeds = _feeds(children, infos)
+    if supervisor is not None:
+        _as_judged(feeds, supervisor)
     shown = {
         "format": FORMAT,
         "time_s": time.time(),
         "shm_dir": shm_dir,
         "daemon": None if supervisor is None else _daemon(supervisor),
-        "feeds": _feeds(children, infos),
+        "feeds": feeds,
         "rings": [_ring(info) for info in infos.values()],
         "consumers": _consumers(children, infos),
         "processes": _processes(children, infos),
@@ -161,18 +165,26 @@ def _daemon(supervisor: Supervisor) -> dict[str, Any]:
 def _feeds(children: list[Child], infos: dict[str, RingInfo]) -> list[dict[str, Any]]:
     """The plan's feeds, then those of others that have a ring of their name."""
     ours = [
-        _feed(child.name, infos.get(child.name), child) for child in children if _is_feed(child)
+        feed_row(child.name, infos.get(child.name), child) for child in children if _is_feed(child)
     ]
     made = {ring for child in children for ring in child.plan.may_write}
     others = (info for name, info in infos.items() if info.feed == name and name not in made)
-    return ours + [_feed(info.name, info, None) for info in others if _kind(info) == "tick"]
+    return ours + [feed_row(info.name, info, None) for info in others if _kind(info) == "tick"]
+
+
+def _as_judged(feeds: list[dict[str, Any]], supervisor: Supervisor) -> None:
+    """Who ends a feed that hangs also counts what it publishes as signs of life: no feed is told to hang that does not."""
+    for feed in feeds:
+        if feed["managed"]:
+            feed["silent_s"] = min(feed["silent_s"], supervisor.vigil.silent_s(feed["name"]))
 
 
 def _is_feed(child: Child) -> bool:
     return child.kind == "feed"
 
 
-def _feed(name: str, info: RingInfo | None, child: Child | None) -> dict[str, Any]:
+def feed_row(name: str, info: RingInfo | None, child: Child | None) -> dict[str, Any]:
+    """One feed: what its ring says, and what its supervisor knows of it, if it has one."""
     state = child.state.value if child is not None else _state(info)
     return {
         "name": name,
@@ -183,12 +195,28 @@ def _feed(name: str, info: RingInfo | None, child: Child | None) -> dict[str, An
         "writer_alive": info is not None and info.writer_alive,
         "silent_s": 0.0 if info is None else _age_s(info.heartbeat_age_ns),
         "hang_s": 0.0 if child is None else child.plan.hang_s,
+        "listened_s": 0.0 if info is None else _listened_s(info, child),
+        "silence_s": SILENCE_S if child is None else _silence_s(child.plan),
         "published": 0 if info is None else info.tail,
         "instruments": 0 if info is None else info.instruments_count,
         "counters": {} if info is None else info.counters,
         "lines": [] if info is None else [_line(line) for line in info.lines],
         "last_failure": "" if child is None else child.last_failure,
     }
+
+
+def _listened_s(info: RingInfo, child: Child | None) -> float:
+    """For how long at most its process has listened: no longer than there is the ring, which may be older."""
+    ring_s = _age_s(time.time_ns() - info.created_ns)
+    if child is None:
+        return ring_s
+    return min(ring_s, time.monotonic() - child.started) if child.pid else 0.0
+
+
+def _silence_s(plan: ChildPlan) -> float:
+    """The option of that name, of a vendor that has one."""
+    given = plan.options.get("silence_s")
+    return float(given) if isinstance(given, int | float) else SILENCE_S
 
 
 def _line(line: LineInfo) -> dict[str, Any]:
@@ -202,7 +230,7 @@ def _line(line: LineInfo) -> dict[str, Any]:
 
 def absent_feed(plan: ChildPlan) -> dict[str, Any]:
     """A feed of a configuration that nobody runs and that has no ring."""
-    return _feed(plan.name, None, None) | {"vendor": plan.plugin, "shard": plan.shard}
+    return feed_row(plan.name, None, None) | {"vendor": plan.plugin, "shard": plan.shard}
 
 
 def _state(info: RingInfo | None) -> str:

@@ -446,6 +446,8 @@ class Supervisor:
                 telling.append(child)
             elif child.plan != child_plan:
                 child = child.successor(child_plan)
+            else:
+                child.plan = child_plan  # for its next start: others may read its ring now
             children.append(child)
         log = {} if plan.log == self.plan.log else {"log": asdict(plan.log)}
         self.plan = plan

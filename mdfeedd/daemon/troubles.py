@@ -7,7 +7,10 @@ Counters only go up, so what happened once and is over is no trouble: of two sna
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
+
+from mdfeedd.daemon.channels import channels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +35,7 @@ def troubles_of(shown: Shown, before: Shown | None = None) -> list[Trouble]:
         *([_trouble("", "file", shown["mistakes"])] if shown.get("mistakes") else []),
         *_of_daemon(shown),
         *({"name": f["name"], "trouble": f["fault"], "text": f["text"]} for f in shown["faults"]),
-        *_of_feeds(shown),
+        *_of_feeds(shown, before),
         *_of_consumers(shown, before),
         *_of_processes(shown),
         *(_trouble(u["ring"], "unreadable", u["error"]) for u in shown["unreadable"]),
@@ -55,10 +58,13 @@ def _of_daemon(shown: Shown) -> Iterator[Trouble]:
         yield _trouble("", "configuration", text)
 
 
-def _of_feeds(shown: Shown) -> Iterator[Trouble]:
+def _of_feeds(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
+    was = {} if before is None else {feed["name"]: feed["published"] for feed in before["feeds"]}
     for feed in shown["feeds"]:
         name, counters = feed["name"], feed["counters"]
-        if not feed["managed"] and feed["writer_alive"] and feed["silent_s"] >= SILENT_S:
+        publishes = feed["published"] > was.get(name, feed["published"])
+        silent = feed["silent_s"] >= SILENT_S and not publishes
+        if not feed["managed"] and feed["writer_alive"] and silent:
             text = f"feed {name} was last seen {feed['silent_s']:.0f} s ago"
             yield _trouble(name, "silent", text)
         if not feed["writer_alive"]:
@@ -68,11 +74,30 @@ def _of_feeds(shown: Shown) -> Iterator[Trouble]:
             yield _trouble(name, "gap open", text)
         if topics := counters.get("failed_topics", 0):
             yield _trouble(name, "topics", f"feed {name}: {topics:,} topics bring nothing")
+        now_s = shown["time_s"] - feed["silent_s"]
+        yield from (
+            _trouble(name, "channel silent", text) for text in _silent_channels(feed, now_s)
+        )
         yield from (_trouble(name, "line mute", text) for text in _mute_lines(feed))
 
 
+def _silent_channels(feed: Shown, now_s: float) -> Iterator[str]:
+    """All lines of a channel: nothing is missing, as far as anybody knows, and nothing comes."""
+    for channel in channels_of(feed):
+        if not channel.is_silent or channel.silent_s is None:
+            continue
+        since = time.strftime("%F %T UTC", time.gmtime(now_s - channel.silent_s))
+        lines = f"line{'s'[: len(channel.sides) > 1]} {' and '.join(channel.sides)}"
+        never = "" if channel.heard else ", and was never heard"
+        yield (
+            f"feed {feed['name']}: channel {channel.number} has been silent for {channel.silent_s:.0f} s,"
+            f" since {since}{never}: no packet on {lines}, no heartbeat either; if the venue is open, look"
+            " at the groups, the sources, the interfaces and the network's memberships"
+        )
+
+
 def _mute_lines(feed: Shown) -> Iterator[str]:
-    """Of incremental lines: what the one that is left loses is lost. A channel that is mute as a whole is another matter."""
+    """Of incremental lines: what the one that is left loses is lost. A channel that is mute as a whole: see above."""
     lines = [line for line in feed.get("lines", ()) if line["kind"] == "incremental"]
     for line in lines:
         others = [o for o in lines if o["channel"] == line["channel"] and o is not line]
@@ -100,7 +125,11 @@ def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
         was = then.get((name, ring))
         if was is not None and (lost := consumer["lost"] - was["lost"]) > 0:
             yield _trouble(name, "loses", f"{who} has just lost {lost:,} records: it is too slow")
-        if was is not None and _refuses(counters, was["counters"]):
+        if was is not None and (raised := _raised(counters, was["counters"])) > 0:
+            times = "once" if raised == 1 else f"{raised:,} times"
+            text = f"{who}: its function has just raised {times}; the log has what and where"
+            yield _trouble(name, "raises", text)
+        elif was is not None and _refuses(counters, was["counters"]):
             pending = counters.get("pending_records", 0)
             text = f"{who}: its sink refuses what it is given, {pending:,} records wait"
             yield _trouble(name, "refused", text)
@@ -112,6 +141,11 @@ def _of_consumers(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
         elif behind > room > 0:
             text = f"{who} has {behind:,} records of the journal before it"
             yield _trouble(name, "behind", text)
+
+
+def _raised(now: dict[str, int], then: dict[str, int]) -> int:
+    """Exceptions of functions of the user's, which have no sink and keep nothing."""
+    return now.get("callback_errors", 0) - then.get("callback_errors", 0)
 
 
 def _refuses(now: dict[str, int], then: dict[str, int]) -> bool:

@@ -38,6 +38,10 @@ ROUND_S: Final = 1.0
 """Between rounds; less where systemd wants to hear from us more often."""
 STATUS_S: Final = 2.0
 """Between status lines."""
+START_TIMES: Final = 10.0
+"""A feed that has not made its ring yet has so many times its `hang_s` ..."""
+START_S: Final = 60.0
+"""... and no less than this: it may read what it begins with, definitions or a recording."""
 
 
 class Vigil:
@@ -58,6 +62,10 @@ class Vigil:
     def beat_age_s(self) -> float:
         """Since the last round ended."""
         return time.monotonic() - self._beat_s
+
+    def silent_s(self, name: str) -> float:
+        """For how long a child has shown nothing new: what is judged here, and told elsewhere."""
+        return self._pulse.silent_s(name) + self.beat_age_s
 
     async def run(self) -> None:
         """Round after round. A round that fails is told, and no watchdog is fed after it."""
@@ -83,7 +91,8 @@ class Vigil:
             if process is None or child.stopping.is_set():
                 continue  # the supervisor's deadlines hold for who is being stopped
             signs = signs_of(child, infos)
-            if self._pulse.look(child.name, process.pid, signs, child.plan.hang_s):
+            limit_s = child.plan.hang_s
+            if self._pulse.look(child.name, process.pid, signs, limit_s, _start_s(child)):
                 self._end(child, process)
         self._pulse.forget_others({child.name for child in children})
         self._beat_s = now
@@ -132,6 +141,11 @@ class Vigil:
         if await process.wait(limit_s) is None:
             logger.warning("%s: does not take SIGABRT, killed", child.label)
             process.signal(signal.SIGKILL)
+
+
+def _start_s(child: Child) -> float:
+    """For how long it may show nothing after its start; 0: as long as it likes, since it waits for another's ring."""
+    return max(START_S, START_TIMES * child.plan.hang_s) if child.kind == "feed" else 0.0
 
 
 def signs_of(child: Child, infos: Mapping[str, RingInfo]) -> Signs:

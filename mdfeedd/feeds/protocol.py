@@ -6,14 +6,14 @@ import enum
 import errno
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from mdfeedd.ring import Writer
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
 
@@ -48,6 +48,9 @@ class RingPlan:
     the whole feed (instrument 0) always. None: all."""
     huge_pages: bool = False
     """Have the rings lie on huge pages; where that cannot be it is told, and they lie on ordinary ones."""
+    readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """By ring, this one or one beside it: the consumers of the same daemon that read it. A feed that can wait
+    does so until they are registered."""
 
     def writer(self, feed: str, dtype: np.dtype[Any], suffix: str = "") -> Writer:
         """The ring itself, or one of `FEED_SUFFIXES` beside it. Raises `RingError`."""

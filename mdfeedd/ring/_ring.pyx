@@ -265,7 +265,7 @@ cdef class WriterCore:
         return 0
 
     cdef int _leave(self) except -1:
-        """A thread that was inside without the GIL is back: who closed meanwhile has left the rest to the last."""
+        """A thread that was inside without the GIL is back. Closed meanwhile: the last one unmaps."""
         self._inside -= 1
         if self._gone and not self._inside:
             self._gone = False
@@ -615,7 +615,7 @@ cdef class TickBatch(RecordBatch):
         return False
 
     def of_kind(self, kind, dtype):
-        """The rows of one `Kind` as `dtype`, a copy. Raises `ValueError` for a dtype that is not as long as a tick."""
+        """The rows of one `Kind` as `dtype`, a copy. Raises `ValueError` for a dtype of another length."""
         records = self.records
         if np.dtype(dtype).itemsize != records.dtype.itemsize:
             raise ValueError(f"a tick has {records.dtype.itemsize} bytes, and {dtype} has not")
@@ -665,8 +665,8 @@ cdef class TickBatch(RecordBatch):
 cdef class ReaderCore:
     """One C reader. `instruments` names the ids of its records.
 
-    Of one thread at a time, but for `close_core`, which another may call: it ends a read that waits, and the last
-    thread that is inside without the GIL (`_inside`) unmaps.
+    Of one thread at a time, but for `close_core`, which another may call: it ends a read that waits, and the
+    last thread that is inside without the GIL (`_inside`) unmaps.
     """
 
     cdef mdf_reader r

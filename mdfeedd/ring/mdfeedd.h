@@ -192,7 +192,7 @@ typedef struct mdf_bar {
     uint32_t count;         /*  72 trades */
     uint32_t flags;         /*  76 enum mdf_bar_flag */
     int64_t ts_first, ts_last;     /* 80 venue times of the first and the last trade; MDF_TIME_UNDEF if none */
-    uint64_t first_seq, last_seq;  /* 96 those trades in the source ring; 0 if none */
+    uint64_t first_seq, last_seq;  /* 96 lowest and highest seq of its trades in the source ring; 0 if none */
     uint32_t revision;      /* 112 0 at first; a corrected bar comes again with a higher one */
     uint32_t late_count;    /* 116 trades that came after the bar before this one had closed */
     uint64_t reserved;      /* 120 */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Start = Callable[..., subprocess.Popen[str]]
 
 TIMEOUT_S = 120
+OTHER_USER = 61_001
 PROGRESS = re.compile(
     r" *\d+ %  [\d,]+ records"
 )  # of a replay, which on a busy machine may take a second
@@ -68,6 +70,46 @@ def run(start: Start) -> Run:
             process.kill()
             process.communicate()
             raise
+        assert "Traceback" not in err, err
+        return Ran(process.returncode, out, err)
+
+    return complete
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Path:
+    """A folder that is another user's alone, or, where we are no root, that nobody may read."""
+    folder = tmp_path / "private"
+    (folder / "inner").mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(folder, OTHER_USER, OTHER_USER)
+    folder.chmod(0o700 if os.geteuid() == 0 else 0)
+    return folder
+
+
+@pytest.fixture
+def run_humbly(spawn: Callable[..., subprocess.Popen[str]]) -> Run:
+    """As `run`, without root's right to read everything."""
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if os.geteuid() == 0 and shutil.which(drop[0]) is None:
+        pytest.skip("run as root, and no setpriv to give the rights up")
+
+    def complete(*arguments: object) -> Ran:
+        process = spawn(
+            [
+                *(drop if os.geteuid() == 0 else []),
+                sys.executable,
+                "-m",
+                "mdfeedd",
+                *map(str, arguments),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        out, err = process.communicate(timeout=TIMEOUT_S)
         assert "Traceback" not in err, err
         return Ran(process.returncode, out, err)
 

@@ -48,6 +48,26 @@ def test_a_good_file_says_what_it_would_start(
     assert "sim (synthetic) writes sim" in out
 
 
+def test_functions_of_callbacks_are_not_imported_but_run_gives_them_up(
+    tmp_path: Path, start: Start, shm_dir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the help says: a check runs nobody's code."""
+    file = tmp_path / "mdfeedd.yaml"
+    (tmp_path / "users_code.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for function in ("users_code:f", "no_such_module:f"):
+        consumer = f"{{name: c, type: callbacks, rings: [sim], options: {{on_tick: '{function}'}}}}"
+        file.write_text(f"{GOOD.format(shm_dir=shm_dir)}consumers: [{consumer}]\n")
+        assert main(["check", "-c", str(file)]) == 0
+    daemon = start("run", "-c", file)
+    assert daemon.stderr is not None
+    while "given up" not in (line := daemon.stderr.readline()):
+        assert line, "the daemon has ended"
+    assert "consumer c: exit status 78 (config)" in line
+    daemon.send_signal(signal.SIGTERM)
+    daemon.communicate(timeout=60)
+
+
 def test_all_problems_at_once_and_78(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "mdfeedd.yaml"
     file.write_text(BAD)

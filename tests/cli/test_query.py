@@ -107,6 +107,50 @@ def test_forms(stored, tmp_path, capfdbinary):
     assert [json.loads(line)["seq"] for line in target.read_text().splitlines()] == [1, 2, 3]
 
 
+def lines_of(capfdbinary, stored, sql):
+    """What `--format json` prints, by a parser that takes nothing but JSON."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    told = query(capfdbinary, "-d", stored, "--format", "json", sql)
+    assert told[0] == 0, told
+    return [json.loads(line, parse_constant=refuse) for line in told[1].splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("'nan'::DOUBLE", None),
+        ("'-inf'::FLOAT", None),
+        ("1.5::DOUBLE", 1.5),
+        ("NULL::DOUBLE", None),
+        ("'NaN'", "NaN"),
+        ("['nan'::DOUBLE, 1.5]", [None, 1.5]),
+        ("[['inf'::FLOAT], NULL]::FLOAT[][]", [[None], None]),
+        ("['nan'::FLOAT, 2]::FLOAT[2]", [None, 2]),
+        ("[]::DOUBLE[]", []),
+        ("""{'a "b': 'nan'::DOUBLE, 'c': [{'d': 'inf'::DOUBLE}]}""", {'a "b': None, "c": [{"d": None}]}),
+        ("NULL::STRUCT(a DOUBLE)", None),
+        ("MAP {'k': 'nan'::DOUBLE, 'l': 1.0}", {"k": None, "l": 1.0}),
+        ("NULL::MAP(VARCHAR, DOUBLE)", None),
+    ],
+)  # fmt: skip
+def test_json_has_null_for_numbers_that_it_does_not_have(stored, capfdbinary, value, shown):
+    assert lines_of(capfdbinary, stored, f"SELECT {value} AS x, 1 AS n") == [{"x": shown, "n": 1}]
+
+
+def test_json_of_columns_with_one_name_and_of_no_rows(stored, capfdbinary):
+    (line,) = lines_of(capfdbinary, stored, "SELECT 1.5::DOUBLE AS a, 'nan'::DOUBLE AS a")
+    assert list(line.values()) == [1.5, None]
+    assert lines_of(capfdbinary, stored, "SELECT 1.5::DOUBLE AS a WHERE false") == []
+
+
+def test_of_several_statements_the_last_is_shown(stored, capfdbinary):
+    sql = "CREATE TABLE t AS SELECT 1 AS n; INSERT INTO t VALUES (2); SELECT 7; SELECT sum(n) AS n FROM t"
+    assert lines_of(capfdbinary, stored, sql) == [{"n": 3}]
+
+
 def test_tables_without_files_are_empty_and_have_their_columns(stored, capfdbinary):
     sql = "SELECT count(*), count(bid_price), min(date), min(ts_event_ns) FROM quotes"
     out = query(capfdbinary, "-d", stored, "--format", "csv", sql)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mdfeedd.cli import record
+from mdfeedd.feeds.capture import CaptureError, CaptureReader
 from mdfeedd.feeds.multicast import LineSpec
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def test_progress_is_told_on_standard_error(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_not_in_the_file_is_trouble(capsys: pytest.CaptureFixture[str]) -> None:
-    lost = {"kernel_drops": 3, "buffer_drops": 1, "refused": 2}
+    lost = {"kernel_drops": 3, "buffer_drops": 1, "refused": 2, "unwritten": 4}
     for names in ((), *((name,) for name in lost), tuple(lost)):
         counts = dict.fromkeys(lost, 0) | {name: lost[name] for name in names}
         done = SimpleNamespace(packets=10, file_bytes=2000, **counts)
@@ -108,6 +110,44 @@ def test_what_is_not_in_the_file_is_trouble(capsys: pytest.CaptureFixture[str]) 
     assert "3 packets arrived and are not in the file: the kernel's buffer was full" in told[0]
     assert "1 packet arrived and are not in the file: the disk was too slow" in told[1]
     assert "2 packets arrived and are not in the file: too long" in told[2]
+    assert "4 packets arrived and are not in the file: it could not be written" in told[3]
+
+
+LITTLE_ROOM = """
+import atexit, resource, signal, sys
+from mdfeedd.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
+atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, (-1, -1))  # for the counts of coverage
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_file_that_cannot_be_written_on_is_summed_up(start: Start, tmp_path: Path) -> None:
+    port = free_ports(1)
+    line, out = f"127.0.0.1:{port}", tmp_path / "x.pcapng"
+    process = start("record", "--line", line, "--out", out, code=LITTLE_ROOM)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("recording 1 line into")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(100):  # more than the file may hold
+            sender.sendto(bytes(1000), ("127.0.0.1", port))
+    told, err = process.communicate(timeout=60)
+    assert process.returncode == 1, (told, err)
+    assert err == f"mdfeedd record: {out} cannot be written: File too large\n"
+    came = re.search(rf"^  line +{line} +(\d+) packets$", told, re.MULTILINE)
+    found = re.search(r"^(\d+) packets in .* s, .* in 1 file: ", told, re.MULTILINE)
+    lost = re.search(
+        r"^trouble: (\d+) packets arrived .* it could not be written$", told, re.MULTILINE
+    )
+    assert came, told
+    assert found, told
+    assert lost, told
+    whole = []
+    with CaptureReader(str(out)) as reader, contextlib.suppress(CaptureError):  # it is cut
+        whole.extend(reader.packets())
+    assert len(whole) == int(found[1]) > 0
+    assert int(found[1]) + int(lost[1]) == int(came[1])
 
 
 @pytest.mark.parametrize(

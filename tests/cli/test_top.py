@@ -313,6 +313,13 @@ def test_once_on_shared_memory_alone(shm_dir: str, run: Run) -> None:
     assert "store" in ran.out
 
 
+@pytest.mark.parametrize("form", ["--once", "--json"])
+def test_a_folder_that_is_not_there(form: str, run: Run, shm_dir: str) -> None:
+    ran = run("top", form, "--shm-dir", f"{shm_dir}/none")
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.sentence() == f"mdfeedd top: cannot list {shm_dir}/none: No such file or directory"
+
+
 def test_json_lines_until_interrupted(shm_dir: str, start: Start) -> None:
     with Writer("cme", 256, directory=shm_dir):
         process = start("top", "--json", "--interval", "0.05", "--shm-dir", shm_dir)

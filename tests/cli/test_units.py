@@ -89,6 +89,8 @@ def test_compact_always_fits_its_column(n: int) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x", "", "101"])
 def test_number_out_of_its_limits_is_a_sentence(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r" at most 1000000000, not 'nan'$"):
+        units.number(0, 1e9)("nan")
     with pytest.raises(argparse.ArgumentTypeError, match=r"^must be above 0 and at most 100"):
         units.number(0, 100)(text)
 

@@ -13,10 +13,10 @@ class Rounds:
     def __init__(self, limit_s=5.0):
         self.pulse, self.limit_s, self.now = Pulse(1.0), limit_s, 100.0
 
-    def look(self, *signs, pid=7, after_s=1.0):
+    def look(self, *signs, pid=7, after_s=1.0, start_s=0.0):
         self.now += after_s
         self.pulse.begin_round(self.now)
-        return self.pulse.look("f", pid, signs, self.limit_s)
+        return self.pulse.look("f", pid, signs, self.limit_s, start_s)
 
 
 def test_silence_is_told_once_at_the_limit():
@@ -55,6 +55,20 @@ def test_process_without_signs_is_not_judged():
     assert not rounds.look(), "its ring was removed"
     assert not any(rounds.look(1) for _ in range(5))
     assert rounds.look(1)
+
+
+def test_process_that_shows_nothing_from_its_start_on_has_a_limit_of_its_own():
+    rounds = Rounds()
+    assert [rounds.look(start_s=8.0) for _ in range(12)] == [False] * 8 + [True] + [False] * 3
+    assert not any(rounds.look(pid=8, start_s=8.0) for _ in range(8))
+    assert not any(rounds.look(1, pid=8, start_s=8.0) for _ in range(5))
+    assert rounds.look(1, pid=8, start_s=8.0)
+    assert not any(rounds.look(pid=8, start_s=8.0) for _ in range(100)), "its ring was removed"
+
+
+def test_process_that_shows_nothing_is_not_judged_without_a_limit():
+    rounds = Rounds(limit_s=0)
+    assert not any(rounds.look(start_s=8.0) for _ in range(100))
 
 
 def test_observer_that_slept_itself_forgives():

@@ -77,6 +77,27 @@ def test_bad_file_is_told_whole_and_changes_nothing(file, shm_dir, told):
     assert lines[-1] == "2 problems, the old configuration goes on"
 
 
+def test_plugin_that_ends_the_interpreter_ends_no_daemon(file, tmp_path, told, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "leaving_plugin.py").write_text("raise SystemExit(3)\n")
+    file.write([feed()])
+
+    async def scenario():
+        supervisor, reloader = file.daemon()
+        async with supervisor:
+            before = pids(supervisor)
+            file.write([feed(), feed("g", "leaving_plugin:Feed")])
+            assert not await reloader.reload()
+            assert pids(supervisor) == before
+
+    asyncio.run(scenario())
+    (mistake, end) = told()[-2:]
+    assert (
+        "leaving_plugin:Feed cannot be imported: it ends the interpreter, with status 3" in mistake
+    )
+    assert end == "1 problem, the old configuration goes on"
+
+
 def told_by_metrics(supervisor):
     """What metrics say of the configuration: taken or not, when, and which."""
     families = {family.name: family for family in RingCollector(supervisor).collect()}

@@ -19,6 +19,7 @@ from mdfeedd.daemon.metrics import RingCollector
 from mdfeedd.daemon.status import faults_of, snapshot
 from mdfeedd.daemon.supervisor import Limits, State, Supervisor
 from mdfeedd.ring import Reader, Writer
+from mdfeedd.ring.inspect import inspect
 from mdfeedd.ring.latency import LATENCY_EVERY
 from mdfeedd.tick import BAR, TICK
 
@@ -222,6 +223,22 @@ def test_a_stopped_feed_that_hangs_is_not_ready_until_it_goes_on(shm_dir):
             finally:
                 os.kill(pid, signal.SIGCONT)
             await until(lambda: snapshot(shm_dir, supervisor)["ready"])
+
+    asyncio.run(scenario())
+
+
+def test_a_feed_that_publishes_and_never_beats_gives_signs_of_life(shm_dir):
+    """Nobody ends it, so nobody says that it hangs."""
+
+    async def scenario():
+        plan = plan_of(shm_dir, [feed(hang_s=1.0) | {"vendor": f"{P}:BeatlessFeed"}])
+        async with Supervisor(plan) as supervisor:
+            supervisor.vigil.round_s = 0.05
+            await until(lambda: inspect("f", shm_dir).heartbeat_age_ns > 2 * 10**9)
+            await until(lambda: supervisor.vigil.beat_age_s < 0.5)
+            code, body = await get(supervisor, "/readyz")
+            assert (code, body["faults"]) == (200, [])
+            assert supervisor.find("f").hangs == 0
 
     asyncio.run(scenario())
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
 
 import numpy as np
 import pytest
 
+from mdfeedd.consumers.callbacks import CallbackConsumer, CallbackOptions
 from mdfeedd.daemon.status import snapshot
 from mdfeedd.daemon.troubles import troubles_of
 from mdfeedd.ring import Reader, Writer
@@ -125,6 +128,33 @@ def test_sink_refuses_while_it_waits_to_be_tried_again(rings):
     assert kinds(look(), after) == [], "it takes something again"
 
 
+def test_function_that_raises_is_no_sink_that_refuses(shm_dir):
+    """As the consumer itself counts it."""
+
+    def grumble(tick):
+        raise ValueError(tick)
+
+    with Writer("cme", 256, directory=shm_dir) as writer:
+        consumer = CallbackConsumer(
+            "strategy", CallbackOptions(start="oldest"), ["cme"], shm_dir, on_tick=grumble
+        )
+        stop = threading.Event()
+        thread = threading.Thread(target=consumer.run, args=(stop,))
+        thread.start()
+        try:
+            while not (before := snapshot(shm_dir))["consumers"]:
+                time.sleep(0.01)
+            writer.publish(np.zeros(3, TICK))
+            while (after := snapshot(shm_dir))["consumers"][0]["counters"]["failed_flushes"] < 1:
+                time.sleep(0.01)
+        finally:
+            stop.set()
+            thread.join()
+    (told,) = troubles_of(after, before)
+    assert (told["name"], told["trouble"]) == ("strategy", "raises")
+    assert "its function has just raised 3 times" in told["text"]
+
+
 def test_sink_behind_in_the_journal(rings):
     _, reader, look = rings
     reader.counters.set("behind_records", 256)
@@ -158,6 +188,17 @@ def test_what_only_a_supervisor_or_time_shows(rings, where, change, wanted):
     assert kinds(shown) == []
     (shown[where] if where == "daemon" else shown[where][0]).update(change)
     assert kinds(shown) == [wanted]
+
+
+def test_feed_that_publishes_is_not_silent(rings):
+    writer, _, look = rings
+    before = copy.deepcopy(look())
+    writer.publish(np.zeros(1, TICK))
+    after = copy.deepcopy(look())
+    for shown in (before, after):
+        shown["feeds"][0]["silent_s"] = 31.0
+    assert kinds(after, before) == []
+    assert kinds(after, after) == [("cme", "silent")]
 
 
 def test_consumer_that_has_ended_as_it_should_is_not_down(rings):

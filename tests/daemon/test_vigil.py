@@ -130,6 +130,31 @@ def test_worker_that_hangs_says_where(shm_dir, capfd):
     assert "in stuck_here" in err
 
 
+def test_feed_that_hangs_before_it_has_made_its_ring(shm_dir, tmp_path, capfd, monkeypatch):
+    """Its reader shows nothing either, and waits as it should."""
+    monkeypatch.setattr(vigil_module, "START_S", 0.5)
+    plan = config.check(
+        {
+            "shm_dir": shm_dir,
+            "metrics": None,
+            "feeds": [{"name": "f", "vendor": f"{P}:RinglessFeed", "hang_s": 0.1}],
+            "consumers": [counter(tmp_path / "out", hang_s=0.1)],
+        }
+    )
+    limits = Limits(restart_first_s=60.0, ready_s=0.2)
+
+    async def scenario():
+        async with Supervisor(plan, limits=limits) as supervisor:
+            supervisor.vigil.round_s = 0.05
+            feed, reader = supervisor.find("f"), supervisor.find("c")
+            await until(lambda: feed.state is State.BACKOFF)
+            assert feed.last_exit == "it gave no sign of life, killed by SIGABRT"
+            assert (feed.hangs, reader.hangs) == (1, 0)
+
+    asyncio.run(scenario())
+    assert "in stuck_here" in capfd.readouterr().err
+
+
 def test_busy_consumer_that_has_no_time_to_beat_shows_its_position(shm_dir):
     """Its heartbeat stands still: it never waits."""
     plan = ChildPlan("consumer", "c", "p", "m:C", rings=("f", "none"))

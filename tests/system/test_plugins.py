@@ -438,6 +438,12 @@ class Falling(Base):
     Options = Crashing
 class Opening(Base):
     def __init__(self, name, options, ring): open("/nowhere/at all")
+class Leaving(Base):
+    def __init__(self, name, options, ring): raise SystemExit(4)
+class Choosy(Base):
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        def __post_init__(self): raise SystemExit("no")
 
 class Sink:
     Options = Good
@@ -511,7 +517,7 @@ def table() -> dict[str, str]:
 
 def test_each_mistake_of_the_page_is_told_so(broken):
     told = table()
-    assert len(told) == len(CLASSES) + 2
+    assert len(told) == len(CLASSES) + 3
     for mistake, name in CLASSES.items():
         (sentence,) = problems(f"broken:{name}")
         assert told[mistake] in sentence
@@ -520,6 +526,9 @@ def test_each_mistake_of_the_page_is_told_so(broken):
     broken("raise RuntimeError('no licence')\n")
     (sentence,) = problems("broken:Feed")
     assert told["its module raises while it is imported"] in sentence
+    broken("import sys\nsys.exit()\n")
+    (sentence,) = problems("broken:Feed")
+    assert told["its module calls `sys.exit` while it is imported"] in sentence
 
 
 def test_mistakes_that_the_page_leaves_out(broken):
@@ -527,6 +536,10 @@ def test_mistakes_that_the_page_leaves_out(broken):
     assert problems("synthetic", "broken:Whole") == []
     (sentence,) = problems("broken:Opening")
     assert "broken:Opening cannot be made: FileNotFoundError" in sentence
+    (sentence,) = problems("broken:Leaving")
+    assert "broken:Leaving cannot be made: it ends the interpreter, with status 4" in sentence
+    (sentence,) = problems("broken:Choosy")
+    assert "check of its options crashed: it ends the interpreter, with status 1: no" in sentence
     (sentence,) = problems("synthetic", "broken:Silent")
     assert "keeps_positions = False, or True" in sentence
     (sentence,) = problems("synthetic", "broken:Swapped")
@@ -535,17 +548,22 @@ def test_mistakes_that_the_page_leaves_out(broken):
     assert "there is no module missing_package" in sentence
 
 
-def test_mistake_of_a_plugin_is_one_sentence_and_status_78(cli, tmp_path, shm_dir):
-    (tmp_path / "broken.py").write_text(BROKEN)
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BROKEN, "broken:Idle is no feed: it has no"),
+        ("import sys\nsys.exit(0)\n", "broken:Idle cannot be imported: it ends the interpreter"),
+    ],
+)
+def test_mistake_of_a_plugin_is_one_sentence_and_status_78(cli, tmp_path, shm_dir, text, told):
+    (tmp_path / "broken.py").write_text(text)
     (tmp_path / "x.yaml").write_text(
         f"shm_dir: {shm_dir}\nfeeds:\n  - {{name: f, vendor: 'broken:Idle'}}\n"
     )
     for command in ("check", "run"):
         done = cli(command, "-c", "x.yaml")
         assert done.returncode == 78
-        assert (
-            "x.yaml:3:23: error: feeds[0].vendor: broken:Idle is no feed: it has no" in done.stderr
-        )
+        assert f"x.yaml:3:23: error: feeds[0].vendor: {told}" in done.stderr
         assert "Traceback" not in done.stderr
 
 

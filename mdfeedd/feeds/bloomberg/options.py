@@ -231,12 +231,12 @@ class BloombergOptions:
         for key, value in values(self, _RANGES):
             least, most = _RANGES[key]
             if not least <= value <= most:
-                yield f"{key}: must be {least:g} to {most:g}, not {value}"
+                yield f"{key}: must be {least} to {most}, not {value}"
 
     def _check_interval(self) -> Iterator[str]:
         least, most = _INTERVAL_S
         if self.interval_s and not least <= self.interval_s <= most:
-            yield f"interval_s: must be 0 or {least:g} to {most:g}, not {self.interval_s}"
+            yield f"interval_s: must be 0 or {least} to {most}, not {self.interval_s}"
 
     def _check_service(self) -> Iterator[str]:
         if not _SERVICE.fullmatch(self.service):

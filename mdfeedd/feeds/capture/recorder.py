@@ -29,7 +29,8 @@ RUN_NS: Final = 50_000_000  # how long a stop may wait
 
 class Recorded(NamedTuple):
     """What is in the file, and what is not: `buffer_drops` found the writer's buffer full, `kernel_drops` the
-    socket's, `refused` were longer than the file can hold.
+    socket's, `refused` were longer than the file can hold, `unwritten` the disk did not take. `payload_bytes`
+    are those of `packets` and `unwritten`.
     """
 
     packets: int
@@ -37,6 +38,7 @@ class Recorded(NamedTuple):
     buffer_drops: int
     kernel_drops: int
     refused: int
+    unwritten: int
     file_bytes: int
 
 
@@ -119,7 +121,7 @@ class Recorder:
 
     @property
     def taken(self) -> int:
-        """Packets in the file or its buffer; may be asked by any thread."""
+        """Packets taken into the file's buffer, and from there into the file; may be asked by any thread."""
         return self._writer.counts["packets"]
 
     @property
@@ -127,10 +129,11 @@ class Recorder:
         """All of it."""
         counts = self._writer.counts
         return Recorded(
-            counts["packets"],
+            counts["packets"] - self._writer.unwritten,
             counts["payload_bytes"],
             counts["dropped"],
             self._drops if self._closed else self._receiver.kernel_drops,
             counts["refused"],
+            self._writer.unwritten,
             self._writer.written_bytes,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -39,8 +40,8 @@ class CaptureWriter(BlockBuffer):
 
     Packets are put into a buffer without the GIL; when `burst_end` asks for Python, and at least once a
     second, the thread that runs the source calls `flush`. What finds the buffer full is counted in
-    `counts["dropped"]`. With `max_file_bytes` a new file ``NAME-1.pcapng``, ``NAME-2.pcapng``, ... is begun
-    when one has grown so large.
+    `counts["dropped"]`, what a file did not take in `unwritten`. With `max_file_bytes` a new file
+    ``NAME-1.pcapng``, ``NAME-2.pcapng``, ... is begun when one has grown so large.
 
     The file must not exist yet. Raises `CaptureError` where a file cannot be made or written.
     """
@@ -55,6 +56,7 @@ class CaptureWriter(BlockBuffer):
     ) -> None:
         self.paths: list[str] = []
         self.written_bytes: int = 0
+        self.unwritten: int = 0
         self._first = Path(path)
         self._head = _section() + b"".join(_interface(line.name) for line in lines)
         self._max_file_bytes = max_file_bytes
@@ -82,7 +84,9 @@ class CaptureWriter(BlockBuffer):
         self.close()
 
     def flush(self) -> None:
-        """Write the buffer to the file. Raises `CaptureError`; the buffer is emptied all the same."""
+        """Write the buffer to the file. Raises `CaptureError`; the buffer is emptied all the same, and what
+        of it is not in the file is counted in `unwritten`.
+        """
         if self._descriptor is None:
             raise ValueError("the writer is closed")
         blocks = self.view()
@@ -90,11 +94,17 @@ class CaptureWriter(BlockBuffer):
             return
         limit = self._max_file_bytes
         begun = self._file_bytes > len(self._head)
-        if limit is not None and begun and self._file_bytes + len(blocks) > limit:
-            self._end()
-            self._begin()
+        before: int | None = None
         try:
+            if limit is not None and begun and self._file_bytes + len(blocks) > limit:
+                self._end()
+                self._begin()
+            before = self.written_bytes
             self._write(blocks)
+        except CaptureError:
+            written = 0 if before is None else self.written_bytes - before
+            self.unwritten += _packets_after(blocks, written)
+            raise
         finally:
             del blocks
             self.clear()
@@ -159,6 +169,15 @@ def _block(kind: int, body: bytes) -> bytes:
 
 def _option(code: int, value: bytes) -> bytes:
     return struct.pack("=HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def _packets_after(blocks: bytes | memoryview, written: int) -> int:
+    """How many of the blocks, a packet each, do not lie whole in the first bytes that were written."""
+    packets = end = 0
+    while end < len(blocks):
+        end += int.from_bytes(blocks[end + 4 : end + 8], sys.byteorder)
+        packets += end > written
+    return packets
 
 
 def _section() -> bytes:

@@ -169,6 +169,11 @@ class _Parser:
             reason = expat.ErrorString(error.code)
             place = f"{self._path}:{error.lineno}:{error.offset + 1}"
             raise ConfigXmlError(f"{place}: not well-formed XML: {reason}") from None
+        except ConfigXmlError:
+            raise
+        except (LookupError, ValueError) as error:  # of an encoding that Python or expat has not
+            reason = str(error)[:_MAX_TEXT]
+            raise ConfigXmlError(f"{self._path}:1:1: cannot be decoded: {reason}") from None
         if not self._channels:
             raise ConfigXmlError(f"{self._path}: no channel in it")
         root = self._root

@@ -13,6 +13,7 @@ of one line when packets of the same number and time came on both, and lines of 
 port and a network belong together; such channels are numbered from 1. Groups of 224.0.31 are A, 224.0.32 B; else
 A is the lower port, or the one seen first.
 
+A port that the incremental lines of several channels have tells nothing.
 Nothing is guessed silently: what cannot be told is left out, with the reason.
 """
 
@@ -33,6 +34,8 @@ __all__ = ["HEARTBEAT_BYTES", "SAMPLES", "Inference", "LeftOut", "Seen", "infer"
 
 SAMPLES: Final = 64
 """Packets of a destination that are enough to tell, where they are longer than `HEARTBEAT_BYTES`."""
+SHARED_PART: Final = 16
+"""A second group with so many times fewer packets is a stray, not another channel."""
 HEARTBEAT_BYTES: Final = 22
 """A packet with one message of no fields: however many there are, they tell nothing."""
 
@@ -95,6 +98,7 @@ class _Place:
     side: SideName | None = None
     stamps: frozenset[tuple[int, int]] = frozenset()  # number and SendingTime of its packets
     order: int = 0
+    shared: bool = False  # several channels have its port, so that this does not tell whose it is
 
     @property
     def network(self) -> str:
@@ -114,7 +118,7 @@ def infer(seen: Iterable[Seen]) -> Inference:
         stamps = frozenset(_PACKET_HEADER.unpack_from(p) for p in one.payloads if len(p) >= 12)
         places.append(_Place(one, feed, stamps=stamps, order=order))
     _by_plan(places)
-    _off_plan([place for place in places if place.channel is None])
+    _off_plan([place for place in places if place.channel is None and not place.shared])
     lines = _assign(places, left_out)
     return Inference(tuple(sorted(lines, key=rank)), tuple(left_out))
 
@@ -189,6 +193,21 @@ def _by_plan(places: list[_Place]) -> None:
         if thousand in plan and channel:
             place.channel, place.side = channel, plan[thousand]
 
+    for channel in {place.channel for place in places if place.channel is not None}:
+        ours = [place for place in places if place.channel == channel]
+        if any(_is_shared(ours, side) for side in _SIDES):
+            for place in ours:
+                place.channel, place.shared = None, True
+
+
+def _is_shared(places: list[_Place], side: SideName) -> bool:
+    """Whether a port has incremental packets of several channels: of groups that bring others, and of about as many."""
+    found = [place for place in places if place.side == side and place.feed == "incremental"]
+    found.sort(key=lambda place: -place.seen.packets)
+    if len(found) < 2 or found[0].stamps & found[1].stamps:
+        return False
+    return found[1].seen.packets * SHARED_PART >= found[0].seen.packets
+
 
 def _off_plan(places: list[_Place]) -> None:
     """Find out which belong together, and number the channels from 1."""
@@ -218,7 +237,9 @@ def _assign(places: list[_Place], left_out: list[LeftOut]) -> list[Line]:
     lines: list[Line] = []
     for place in sorted(places, key=_certainty):
         why = ""
-        if place.channel is None:
+        if place.shared:
+            why = f"several channels have port {place.seen.port}: say the lines"
+        elif place.channel is None:
             why = "its channel cannot be told"
         elif place.feed is None:
             known = {feed for channel, feed, _ in taken if channel == place.channel}

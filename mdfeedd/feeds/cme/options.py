@@ -141,7 +141,7 @@ class CmeOptions:
         for key, value in values(self, _RANGES):
             least, most = _RANGES[key]
             if not least <= value <= most:
-                yield f"{key}: must be {least:g} to {most:g}, not {value}"
+                yield f"{key}: must be {least} to {most}, not {value}"
             elif key == "reorder_packets" and value & (value - 1):
                 yield f"reorder_packets: must be a power of two, not {value}"
 
@@ -213,7 +213,9 @@ class CmeOptions:
         return chosen
 
     def _placed(self, line: Line) -> Line:
-        default = self.interface_a if line.side == "A" else self.interface_b
+        key = "interface_a" if line.side == "A" else "interface_b"
+        default = getattr(self, key)
+        check_interface(key, default)  # else the line would object, to a key of its own
         return dataclasses.replace(line, interface=line.interface or default)
 
     def _check_lines(self, lines: tuple[Line, ...]) -> None:

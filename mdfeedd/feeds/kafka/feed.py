@@ -25,6 +25,7 @@ from mdfeedd.feeds.kafka.memory import open_notes
 from mdfeedd.feeds.kafka.options import KafkaOptions
 from mdfeedd.feeds.kafka.source import Ended, Source
 from mdfeedd.feeds.protocol import ProbeLine, Severity
+from mdfeedd.feeds.readers import wait_for_consumers
 from mdfeedd.ring.restart import last_beat_ns
 from mdfeedd.sinks.kafka.client import require_client
 from mdfeedd.sinks.kafka.wire import KINDS
@@ -159,6 +160,7 @@ class _Line:
         self._beat_s = 0.0
         self._told_missing = False
         self._left_behind: int | None = None
+        self._waited = False  # for consumers that had not come yet
         self._silent = False
         self.received = False
 
@@ -374,6 +376,7 @@ class _Line:
 
     def _wait_for_consumers(self, wanted: int, stop: threading.Event) -> bool:
         """Brokers keep what waits here, so consumers that are behind need not lose it. False: stopped."""
+        self._wait_for_the_first(stop)
         limit_s = self._options.wait_for_consumers_s
         since_s, stalled_at = time.monotonic(), None
         while limit_s and not stop.is_set():
@@ -396,6 +399,19 @@ class _Line:
             self._beat()
             stop.wait(POLL_S)
         return not stop.is_set()
+
+    def _wait_for_the_first(self, stop: threading.Event) -> None:
+        """Before anything is published: who has not come yet cannot hold us back, and would lose it."""
+        if self._waited:
+            return
+        self._waited = True
+        options = self._options
+        wanted, limit_s = options.min_consumers, options.min_consumers_limit_s
+        missing = wait_for_consumers(
+            self._writer, self._plan, wanted, limit_s, stop=stop, beat=self._beat
+        )
+        if missing:
+            logger.warning("%s: going on without", missing)
 
     def _tell_holes(self, holes: tuple[Hole, ...], stop: threading.Event) -> bool:
         """What brokers do not have any more, in the numbers of the ring there. False: stopped.

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mdfeedd.feeds.kafka.codec.resume import MAX_PARTITIONS
+from mdfeedd.feeds.readers import MIN_CONSUMERS_HELP
 from mdfeedd.options import refuse, values
+from mdfeedd.ring._ring import CONSUMER_SLOTS
 from mdfeedd.sinks.kafka.options import KafkaConnection
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
 _RANGES: Final[dict[str, tuple[int, int]]] = {
     "max_wait_records": (1 << 16, 1 << 26),
     "definitions_wait_s": (0, 3600),
+    "min_consumers": (0, CONSUMER_SLOTS),
+    "min_consumers_limit_s": (0, 3600),
     "wait_for_consumers_s": (0, 3600),
     "receive_buffer_bytes": (1 << 20, 1 << 31),
 }
@@ -46,6 +50,8 @@ class KafkaOptions(KafkaConnection):
     definitions_wait_s: float = _key(
         "how long records wait for the name of an instrument before it is #NUMBER", 10.0
     )
+    min_consumers: int | None = _key(MIN_CONSUMERS_HELP, None)
+    min_consumers_limit_s: float = _key("for so long; then it goes on without, and says so", 30.0)
     wait_for_consumers_s: float = _key(
         "how long a consumer here that stands still holds the feed back; then it loses", 5.0
     )
@@ -73,5 +79,5 @@ class KafkaOptions(KafkaConnection):
     def _check_ranges(self) -> Iterator[str]:
         for key, value in values(self, _RANGES):
             low, high = _RANGES[key]
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 yield f"{key}: must be {low} to {high}, not {value!r}"

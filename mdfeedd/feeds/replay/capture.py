@@ -191,6 +191,7 @@ class _Session:
     ) -> None:
         self._options = options
         self._reader = reader
+        self._ring = ring
         self._handler = Handler(
             depth=options.depth,
             orders=options.orders,
@@ -214,9 +215,10 @@ class _Session:
         self._handler.attach(rings.ticks, rings.depth, rings.orders)
         self._rings = rings
         self._progress = progress
-        self._gates = [
-            Gate(writer, stop, self._options.stall_limit_s)
-            for writer in (rings.ticks, rings.depth, rings.orders)
+        first = Gate(rings.ticks, stop, self._options.stall_limit_s)
+        self._gates = [first] + [
+            Gate(writer, stop, self._options.stall_limit_s, first=first)
+            for writer in (rings.depth, rings.orders)
             if writer is not None
         ]
         self._counting = Counting(self._handler, rings.ticks, without=("received_bytes",))
@@ -231,7 +233,10 @@ class _Session:
     def play(self, stop: threading.Event) -> None:
         """All packets, as they are due and there is room; then what was still waited for."""
         options = self._options
-        self._gates[0].wait_for_consumers(options.min_consumers, options.min_consumers_limit_s)
+        for gate in self._gates if options.min_consumers is None else self._gates[:1]:
+            gate.wait_for_consumers(
+                self._ring, options.min_consumers, options.min_consumers_limit_s
+            )
         started_s = time.monotonic()
         try:
             if self._play_packets(stop):
@@ -318,6 +323,12 @@ class _Session:
         if cut := read_counts["truncated"]:
             logger.warning(
                 "%d frames were not captured whole (snap length): they are as good as lost", cut
+            )
+        if strange := read_counts["bad_stamps"]:
+            logger.warning(
+                "%d stamps are missing, stand still, or go back by a second and more: a file is played in its own order."
+                " Lines that were captured one after the other belong into files of their own",
+                strange,
             )
         others = [one for one in self._reader.destinations if one.line is None]
         if others:

@@ -77,7 +77,9 @@ class ReplayFeed:
                 stack.callback(recording.close)
                 recordings.append(recording)
             rings = stack.enter_context(Rings(self.name, self.ring, stop, options))
-            rings.gate.wait_for_consumers(options.min_consumers, options.min_consumers_limit_s)
+            rings.gate.wait_for_consumers(
+                self.ring, options.min_consumers, options.min_consumers_limit_s
+            )
             started_s = time.monotonic()
             first = recordings[0]
             if len(recordings) == 1 and options.speed == "max" and isinstance(first, Recording):

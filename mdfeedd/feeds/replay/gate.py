@@ -6,11 +6,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from mdfeedd.feeds.readers import wait_for_consumers
 from mdfeedd.feeds.replay.source import ReplayError
 
 if TYPE_CHECKING:
     import threading
 
+    from mdfeedd.feeds.protocol import RingPlan
     from mdfeedd.ring import Writer
 
 __all__ = ["Gate"]
@@ -27,11 +29,20 @@ class Gate:
     """Asked for room before anything is published.
 
     Waits for the slowest living registered consumer, at most `stall_limit_s` without it moving; then it is
-    left behind, which is logged once and shows as its loss, until it moves again.
+    left behind, which is logged once and shows as its loss, until it moves again. `first` is the gate of the
+    feed's own ring, whose heartbeat says that the feed lives, where this is a ring beside it.
     """
 
-    def __init__(self, writer: Writer, stop: threading.Event, stall_limit_s: float) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        stop: threading.Event,
+        stall_limit_s: float,
+        *,
+        first: Gate | None = None,
+    ) -> None:
         self._writer = writer
+        self._first = first
         self._stop = stop
         self._stall_limit_s = stall_limit_s
         self._left_behind: int | None = None
@@ -71,17 +82,19 @@ class Gate:
                 self._stop.wait(POLL_S)
         return 0
 
-    def wait_for_consumers(self, wanted: int, limit_s: float) -> None:
-        """Until so many consumers are registered, or `stop`. Raises `ReplayError` after `limit_s`."""
-        end_s = time.monotonic() + limit_s
-        while self._writer.consumer_count() < wanted and not self._stop.is_set():
-            self.beat()
-            if time.monotonic() > end_s:
-                raise ReplayError(
-                    f"{self._writer.name}: only {self._writer.consumer_count()} of {wanted} consumers"
-                    f" came within {limit_s:g} s"
-                )
-            self._stop.wait(10 * POLL_S)
+    def wait_for_consumers(self, plan: RingPlan, wanted: int | None, limit_s: float) -> None:
+        """Until so many consumers are registered (None: those of `plan.readers`), or `stop`.
+
+        Raises `ReplayError` if so many have not come within `limit_s`; without those of the plan, of whom
+        one may be unable to run, it goes on, and says so.
+        """
+        missing = wait_for_consumers(
+            self._writer, plan, wanted, limit_s, stop=self._stop, beat=self.beat
+        )
+        if missing and wanted is not None:
+            raise ReplayError(missing)
+        if missing:
+            logger.warning("%s: going on without", missing)
 
     def beat(self) -> None:
         """Stamp the ring's heartbeat, at a slow beat."""
@@ -89,3 +102,5 @@ class Gate:
         if now_s - self._beat_s >= BEAT_S:
             self._writer.beat()
             self._beat_s = now_s
+            if self._first is not None:
+                self._first.beat()

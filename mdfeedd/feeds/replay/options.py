@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from mdfeedd.feeds.cme.lines import Line
+from mdfeedd.feeds.readers import MIN_CONSUMERS_HELP
 from mdfeedd.options import nearest, refuse, values
 
 if TYPE_CHECKING:
@@ -38,14 +39,13 @@ class ReplayOptions:
     speed: Literal["max"] | float = field(
         default="max", metadata={"help": "max, or 1 for the recording's own pace, 2 for twice ..."}
     )
-    min_consumers: int = field(
-        default=0, metadata={"help": "wait for so many registered consumers before the first tick"}
-    )
-    min_bar_consumers: int = field(
-        default=0, metadata={"help": "the same for the ring NAME.bars, before the first bar"}
+    min_consumers: int | None = field(default=None, metadata={"help": MIN_CONSUMERS_HELP})
+    min_bar_consumers: int | None = field(
+        default=None, metadata={"help": "the same for the ring NAME.bars, before the first bar"}
     )
     min_consumers_limit_s: float = field(
-        default=30.0, metadata={"help": "give up when they have not come by then"}
+        default=30.0,
+        metadata={"help": "for so long; then it goes on, but gives up where a number is said"},
     )
     stall_limit_s: float = field(
         default=30.0, metadata={"help": "leave a consumer behind that has not moved for so long"}
@@ -109,7 +109,7 @@ class ReplayOptions:
     def _check_limits(self) -> Iterator[str]:
         limits = ("min_consumers", "min_bar_consumers", "min_consumers_limit_s", "stall_limit_s")
         for key, value in values(self, limits):
-            if not value >= 0:
+            if value is not None and not value >= 0:
                 yield f"{key}: must be 0 or more, not {value}"
 
     def _check_version(self) -> Iterator[str]:

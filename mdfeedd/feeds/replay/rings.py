@@ -66,9 +66,9 @@ class Rings:
                 bars.instruments.add(symbol, instrument_id=own_id, **attributes)
             options = self._options
             self._bars = bars
-            self._bars_gate = Gate(bars, self._stop, options.stall_limit_s)
+            self._bars_gate = Gate(bars, self._stop, options.stall_limit_s, first=self.gate)
             self._bars_gate.wait_for_consumers(
-                options.min_bar_consumers, options.min_consumers_limit_s
+                self._plan, options.min_bar_consumers, options.min_consumers_limit_s
             )
         return self._bars, self._bars_gate
 

@@ -112,11 +112,18 @@ def take_over(link: Link, sink: str, ring: str, shards: int) -> Ring:
 
 
 def read(link: Link, ring: Ring, shard: int) -> Held:
-    """What the database holds of a shard. Raises `SinkError`, not retriable if we are fenced, or if
-    it has gone back behind what it had confirmed.
+    """What the database holds of a shard. Raises `SinkError`, not retriable if we are fenced, if the
+    row is gone, or if it has gone back behind what it had confirmed.
     """
     rows = link.execute(_READ, (ring.sink, ring.name, shard))
-    if not rows or rows[0][2] != ring.fence or rows[0][1] != len(ring.held):
+    if not rows:
+        raise SinkError(
+            f"the position of ring '{ring.name}' of the sink '{ring.sink}' is gone from this database: "
+            f"somebody has deleted its row of mdfeedd_position, or the schema; to the next start "
+            f"nothing of the ring is stored",
+            retriable=False,
+        )
+    if rows[0][2] != ring.fence or rows[0][1] != len(ring.held):
         raise SinkError(
             f"another writer has taken over ring '{ring.name}' of the sink '{ring.sink}' in this "
             f"database: only one may run; give the other one another name",

@@ -231,3 +231,22 @@ class StuckFeed(TickingFeed):
     def stuck_here(self) -> None:
         while True:
             time.sleep(0.1)
+
+
+class RinglessFeed(StuckFeed):
+    """Waits before it has made its ring."""
+
+    def run(self, stop: threading.Event) -> None:
+        self.stuck_here()
+
+
+class BeatlessFeed(TickingFeed):
+    """Publishes all the time, and never says that it lives."""
+
+    Options: ClassVar[type] = TickingOptions
+
+    def run(self, stop: threading.Event) -> None:
+        r = self.ring
+        with Writer(r.name, r.capacity, feed_index=r.feed_index, directory=r.directory) as w:
+            while not stop.wait(self.options.pause_s):
+                w.publish(np.zeros(1, TICK))

@@ -162,10 +162,14 @@ from mdfeedd.feeds.capture.writer import CaptureWriter, RecordedLine
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
 atexit.register(resource.setrlimit, resource.RLIMIT_FSIZE, (-1, -1))  # counts of coverage are written at the end
-with CaptureWriter({str(tmp_path / "x")!r}, [RecordedLine("a", "224.0.31.1", 1)]) as writer:
-    for i in range(100):
-        writer.packet(0, bytes(1000), i)
+writer = CaptureWriter({str(tmp_path / "x")!r}, [RecordedLine("a", "224.0.31.1", 1)])
+for i in range(100):
+    writer.packet(0, bytes(1000), i)
+try:
     writer.flush()
+finally:
+    print(writer.unwritten)
+    writer.close()
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -173,6 +177,10 @@ with CaptureWriter({str(tmp_path / "x")!r}, [RecordedLine("a", "224.0.31.1", 1)]
     assert "x cannot be written: File too large" in done.stderr
     with pytest.raises(CaptureError, match="middle of a record"):
         read(tmp_path / "x")
+    whole = []
+    with pytest.raises(CaptureError), CaptureReader(str(tmp_path / "x")) as reader:
+        whole.extend(reader.packets())
+    assert len(whole) + int(done.stdout) == 100
 
 
 def test_closed_writer(tmp_path):

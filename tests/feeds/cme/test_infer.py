@@ -150,6 +150,26 @@ def test_second_destination_of_a_line_that_is_there_already():
 # ------------------------------------------------------------------------------------- not by the plan
 
 
+def test_channels_that_share_a_port_of_the_plan_are_not_mixed():
+    """A line of a third channel besides is told as ever."""
+    shared = [
+        seen(f"224.0.31.{group}", 14310, stream(*KINDS[kind], first=1000 * group))
+        for group, kind in enumerate((INCREMENTAL, INCREMENTAL, DEFINITION, SNAPSHOT), 1)
+    ]
+    lines, left_out = told(*shared, seen("224.0.31.9", 14318, stream(*KINDS[INCREMENTAL])))
+    assert lines == [(318, INCREMENTAL, "A", "224.0.31.9", 14318)]
+    assert left_out == ["several channels have port 14310: say the lines"] * 4
+
+
+def test_stray_packets_of_another_group_do_not_share_a_port():
+    lines, left_out = told(
+        seen("224.0.31.1", 14310, stream(*KINDS[INCREMENTAL]), 1000),
+        seen("224.0.31.2", 14310, stream(*KINDS[INCREMENTAL], first=5000), 20),
+    )
+    assert lines == [(310, INCREMENTAL, "A", "224.0.31.1", 14310)]
+    assert left_out == ["channel 310 has incremental lines already"]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_two_channels_on_other_ports_are_told_by_their_copies(seed):
     places = []

@@ -87,9 +87,16 @@ def publish(dice):
 class Running:
     """A feed in a thread, and its ring read to the end."""
 
-    def __init__(self, name, options, directory, capacity=1 << 17, feed_index=5, shard=None):
+    def __init__(
+        self, name, options, directory, capacity=1 << 17, feed_index=5, shard=None, readers=()
+    ):
         self.plan = RingPlan(
-            name, capacity=capacity, feed_index=feed_index, directory=directory, shard=shard
+            name,
+            capacity=capacity,
+            feed_index=feed_index,
+            directory=directory,
+            shard=shard,
+            readers={name: readers},
         )
         self._feed = KafkaFeed(name, options, self.plan)
         self._stop = threading.Event()
@@ -165,7 +172,8 @@ def feed_from(tmp_path, shm_dir):
 
     def make(broker, ring, name=None, **given):
         address = broker if isinstance(broker, str) else broker.address
-        plan = {key: given.pop(key) for key in ("capacity", "feed_index", "shard") if key in given}
+        keys = ("capacity", "feed_index", "shard", "readers")
+        plan = {key: given.pop(key) for key in keys if key in given}
         given = {"start": "earliest", "timeout_s": 5.0} | given
         options = KafkaOptions(address, ring=ring, **given)
         made.append(Running(name or ring, options, str(there), **plan))

@@ -460,3 +460,22 @@ def test_lines_without_a_packet_are_told(v8, replay, caplog):
     sentence = "no packet of any of the lines; there are those to"
     assert [one for one in told if one.startswith(sentence)] == told
     assert "224.0.31.11:14320 (56 packets)" in told[0]
+
+
+def test_file_whose_stamps_go_back_is_told_of(v6, replay, tmp_path, caplog):
+    """One line behind the other in one file: nobody can merge that, and what is lost by it has a reason."""
+    path = tmp_path / "behind.pcapng"
+    with CaptureWriter(
+        str(path), [RecordedLine(n, *at) for n, at in (("a", A), ("b", B))]
+    ) as writer:
+        for number, at in enumerate((A, B)):
+            with CaptureReader(v6) as reader:
+                while reader.run(writer, {at: number}) is not Stop.ENDED:
+                    writer.flush()
+    with caplog.at_level(logging.WARNING):
+        replay(path)
+    assert "a file is played in its own order" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        replay(v6)
+    assert "in its own order" not in caplog.text

@@ -18,6 +18,7 @@ from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
 from mdfeedd.feeds.replay.source import Recording, ReplayError
 from mdfeedd.ring import Reader, RingMissing
+from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, TICK
 
 T0 = 1_700_000_000_000_000_000
@@ -44,11 +45,11 @@ def quotes(n, instrument=7, start=T0, step=1000, first=0):
 
 @pytest.fixture
 def replay(shm_dir):
-    def run(*paths, stop=None, capacity=65_536, **options):
+    def run(*paths, stop=None, capacity=65_536, readers=None, **options):
         feed = ReplayFeed(
             "rec",
             ReplayOptions(tuple(str(p) for p in paths), **options),
-            RingPlan("rec", capacity, 3, 4096, shm_dir),
+            RingPlan("rec", capacity, 3, 4096, shm_dir, readers=readers or {}),
         )
         feed.run(stop or threading.Event())
         return feed
@@ -242,6 +243,49 @@ def test_consumers_that_do_not_come(tmp_path, replay):
     (tmp_path / "a.dbn").write_bytes(metadata() + quotes(5).tobytes())
     with pytest.raises(ReplayError, match=r"only 0 of 2 consumers came within 0\.05 s"):
         replay(tmp_path / "a.dbn", min_consumers=2, min_consumers_limit_s=0.05)
+
+
+def test_readers_of_the_plan_are_waited_for_by_name(tmp_path, replay, shm_dir):
+    """Another reader, which was at the ring before, is not taken for one of them."""
+    n = 30_000
+    (tmp_path / "a.dbn").write_bytes(metadata() + quotes(n).tobytes())
+    (tmp_path / "none.dbn").write_bytes(metadata())
+    replay(tmp_path / "none.dbn", capacity=1024)  # makes the ring that the stranger attaches to
+    stop, got = threading.Event(), []
+    options = {"capacity": 1024, "readers": {"rec": ("mine",)}, "stop": stop}
+    thread = threading.Thread(target=replay, args=(tmp_path / "a.dbn",), kwargs=options)
+    with Reader("rec", start="now", consumer="stranger", directory=shm_dir) as stranger:
+        thread.start()
+        try:
+            while inspect("rec", shm_dir).epoch < 2:
+                time.sleep(0.01)
+            assert not stranger.read(1, timeout=0.5)
+            with Reader("rec", start="oldest", consumer="mine", directory=shm_dir) as reader:
+                stranger.close()
+                while not reader.ended:
+                    got.extend(reader.read(1000, timeout=0.2).records["venue_seq"].tolist())
+                assert reader.lost == 0
+        finally:
+            stop.set()
+            thread.join()
+    assert got == list(range(n))
+
+
+def test_readers_of_the_plan_that_do_not_come_are_left_out(tmp_path, replay, shm_dir, caplog):
+    (tmp_path / "a.dbn").write_bytes(metadata() + quotes(5).tobytes())
+    readers = {"rec": ("mine", "yours"), "rec.bars": ("mine",)}
+    replay(tmp_path / "a.dbn", readers=readers, min_consumers_limit_s=0.05)
+    assert len(read_all(shm_dir)[0]) == 5
+    assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == [
+        "rec: consumer mine and yours did not come within 0.05 s: going on without"
+    ]
+
+
+def test_number_of_0_waits_for_nobody(tmp_path, replay, shm_dir, caplog):
+    (tmp_path / "a.dbn").write_bytes(metadata() + quotes(5).tobytes())
+    replay(tmp_path / "a.dbn", readers={"rec": ("mine",)}, min_consumers=0)
+    assert len(read_all(shm_dir)[0]) == 5
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 def test_zstd_in_several_frames_cut_inside_records(tmp_path, replay, shm_dir):

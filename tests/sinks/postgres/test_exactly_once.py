@@ -295,6 +295,17 @@ def test_older_of_two_writers_of_one_name_stores_nothing_more(database, give, co
     younger.close()
 
 
+def test_position_that_somebody_has_deleted_is_told_as_what_it_is(database, give):
+    sink = database.sink()
+    sink.write(give.batch_of(give.quotes(1, 5)))
+    database.execute("delete from mdfeedd_position")
+    with pytest.raises(SinkError, match="somebody has deleted its row of mdfeedd_position") as told:
+        sink.write(give.batch_of(give.quotes(6, 5)))
+    assert not told.value.retriable
+    assert database.seqs() == [1, 2, 3, 4, 5]
+    sink.close()
+
+
 def test_database_has_gone_back_behind_what_it_confirmed(database, give):
     """Restored from a backup, or failed over to a standby that was behind."""
     sink = database.sink()
