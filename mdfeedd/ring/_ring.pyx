@@ -275,7 +275,8 @@ cdef class WriterCore:
     @cython.binding(False)  # called as a method of C, a fifth of the call less
     def publish(self, records, bint flush=True):
         """Publish one record or an array of them; returns the sequence number of the first."""
-        self.check()
+        if self.w.h == NULL or self._gone:
+            self.check()
         cdef mdf_ndarray *a
         if type(records) is not _ndarray:
             records = np.asarray(records)

@@ -69,6 +69,7 @@ _OTHER: Final = "{code} (first {first}, last {last}, {instrument})"
 class _Words(NamedTuple):
     level: int
     sentence: str
+    lost: int  # packets, of a loss
 
 
 class Teller:
@@ -92,15 +93,15 @@ class Teller:
         self._logger = logger
         self._sentences = sentences
         self._until_s: dict[tuple[str, int], float] = {}
-        self._more: dict[tuple[str, int], tuple[int, _Words]] = {}
+        self._more: dict[tuple[str, int], tuple[int, int, _Words]] = {}
 
     def tell(self, event: Event, now_s: float) -> None:
         """Log the event, or count it as one more of a running episode."""
         key = (event.code.name, event.channel)
         words = self._words(event)
         if now_s < self._until_s.get(key, now_s):
-            count, _ = self._more.get(key, (0, words))
-            self._more[key] = (count + 1, words)
+            count, lost, _ = self._more.get(key, (0, 0, words))
+            self._more[key] = (count + 1, lost + words.lost, words)
             return
         self._until_s[key] = now_s + EPISODE_S
         self._log(event.channel, words, "")
@@ -118,25 +119,27 @@ class Teller:
             self._tell_more(key, "")
 
     def _tell_more(self, key: tuple[str, int], within: str) -> None:
-        count, words = self._more.pop(key)
-        more = f" (the last of {count} such{within})" if count > 1 else ""
+        count, lost, words = self._more.pop(key)
+        in_all = f", of {lost} packets in all" if lost else ""
+        more = f" (the last of {count} such{within}{in_all})" if count > 1 else ""
         self._log(key[1], words, more)
 
     def _words(self, event: Event) -> _Words:
         code = event.code.name
+        n = event.last - event.first + 1
         line = self._lines.get(event.line)
         sentence = self._sentences.get(code, _OTHER).format(
             code=code,
             first=event.first,
             last=event.last,
-            n=event.last - event.first + 1,
+            n=n,
             line=f"line {line}" if line is not None else f"line {event.line}",
             seconds=event.first / 1e9,
             id=event.security_id,
             instrument=self._name(event.channel, event.security_id) if event.security_id else "",
         )
         level = logging.INFO if code in ROUTINE else logging.WARNING
-        return _Words(level, sentence)
+        return _Words(level, sentence, n if code == "GAP" else 0)
 
     def _log(self, channel: int, words: _Words, more: str) -> None:
         label = self._labels.get(channel, "")

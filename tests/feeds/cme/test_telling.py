@@ -67,7 +67,7 @@ def test_thousand_losses_are_two_lines(teller, said):
     teller.settle(EPISODE_S)
     assert len(said()) == 2
     assert said()[1].startswith("channel 310 (Equity Futures): packets 999 to 999 (1) are lost")
-    assert said()[1].endswith("(the last of 999 such in 10 s)")
+    assert said()[1].endswith("(the last of 999 such in 10 s, of 999 packets in all)")
 
 
 def test_episode_that_goes_on_is_told_every_ten_seconds(teller, said):
@@ -90,7 +90,7 @@ def test_what_is_left_at_the_end_does_not_claim_a_time(teller, said):
     for n in range(4):
         teller.tell(event(first=n), 0.0)
     teller.finish()
-    assert said()[1].endswith("(the last of 3 such)")
+    assert said()[1].endswith("(the last of 3 such, of 24 packets in all)")
     teller.finish()
     assert len(said()) == 2
 
