@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from mdfeedd.consumers.bars._bars import MAX_DEPTH, MAX_INTERVAL_S, MAX_INTERVALS, BarBuilder
-from mdfeedd.consumers.bars.cut import CutBars
 from mdfeedd.options import refuse
 from mdfeedd.ring import Reader, RingMissing, Writer
 from mdfeedd.ring.inspect import inspect
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mdfeedd.ring import Instrument, TickBatch
-    from mdfeedd.ring.inspect import ConsumerInfo, RingInfo
+    from mdfeedd.ring.inspect import ConsumerInfo
     from mdfeedd.ring.reader import Start
 
 BATCH: Final = 4096  # ticks taken from a ring at a time
@@ -161,19 +160,10 @@ class Source:
     def __init__(
         self, ring: str, consumer: str, options: BarsOptions, out: BarRing, directory: str
     ) -> None:
-        info = inspect(ring, directory)
-        earlier = _earlier_run(info, consumer)
-        published = out.take_earlier(info.feed_index)
-        lateness_ns = round(options.lateness_s * 1e9)
-        self._cut = CutBars(published if earlier is not None else published[:0], lateness_ns)
-        start = _start_after(earlier)
-        if self._cut.first_seq > info.tail - info.capacity // 2:
-            self._cut.clear()  # they can be made again, and no writer laps us meanwhile
-        elif earlier is not None and self._cut.first_seq:
-            start = max(self._cut.last_seq, earlier.acked) + 1
+        earlier = _earlier_run(ring, consumer, directory)
         self.reader: Reader = Reader(
             ring,
-            start=start,
+            start=_start_after(earlier),
             consumer=consumer,
             dtype=TICK,
             follow=options.follow,
@@ -186,7 +176,7 @@ class Source:
             options.intervals_s,
             flat=options.flat,
             flat_limit=options.flat_limit,
-            lateness_ns=lateness_ns,
+            lateness_ns=round(options.lateness_s * 1e9),
             instruments_limit=INSTRUMENTS,
         )
         self._foreign_told = False
@@ -195,7 +185,7 @@ class Source:
         self._epoch, self._epoch_first_seq = header["epoch"], header["epoch_first_seq"]
         cursor = 0 if earlier is None else earlier.cursor
         self._in_epoch = cursor >= self._epoch_first_seq
-        self._builder.seed(self._cut.others(published))
+        self._builder.seed(out.take_earlier(header["feed_index"]))
 
     def use(self, batch: TickBatch) -> None:
         """Make bars of a batch, publish them, acknowledge what they no longer need."""
@@ -232,7 +222,6 @@ class Source:
     def _begin_anew(self) -> None:
         self._publish([self._builder.flush(partial=True)])
         self._builder.reset()
-        self._cut.clear()
 
     def finish(self) -> None:
         """Publish what is open, flagged PARTIAL, unacknowledged: a restart makes it again."""
@@ -242,7 +231,7 @@ class Source:
     def _publish(self, chunks: Iterable[npt.NDArray[np.void]]) -> None:
         for bars in chunks:
             if len(bars):
-                self._out.publish(self._cut.join(bars), self.reader)
+                self._out.publish(bars, self.reader)
 
     def _account(self) -> None:
         builder, counters = self._builder, self.reader.counters
@@ -271,9 +260,9 @@ def _start_after(earlier: ConsumerInfo | None) -> Start | int:
     return "resume" if earlier.acked else 1
 
 
-def _earlier_run(ring: RingInfo, consumer: str) -> ConsumerInfo | None:
-    """What the registry holds of the last run of `consumer` on this ring."""
-    for info in ring.consumers:
+def _earlier_run(ring: str, consumer: str, directory: str) -> ConsumerInfo | None:
+    """What the registry holds of the last run of `consumer` on this ring. Raises `RingMissing`."""
+    for info in inspect(ring, directory).consumers:
         if info.name == consumer and info.same_ring:
             return info
     return None
