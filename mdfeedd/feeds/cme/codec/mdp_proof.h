@@ -190,7 +190,10 @@ MDP_COLD void mdp_lost_reset(mdp_handler *h, mdp_channel *ch) {
     ch->voided = ch->generation;
     for (uint32_t i = ch->first_instrument; i != MDP_NONE; i = h->instruments[i].next_in_channel) {
         mdp_instrument *b = &h->instruments[i];
-        if (b->flags & MDP_SELECTED && b->state == MDP_SYNC && mdp_rpt_of(b)) mdp_disprove(h, ch, b, mdp_needed(ch, b));
+        if (!(b->flags & MDP_SELECTED) || b->state != MDP_SYNC || !mdp_rpt_of(b)) continue;
+        uint32_t generation = b->generation;
+        mdp_disprove(h, ch, b, mdp_needed(ch, b));
+        b->generation = generation; /* not heard of since the loss: no snapshot is measured by its old RptSeq */
     }
 }
 

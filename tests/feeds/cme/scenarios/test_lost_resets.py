@@ -49,6 +49,15 @@ def test_nothing_more_of_it_is_told_as_right_until_a_snapshot(make: Any, m: Any)
     ]
 
 
+def test_a_quiet_instrument_is_mended_by_a_snapshot_of_a_lower_rptseq(make: Any, m: Any) -> None:
+    """Its RptSeq from before the reset measures nothing: 31 had three updates, and one behind it."""
+    rig = before(make, m).play("A:1-54,59-60 B:1-54,59-60")
+    rig.put("s", m.snapshot(31, 60, 1, "b1 200x1/1"), seq=1)
+    assert rig.book(31).startswith("STALE?")
+    rig.play("SA:s")
+    assert rig.book(31) == "SYNC 1: 200x1/1 | -"
+
+
 def test_an_instrument_that_begins_behind_it_is_right(make: Any, m: Any) -> None:
     """One without updates before, and one whose RptSeq is 1: it has begun again, from nothing."""
     rig = before(make, m).play("A:1-54,58-59 B:1-54,58-59")
