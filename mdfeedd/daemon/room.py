@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mdfeedd.ring.segment import ring_path
+from mdfeedd.ring.writer import DEFAULT_CAPACITY
 from mdfeedd.tick import BAR, TICK
 
 if TYPE_CHECKING:
     from mdfeedd.daemon.plan import ChildPlan, Plan
 
 __all__ = ["check_room", "ring_bytes"]
-
-DEFAULT_CAPACITY: Final = 65_536
 
 
 def ring_bytes(plan: Plan) -> int:

@@ -23,7 +23,7 @@ from mdfeedd.ring.counters import CONSUMER_INDEX, Counters
 from mdfeedd.ring.errors import RingCorrupt, RingError, RingMismatch, RingMissing
 from mdfeedd.ring.instruments import Instruments
 from mdfeedd.ring.look import Look
-from mdfeedd.ring.stream import BatchStream, end_of
+from mdfeedd.ring.stream import BatchStream, end_of, seconds
 from mdfeedd.tick import dtype_of, layout_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
         self._spin = spin
         self._wanted = dtype
         self.reattached: int = 0
-        self._attach(self._start(start), end_of(wait))
+        self._attach(self._start(start), time.monotonic() + seconds(wait))
         self.counters: Counters = Counters(self, CONSUMER_INDEX)
         segment.track(self)
 
@@ -107,12 +107,12 @@ class Reader(ReaderCore, BatchStream[TickBatch]):
             raise ValueError(f"sequence numbers begin at 1: start={start}")
         return start
 
-    def _attach(self, start: int, deadline: float | None) -> None:
+    def _attach(self, start: int, deadline: float) -> None:
         while True:
             try:
                 self._open(start)
             except RingMissing:
-                left = WAIT_STEP_S if deadline is None else deadline - time.monotonic()
+                left = deadline - time.monotonic()
                 if left <= 0:
                     raise RingMissing(
                         f"no ring '{self.name}' in {self.path.parent}: is its writer running? "

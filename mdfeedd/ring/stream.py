@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["YIELD_BATCHES", "BatchStream", "BatchT", "end_of"]
+__all__ = ["YIELD_BATCHES", "BatchStream", "BatchT", "end_of", "seconds"]
 
 YIELD_BATCHES: Final = 16
 """Batches in a row that an async reader takes before others may run."""
@@ -21,13 +21,16 @@ class _Batch(Protocol):
     def __len__(self) -> int: ...
 
 
+def seconds(wait: float) -> float:
+    """A time to wait. Raises `ValueError` for nan, which would never be over."""
+    if math.isnan(wait):
+        raise ValueError("a time to wait is a number of seconds, not nan")
+    return wait
+
+
 def end_of(timeout: float | None) -> float | None:
     """When a wait of `timeout` seconds is over, by `time.monotonic`; None: never. Raises `ValueError` for nan."""
-    if timeout is None:
-        return None
-    if math.isnan(timeout):
-        raise ValueError("a time to wait is a number of seconds, not nan")
-    return time.monotonic() + timeout
+    return None if timeout is None else time.monotonic() + seconds(timeout)
 
 
 BatchT = TypeVar("BatchT", bound=_Batch)

@@ -9,6 +9,7 @@ import time
 import urllib.request
 
 import pytest
+from line_rows import line
 
 from mdfeedd.cli.main import main
 from mdfeedd.daemon import config
@@ -19,16 +20,6 @@ from mdfeedd.daemon.troubles import troubles_of
 from mdfeedd.sim.cme import Venue
 
 PATIENCE_S = 120.0
-
-
-def line(silent_s, packets=5000, *, side="A", kind="incremental", channel=310):
-    return {
-        "channel": channel,
-        "kind": kind,
-        "side": side,
-        "silent_s": silent_s,
-        "received_packets": packets,
-    }
 
 
 def feed(*lines, silences=1, **changed):

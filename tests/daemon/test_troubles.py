@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from line_rows import line
 
 from mdfeedd.consumers.callbacks import CallbackConsumer, CallbackOptions
 from mdfeedd.daemon.status import snapshot
@@ -48,27 +49,23 @@ def test_gap_open_until_the_books_are_right_again(rings):
     assert kinds(look()) == []
 
 
-def line(side, silent_s, packets=5000, kind="incremental", channel=310):
-    return {
-        "channel": channel,
-        "kind": kind,
-        "side": side,
-        "silent_s": silent_s,
-        "received_packets": packets,
-    }
-
-
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ([line("A", 0.1), line("B", 0.1)], ""),
-        ([line("A", 0.1), line("B", 31.0)], "line 310 incremental B has been mute for 31 s"),
-        ([line("A", 0.1), line("B", None, 0)], "line 310 incremental B has brought nothing yet"),
-        ([line("A", 0.1, 10), line("B", None, 0)], ""),  # the feed has just begun
-        ([line("A", 40.0), line("B", 50.0)], ""),  # the market is closed
-        ([line("A", 0.1), line("B", 31.0, channel=312)], ""),
-        ([line("A", 0.1), line("A", 31.0, kind="snapshot")], ""),
-        ([line("A", None, 5000), line("B", None, 0)], ""),  # a recording
+        ([line(0.1, side="A"), line(0.1, side="B")], ""),
+        (
+            [line(0.1, side="A"), line(31.0, side="B")],
+            "line 310 incremental B has been mute for 31 s",
+        ),
+        (
+            [line(0.1, side="A"), line(None, 0, side="B")],
+            "line 310 incremental B has brought nothing yet",
+        ),
+        ([line(0.1, 10, side="A"), line(None, 0, side="B")], ""),  # the feed has just begun
+        ([line(40.0, side="A"), line(50.0, side="B")], ""),  # the market is closed
+        ([line(0.1, side="A"), line(31.0, side="B", channel=312)], ""),
+        ([line(0.1, side="A"), line(31.0, side="A", kind="snapshot")], ""),
+        ([line(None, 5000, side="A"), line(None, 0, side="B")], ""),  # a recording
     ],
 )
 def test_line_that_is_mute_while_the_other_is_not(rings, lines, told):
