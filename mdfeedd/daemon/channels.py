@@ -49,13 +49,17 @@ def channels_of(feed: Row) -> list[Channel]:
 
 
 def _channel(feed: Row, number: int, lines: list[Row], recorded: bool) -> Channel:
-    """A feed that hangs or is stopped hears nothing: that is no silence of the venue's."""
+    """As of the feed's heartbeat: one that hangs or is stopped hears nothing, and that is no silence of the venue's.
+
+    Not as of `silent_s`, which may be less: a silence would come and go between two looks.
+    """
     sides = tuple(sorted(line["side"] for line in lines))
-    listened_s = max(0.0, feed.get("listened_s", 0.0) - feed["silent_s"])
+    beat_age_s = feed["heartbeat_age_s"]
+    listened_s = max(0.0, feed.get("listened_s", 0.0) - beat_age_s)
     times = [line["silent_s"] for line in lines if line["silent_s"] is not None]
     if not times and recorded:
         return Channel(number, sides, None, heard=True, is_silent=False)
-    silent_s = max(0.0, min(times) - feed["silent_s"]) if times else listened_s
+    silent_s = max(0.0, min(times) - beat_age_s) if times else listened_s
     noticed = feed["counters"].get("silences", 0) > 0
     long_enough = min(silent_s, listened_s) >= feed.get("silence_s", SILENCE_S)
     return Channel(number, sides, silent_s, heard=bool(times), is_silent=noticed and long_enough)

@@ -186,6 +186,8 @@ def _is_feed(child: Child) -> bool:
 def feed_row(name: str, info: RingInfo | None, child: Child | None) -> dict[str, Any]:
     """One feed: what its ring says, and what its supervisor knows of it, if it has one."""
     state = child.state.value if child is not None else _state(info)
+    now_ns = clock_ns()
+    beat_age_s = 0.0 if info is None else _age_s(now_ns - info.heartbeat_ns)
     return {
         "name": name,
         "vendor": "" if child is None else child.plan.plugin,
@@ -193,14 +195,15 @@ def feed_row(name: str, info: RingInfo | None, child: Child | None) -> dict[str,
         "managed": child is not None,
         "state": state,
         "writer_alive": info is not None and info.writer_alive,
-        "silent_s": 0.0 if info is None else _age_s(info.heartbeat_age_ns),
+        "silent_s": beat_age_s,
+        "heartbeat_age_s": beat_age_s,
         "hang_s": 0.0 if child is None else child.plan.hang_s,
         "listened_s": 0.0 if info is None else _listened_s(info, child),
         "silence_s": SILENCE_S if child is None else _silence_s(child.plan),
         "published": 0 if info is None else info.tail,
         "instruments": 0 if info is None else info.instruments_count,
         "counters": {} if info is None else info.counters,
-        "lines": [] if info is None else [_line(line) for line in info.lines],
+        "lines": [] if info is None else [_line(line, now_ns) for line in info.lines],
         "last_failure": "" if child is None else child.last_failure,
     }
 
@@ -219,11 +222,11 @@ def _silence_s(plan: ChildPlan) -> float:
     return float(given) if isinstance(given, int | float) else SILENCE_S
 
 
-def _line(line: LineInfo) -> dict[str, Any]:
+def _line(line: LineInfo, now_ns: int) -> dict[str, Any]:
     """A line of a feed: how much it brought, and for how long nothing (null: none yet, or a recording)."""
     key, values = line.key, dict(line.values)
     latest_ns = values.pop("last_packet_ns")
-    silent_s = _age_s(clock_ns() - latest_ns) if latest_ns else None
+    silent_s = _age_s(now_ns - latest_ns) if latest_ns else None
     told = {"channel": key.channel, "kind": key.kind, "side": key.side, "silent_s": silent_s}
     return told | values
 

@@ -74,7 +74,7 @@ def _of_feeds(shown: Shown, before: Shown | None) -> Iterator[Trouble]:
             yield _trouble(name, "gap open", text)
         if topics := counters.get("failed_topics", 0):
             yield _trouble(name, "topics", f"feed {name}: {topics:,} topics bring nothing")
-        now_s = shown["time_s"] - feed["silent_s"]
+        now_s = shown["time_s"] - feed["heartbeat_age_s"]
         yield from (
             _trouble(name, "channel silent", text) for text in _silent_channels(feed, now_s)
         )

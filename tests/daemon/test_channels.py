@@ -28,6 +28,7 @@ def feed(*lines, silences=1, **changed):
         "managed": True,
         "writer_alive": True,
         "silent_s": 0.0,
+        "heartbeat_age_s": 0.0,
         "published": 0,
         "listened_s": 1000.0,
         "silence_s": SILENCE_S,
@@ -52,7 +53,9 @@ def feed(*lines, silences=1, **changed):
         (feed(line(400.0), listened_s=34.0), []),  # it has just been started again
         (feed(line(40.0), silences=0), []),  # its own limit is longer
         (feed(line(40.0), silence_s=60.0), []),
-        (feed(line(40.0), silent_s=10.0), []),  # it is the feed that stands still
+        (feed(line(40.0), heartbeat_age_s=10.0), []),  # it is the feed that stands still
+        (feed(line(40.0), heartbeat_age_s=4.0, silent_s=0.0), [310]),
+        (feed(line(35.1), heartbeat_age_s=0.2, silent_s=0.0), []),  # nor was it one 0.2 s ago
         (feed(line(40.0), writer_alive=False), []),
         (feed(line(None), line(None, side="B")), []),  # a recording
         (feed(line(None), line(None, 0, channel=312)), []),
@@ -88,9 +91,10 @@ async def get(supervisor, path):
 
 async def until(condition):
     deadline = time.monotonic() + PATIENCE_S
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "it never came"
         await asyncio.sleep(0.02)
+    return found
 
 
 def test_channel_that_is_not_heard_is_a_trouble_until_packets_come(shm_dir, capsys):
@@ -117,8 +121,8 @@ def test_channel_that_is_not_heard_is_a_trouble_until_packets_come(shm_dir, caps
                     return not troubles()
 
                 for never in (True, False):
-                    await until(troubles)
-                    (told,) = troubles()
+                    (told,) = await until(troubles)
+                    assert [troubles()[0]["trouble"] for _ in range(20)] == [told["trouble"]] * 20
                     assert told["trouble"] == "channel silent"
                     assert ("never heard" in told["text"]) is never
                     assert (await get(supervisor, "/readyz"))[0] == 200, "the feed is well"
