@@ -174,22 +174,6 @@ MDP_HOT int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8_t *p,
     return 1;
 }
 
-static inline int mdp_is_reset(const uint8_t *p, size_t n) {
-    return n >= MDP_PACKET_HEADER + MDP_MESSAGE_HEADER &&
-           mdp_u16(p + MDP_PACKET_HEADER + MDP_MESSAGE_TEMPLATE) == MDP_T_ChannelReset;
-}
-
-/* A packet of the definition loop: among the incremental packets it is a network mistake, and its loop begins at 1
- * again and again. Only there does a definition tell how many there are. */
-static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
-    mdp_message m;
-    mdp_definition d;
-    if (n < MDP_PACKET_HEADER + MDP_MESSAGE_HEADER) return 0;
-    mdp_message_at(p + MDP_PACKET_HEADER, &m);
-    return !mdp_define(m.template_id, m.version, m.root, m.block, m.groups, (size_t)(m.end - m.groups), &d) &&
-           d.total_reports != MDP_NULL_U32;
-}
-
 /* Is there a run of what may be a new sequence, and has the old one not gone on behind it? */
 static inline int mdp_is_again(const mdp_channel *ch) { return ch->again.n && ch->again.began > ch->sending; }
 
@@ -264,7 +248,9 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
     int silent = sending > ch->sending && h->now_ns - ch->last_ns > (int64_t)MDP_EPOCH_NS;
     /* MsgSeqNum may begin again with a channel reset, or behind one: not documented, so allowed. */
     int reset = !later && !silent && sending > ch->sending && (ch->after_reset || mdp_is_reset(p, n));
-    if (later || silent || reset) {
+    /* A reset of the new sequence, of which packets have passed already: those are a hole. */
+    int anew = reset && !ch->after_reset && mdp_is_again(ch) && seq > ch->again.last && sending > ch->again.last_sending;
+    if ((later || silent || reset) && !anew) {
         /* Behind a reset the sequence begins at 1, and 1 may be missing: that is a hole like any other. */
         int behind = reset && ch->after_reset && seq < h->o.reorder_packets;
         if (!behind) mdp_end_sequence(h, ch, channel, sending);
@@ -279,7 +265,7 @@ static inline int mdp_passed_packet(mdp_handler *h, mdp_channel *ch, uint32_t ch
         mdp_clear_channel(h, ch, channel, ch->sending = sending, seq == 1);
         return 1;
     }
-    if (mdp_begins_again(ch, p, n, h->now_ns)) {
+    if (anew || mdp_begins_again(ch, p, n, h->now_ns)) {
         mdp_begin_anew(h, ch, channel, ch->again.first, sending);
         mdp_lines_begin(h, ch, seq);
         return 1;

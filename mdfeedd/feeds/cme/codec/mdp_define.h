@@ -204,6 +204,17 @@ static inline int mdp_define(unsigned template_id, unsigned version, const uint8
     return MDP_DEFINE_OK;
 }
 
+/* A packet of the definition loop: among the incremental packets it is a network mistake, and its loop begins at 1
+ * again and again. Only there does a definition tell how many there are. */
+static inline int mdp_is_of_loop(const uint8_t *p, size_t n) {
+    mdp_message m;
+    mdp_definition d;
+    if (n < MDP_PACKET_HEADER + MDP_MESSAGE_HEADER) return 0;
+    mdp_message_at(p + MDP_PACKET_HEADER, &m);
+    return !mdp_define(m.template_id, m.version, m.root, m.block, m.groups, (size_t)(m.end - m.groups), &d) &&
+           d.total_reports != MDP_NULL_U32;
+}
+
 /* What mdp_define_root() takes from Future for all: they agree on it, and on the two groups. */
 #define MDP_DEFINE_SAME(T)                                                                            \
     ((int)MDP_##T##_CFICode_END == (int)MDP_Future_CFICode_END &&                                     \

@@ -212,4 +212,10 @@ MDP_HOT int mdp_same_print(const mdp_print *a, const mdp_print *b) {
     return !(differs[0] | differs[1]);
 }
 
+/* Whether its first message is a reset of the channel. */
+static inline int mdp_is_reset(const uint8_t *p, size_t n) {
+    return n >= MDP_PACKET_HEADER + MDP_MESSAGE_HEADER &&
+           mdp_u16(p + MDP_PACKET_HEADER + MDP_MESSAGE_TEMPLATE) == MDP_T_ChannelReset;
+}
+
 #endif

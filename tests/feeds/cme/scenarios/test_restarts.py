@@ -381,6 +381,39 @@ def test_a_hole_of_the_new_sequence_is_told_from_its_first_packet_on(make: Any, 
     assert (rig.state.next_seq, rig.state.buffered) == (12, 0)
 
 
+def test_a_reset_shows_it_and_what_passed_before_that_is_a_hole(make: Any, m: Any) -> None:
+    """Of the new sequence 1 and 2 passed; 3, a reset, shows what they were. Its other line may still bring them."""
+    rig = old_and_new(make, m)
+    rig.put("reset", m.channel_reset(310), seq=3, step=LATER + 3)
+    rig.put("behind", m.book("31.1 +b1 80x1/1"), seq=4, step=LATER + 4)
+    rig.play("A:1-20 B:1-20 A:n1,n2")
+    rig.events()
+    before = len(rig.told())
+    late = rig.again().play("A:1-20 B:1-20 A:n1,n2,reset B:n1,n2,reset A:behind B:behind")
+    rig.play("B:n1,n2 A:reset B:reset A:behind B:behind")
+    assert rig.events() == ["EPOCH 21 1", "GAP 1 2", "RESET 3", "RECOVERED 1 2"]
+    assert told(rig)[before:] == [
+        "20 CLEAR 31",
+        "2 GAP - 1..2 reason=1 line=310",
+        "3 RECOVERED - 1..2 reason=1 line=310 END",
+        "4 QUOTE 31 80x1 -x0 bid/1 END",
+    ]
+    assert rig.count("epochs", "gaps", "lost", "resets") == (1, 1, 2, 1)
+    assert late.told("GAP") == []
+    assert "2 QUOTE 32 90x2 -x0 bid/1 END" in told(late)
+    assert told(late)[-1] == "4 QUOTE 31 80x1 -x0 bid/1 END"
+
+
+def test_a_reset_that_overtakes_what_passed_begins_where_it_is(make: Any, m: Any) -> None:
+    """Its number or its time is before theirs: they are of no sequence of it."""
+    rig = old_and_new(make, m).play("A:1-20 B:1-20 A:n2,n3")
+    rig.put("reset", m.channel_reset(310), seq=1, step=LATER + 1)
+    rig.events()
+    rig.play("A:reset B:reset")
+    assert begun(rig) == ["EPOCH 21 1"]
+    assert (rig.state.next_seq, rig.count("gaps", "resets")) == (2, (0, 1))
+
+
 def test_what_waits_of_the_new_sequence_is_kept(make: Any, m: Any) -> None:
     """The hole before it is lost when the wait is over; old 9 waits among the new 8, 10 and 11."""
     rig = old_and_new(make, m).play("A:1-5,9 B:1-5 A:n1,n3 A:n8,n10,n11 +20ms")
