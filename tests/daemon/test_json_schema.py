@@ -11,7 +11,6 @@ import pytest
 from mdfeedd.daemon import plugins, yaml12
 from mdfeedd.daemon.json_schema import json_schema
 
-jsonschema = pytest.importorskip("jsonschema")
 pytest.importorskip("pyarrow")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,8 +27,14 @@ def schema():
 
 
 @pytest.fixture(scope="module")
-def mistakes(schema):
-    validator = jsonschema.Draft7Validator(schema)
+def draft():
+    """Here, not above: with all its formats the package takes seconds to import."""
+    return pytest.importorskip("jsonschema").Draft7Validator
+
+
+@pytest.fixture(scope="module")
+def mistakes(schema, draft):
+    validator = draft(schema)
 
     def find(text):
         node, problems = yaml12.parse(text.encode(), "x")
@@ -44,8 +49,8 @@ def test_committed_schema_is_current(schema):
     assert json.loads(COMMITTED.read_text()) == json.loads(json.dumps(schema)), told
 
 
-def test_schema_is_one(schema):
-    jsonschema.Draft7Validator.check_schema(schema)
+def test_schema_is_one(schema, draft):
+    draft.check_schema(schema)
 
 
 def test_example_says_where_its_schema_is():

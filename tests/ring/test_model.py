@@ -85,7 +85,7 @@ def explore(model: str, options: str, folder: Path, *, whole: bool) -> tuple[int
         )
         assert made.returncode == 0, made.stdout + made.stderr
     done = subprocess.run(
-        ["./pan", "-m100000", "-n", "-w20"],
+        ["./pan", "-m100000", "-n", "-w24" if whole else "-w20"],  # as many places as states
         cwd=folder,
         capture_output=True,
         text=True,
