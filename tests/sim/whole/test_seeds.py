@@ -17,7 +17,7 @@ pytest.importorskip("greenlet", reason="the simulation's processes are greenlets
 from mdfeedd.sim.whole.play import MARKS, play
 from mdfeedd.sim.whole.report import command, shrink, tell
 
-SEEDS = int(os.environ.get("MDFEEDD_SIM_SEEDS", "2000"))
+SEEDS = int(os.environ.get("MDFEEDD_SIM_SEEDS", "1500"))
 CHUNKS = 16
 RARE = {  # in any chunk, that is
     "journal torn", "journal lapped", "reader lapped", "batch dropped", "sequence anew",
