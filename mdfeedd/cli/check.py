@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import logging
 import os
 import sys
 import traceback
@@ -36,8 +37,8 @@ Plugins that the file names (package.module:Class) are imported to be checked; t
 are not, for that would run your code: whether they are there, 'run' finds out, and gives the consumer up if not.
 
 With --connect each feed then tries its source, as far as it knows how to: addresses, credentials, entitlement,
-symbols. That counts with the vendor as a connection, and writes no ring. Of consumers and sinks it reads the
-secrets that they name.
+symbols; of multicast, which lines bring packets (it listens for silence_s at most). That counts with the vendor as
+a connection, and writes no ring. Of consumers and sinks it reads the secrets that they name.
 
 With --blpapi Bloomberg's own package, which no test of this project has seen, is tried here: what is known of
 it is a table of facts, none of which needs a server, and each is told as one line: ok, differs, or untried with
@@ -129,6 +130,7 @@ def _blpapi(arguments: argparse.Namespace) -> int:
 
 def connect(plan: Plan) -> int:
     """Have each feed try its source, and print what it finds; the exit status of the worst."""
+    logging.getLogger("mdfeedd").addHandler(logging.NullHandler())  # a probe's lines say all of it
     worst = Severity.OK
     for child in plan.feeds:
         for line in itertools.islice(_probe(child), MAX_LINES):

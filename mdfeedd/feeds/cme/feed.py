@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mdfeedd.feeds.cme.joins import ChannelLines
     from mdfeedd.feeds.cme.lines import FeedName, Line, SideName
     from mdfeedd.feeds.cme.options import LinePlan
-    from mdfeedd.feeds.protocol import RingPlan
+    from mdfeedd.feeds.protocol import ProbeLine, RingPlan
 
 __all__ = ["CmeFeed", "CmeOptions"]
 
@@ -66,6 +66,13 @@ class CmeFeed:
         self.name = name
         self.options = options
         self.ring = ring
+
+    @classmethod
+    def probe(cls, name: str, options: CmeOptions) -> Iterator[ProbeLine]:  # noqa: ARG003
+        """Join the lines and listen, for less than a minute: what comes in, and what does not."""
+        from mdfeedd.feeds.cme.probe import probe  # noqa: PLC0415 - a feed that runs does not need it
+
+        return probe(options)
 
     def run(self, stop: threading.Event) -> None:
         """Receive until `stop` is set."""
