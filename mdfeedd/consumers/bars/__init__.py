@@ -15,8 +15,9 @@
 Time is that of the ticks, never the clock on the wall: a feed that goes quiet, heartbeats included,
 keeps its bars open until it speaks again, and a replay gives the bars of the live run. What is open
 when the process is told to stop is published flagged PARTIAL; after a restart it is made again from
-the tick rings, as far as these reach back, and comes once more with a higher revision. Bars that
-the bar ring shows as published are not published again.
+the tick rings, or goes on where it was cut if these did not reach back to its beginning, and comes once
+more with a higher revision. Bars that the bar ring shows as published are not published again. After a kill
+what was open is made again as far as the rings reach back, and says so.
 
 Limits: 8 intervals, 1 s to a week; 65,536 instruments per feed; lateness up to 15 times the
 shortest interval; flat bars up to `flat_limit` in a row. Ways to fail: a ring that cannot be read or written

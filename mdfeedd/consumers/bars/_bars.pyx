@@ -55,8 +55,8 @@ cdef extern from "bars.h" nogil:
     int mdf_bars_advance(mdf_bars *b, int64_t watermark)
     int mdf_bars_flush(mdf_bars *b, int cut)
     void mdf_bars_hole(mdf_bars *b)
-    int mdf_bars_seed(mdf_bars *b, const mdf_bar *bars, size_t n)
-    uint64_t mdf_bars_position(const mdf_bars *b)
+    int mdf_bars_seed(mdf_bars *b, const mdf_bar *bars, size_t n, uint64_t acked)
+    uint64_t mdf_bars_position(const mdf_bars *b, uint64_t oldest)
 
 MAX_INTERVALS = MDF_BARS_MAX_INTERVALS
 MAX_INTERVAL_S = MDF_BARS_MAX_INTERVAL_S
@@ -200,17 +200,18 @@ cdef class BarBuilder:
         """Ticks were lost just before the next one: bars that may miss them are flagged GAP."""
         mdf_bars_hole(&self.b)
 
-    def seed(self, bars):
+    def seed(self, bars, *, uint64_t acked=0):
         """Tell, before the first tick, what an earlier run has published (dtype BAR, in order).
 
         Bars made again are not given out again, unless they are more complete: then with a higher
-        revision.
+        revision. acked: the first tick will be the one behind this sequence number. Bars that were
+        cut and began no later go on where they were cut, flagged PARTIAL.
         """
         cdef Py_ssize_t n
         if type(bars) is not _ndarray or bars.dtype != _BAR:
             raise TypeError("bars must be an array of dtype BAR")
         cdef const char *data = _records(bars, sizeof(mdf_bar), &n)
-        if mdf_bars_seed(&self.b, <const mdf_bar *>data, n) == MDF_BARS_NO_MEMORY:
+        if mdf_bars_seed(&self.b, <const mdf_bar *>data, n, acked) == MDF_BARS_NO_MEMORY:
             raise MemoryError("no memory for another instrument's bars")
 
     def reset(self):
@@ -220,7 +221,11 @@ cdef class BarBuilder:
     @property
     def position(self):
         """Sequence number from which a restart must read to make open bars again; 0 at first."""
-        return mdf_bars_position(&self.b)
+        return mdf_bars_position(&self.b, 0)
+
+    def position_since(self, uint64_t oldest):
+        """The same of those intervals alone that need no tick before sequence number `oldest`."""
+        return mdf_bars_position(&self.b, oldest)
 
     @property
     def watermark_ns(self):

@@ -31,7 +31,8 @@
  *            around trades lost by the reader (mdf_bars_hole); around ticks flagged STALE. Marked
  *            are the bars open in that time, and those already begun when it ended. A feed that
  *            tells a GAP and never RECOVERED has all its bars marked from then on.
- *   PARTIAL  the bar began before the first market tick seen, or `flush` cut it.
+ *   PARTIAL  the bar began before the first market tick seen, or `flush` cut it. One that goes on
+ *            where an earlier run has cut it (mdf_bars_resume) stays so flagged.
  *   LATE     revision > 0: made again with late trades.
  *   FLAT     no trade in the interval.
  *   VOIDED   a TRADE_CANCEL or TRADE_CORRECTION came while the bar was open. The bar still holds
@@ -128,6 +129,13 @@ static inline void mdf_bars_emit(mdf_bars *b, uint32_t k, const mdf_bars_state *
 /* Whether a bar that closed is to be given out. After a restart bars are made again that an earlier
  * run has published: only one that is more complete replaces what is there. */
 static inline int mdf_bars_news(const mdf_bars_row *row, mdf_bars_state *s) {
+    uint64_t shown = s->cut_count;
+    if (shown) { /* goes on with what is published already */
+        s->cut_count = 0;
+        if (s->count < shown) return 0;
+        s->revision++;
+        return 1;
+    }
     if (row->shown_ts == MDF_BARS_NEVER || s->ts_open > row->shown_ts) return 1;
     if (s->ts_open < row->shown_ts) return 0;
     s->revision = row->shown_revision;
@@ -206,7 +214,7 @@ static inline void mdf_bars_set_look(mdf_bars *b) {
         int64_t next = b->closed_to[k] + b->interval_ns[k] + b->lateness_ns;
         if (next < b->look_at) b->look_at = next;
     }
-    if (b->hole || b->first_ts == INT64_MAX) b->look_at = MDF_BARS_NEVER;
+    if (b->hole || b->cut_seq || b->first_ts == INT64_MAX) b->look_at = MDF_BARS_NEVER;
 }
 
 /* Close everything that ends by `watermark` (or, to flush, everything). FULL: take the output and
@@ -240,6 +248,11 @@ static inline void mdf_bars_begin(mdf_bars *b, int64_t watermark, uint64_t seq) 
     for (uint32_t k = 0; k < b->intervals; k++) {
         b->closed_to[k] = watermark > 0 ? watermark - watermark % b->interval_ns[k] : 0;
         for (uint32_t d = 0; d < b->depth[k]; d++) b->passed[k][d] = seq;
+        for (size_t i = 0; i < (size_t)b->used * b->depth[k]; i++) { /* over since it was cut */
+            mdf_bars_state *s = &b->open[k][i];
+            int none = s->instrument_id == MDF_BARS_NOBODY;
+            if (!none && s->ts_open < b->closed_to[k]) mdf_bars_clear(s);
+        }
     }
 }
 
@@ -256,6 +269,7 @@ static inline int mdf_bars_tell_time(mdf_bars *b, const mdf_tick *t) {
     }
     int market = t->kind < 32 && (MDF_BARS_MARKET_KINDS >> t->kind & 1);
     if (market && !(t->flags & MDF_SNAPSHOT) && b->first_ts == INT64_MAX) b->first_ts = ts;
+    if (t->seq > b->cut_seq) b->cut_seq = 0;
     mdf_bars_set_look(b);
     return MDF_BARS_DONE;
 }
@@ -322,6 +336,7 @@ static inline int mdf_bars_place(mdf_bars *b, uint32_t k, uint32_t index, const 
         s[d].instrument_id = t->instrument_id;
         s[d].ts_open = start;
     }
+    if (s[d].cut_count && t->seq <= s[d].last_seq) return 0; /* read again for other intervals */
     mdf_bars_add(&s[d], t);
     return 0;
 }
@@ -460,9 +475,57 @@ static inline int mdf_bars_flush(mdf_bars *b, int cut) {
     return mdf_bars_sweep(b, 0, 0, cut ? MDF_BARS_CUT : MDF_BARS_FLUSH);
 }
 
+/* Whether it is a bar of interval k at all: it comes from shared memory. */
+static inline int mdf_bars_sound(const mdf_bars *b, uint32_t k, const mdf_bar *bar) {
+    int64_t begin = bar->ts_open;
+    return begin >= 0 && begin < MDF_BARS_TIME_END && begin % b->interval_ns[k] == 0 && bar->count &&
+           bar->ts_first >= begin && bar->ts_last >= bar->ts_first &&
+           bar->ts_last - begin < b->interval_ns[k] && bar->first_seq <= bar->last_seq;
+}
+
+/* The next bar that an earlier run has published in this row. One that was cut, and whose first trade
+ * will not be read again, goes on; it stays PARTIAL, since the sum behind its vwap is known to 1e-9 a
+ * lot only. */
+static inline void mdf_bars_resume(mdf_bars *b, uint32_t k, uint32_t index, const mdf_bar *bar,
+                                   uint64_t acked) {
+    mdf_bars_state *s = b->open[k] + (size_t)index * b->depth[k];
+    uint32_t depth = b->depth[k], d = 0;
+    int cut = bar->flags & MDF_BAR_PARTIAL && mdf_bars_sound(b, k, bar);
+    while (d < depth && s[d].instrument_id != MDF_BARS_NOBODY && s[d].ts_open > bar->ts_open) d++;
+    if (d == depth) return;
+    int again = s[d].instrument_id != MDF_BARS_NOBODY && s[d].ts_open == bar->ts_open;
+    if (again) {
+        memmove(s + d, s + d + 1, (depth - 1 - d) * sizeof *s);
+        mdf_bars_clear(&s[depth - 1]);
+    }
+    for (uint32_t i = d; i < depth && !cut; i++) mdf_bars_clear(&s[i]); /* closed, as all before */
+    if (!cut || bar->first_seq > acked) return;
+    memmove(s + d + 1, s + d, (depth - 1 - d) * sizeof *s);
+    s[d] = (mdf_bars_state){
+        .sum = bar->volume ? (mdf_u128)((mdf_i128)bar->vwap * (mdf_i128)bar->volume) : 0,
+        .volume = bar->volume,
+        .count = bar->count,
+        .ts_open = bar->ts_open,
+        .high = bar->high,
+        .low = bar->low,
+        .close = bar->close,
+        .ts_last = bar->ts_last,
+        .last_seq = bar->last_seq,
+        .instrument_id = bar->instrument_id,
+        .flags = bar->flags,
+        .open = bar->open,
+        .ts_first = bar->ts_first,
+        .first_seq = bar->first_seq,
+        .revision = bar->revision,
+        .late_count = bar->late_count,
+        .cut_count = (uint64_t)bar->count + 1,
+    };
+    if (bar->last_seq > b->cut_seq) b->cut_seq = bar->last_seq;
+}
+
 /* What an earlier run has published, told before the first tick; of one instrument and interval the
- * last wins. */
-static inline int mdf_bars_seed(mdf_bars *b, const mdf_bar *bars, size_t n) {
+ * last wins. Reading goes on behind `acked`. */
+static inline int mdf_bars_seed(mdf_bars *b, const mdf_bar *bars, size_t n, uint64_t acked) {
     for (size_t i = 0; i < n; i++) {
         if (bars[i].flags & MDF_BAR_VENDOR) continue;
         for (uint32_t k = 0; k < b->intervals; k++) {
@@ -475,19 +538,20 @@ static inline int mdf_bars_seed(mdf_bars *b, const mdf_bar *bars, size_t n) {
             row->shown_count = bars[i].count;
             row->shown_flags = bars[i].flags;
             row->shown_revision = bars[i].revision;
+            mdf_bars_resume(b, k, (uint32_t)index, &bars[i], acked);
         }
     }
     return MDF_BARS_DONE;
 }
 
-/* The sequence number from which a restart must read to make all open bars again; 0: nothing was
- * read. The tick before the oldest open interval is included: it proves that the interval was heard
- * from its start. */
-static inline uint64_t mdf_bars_position(const mdf_bars *b) {
-    uint64_t position = b->clock == MDF_BARS_NEVER ? b->last_seq : UINT64_MAX;
+/* The sequence number from which a restart must read to make the open bars again, of those intervals
+ * for which that is `oldest` or later; 0: nothing was read. The tick before the oldest open interval
+ * is included: it proves that the interval was heard from its start. */
+static inline uint64_t mdf_bars_position(const mdf_bars *b, uint64_t oldest) {
+    uint64_t position = b->clock == MDF_BARS_NEVER ? b->last_seq : b->last_seq + 1;
     for (uint32_t k = 0; k < b->intervals && b->clock != MDF_BARS_NEVER; k++) {
         uint64_t seq = b->passed[k][b->depth[k] - 1];
-        if (seq < position) position = seq;
+        if (seq < position && seq >= oldest) position = seq;
     }
     return position;
 }

@@ -46,7 +46,7 @@ typedef struct mdf_bars_state {
     int64_t open, ts_first;
     uint64_t first_seq;
     uint32_t revision, late_count;
-    uint64_t reserved;
+    uint64_t cut_count; /* trades with which an earlier run has published it, and 1; 0: begun by us */
 } mdf_bars_state;
 
 MDF_ASSERT(sizeof(mdf_bars_state) == 128, "two cache lines");
@@ -100,6 +100,7 @@ typedef struct mdf_bars {
     /* seq before each of the last sweeps: no trade of a bar still open came before the oldest */
     uint64_t passed[MDF_BARS_MAX_INTERVALS][MDF_BARS_MAX_DEPTH];
     uint64_t last_seq;
+    uint64_t cut_seq; /* ticks up to it may be in bars that go on already; 0: none are */
     /* gaps of the whole feed */
     uint64_t gap_lines; /* bit line % 64: in a gap */
     int64_t gap_until;
@@ -169,7 +170,7 @@ static inline void mdf_bars_reset(mdf_bars *b) {
     b->used = 0;
     b->clock = b->look_at = b->gap_until = MDF_BARS_NEVER;
     b->first_ts = INT64_MAX;
-    b->last_seq = b->gap_lines = 0;
+    b->last_seq = b->gap_lines = b->cut_seq = 0;
     b->hole = 0;
     b->scan_row = b->scan_hits = 0;
     memset(b->closed_to, 0, sizeof b->closed_to);

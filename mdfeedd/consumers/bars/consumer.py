@@ -185,7 +185,8 @@ class Source:
         self._epoch, self._epoch_first_seq = header["epoch"], header["epoch_first_seq"]
         cursor = 0 if earlier is None else earlier.cursor
         self._in_epoch = cursor >= self._epoch_first_seq
-        self._builder.seed(out.take_earlier(header["feed_index"]))
+        acked = 0 if earlier is None else earlier.acked
+        self._builder.seed(out.take_earlier(header["feed_index"]), acked=acked)
 
     def use(self, batch: TickBatch) -> None:
         """Make bars of a batch, publish them, acknowledge what they no longer need."""
@@ -224,9 +225,17 @@ class Source:
         self._builder.reset()
 
     def finish(self) -> None:
-        """Publish what is open, flagged PARTIAL, unacknowledged: a restart makes it again."""
+        """Publish what is open, flagged PARTIAL.
+
+        A restart makes it again, and so it is not acknowledged; but what the ring may have left no more by then goes
+        on where it was cut (see `BarBuilder.seed`).
+        """
         self._publish([self._builder.flush(partial=True)])
         self._account()
+        header = self.reader.header()
+        kept = header["tail"] - header["capacity"] // 2
+        if 0 < self._builder.position < kept:
+            self.reader.ack(self._builder.position_since(kept) - 1)
 
     def _publish(self, chunks: Iterable[npt.NDArray[np.void]]) -> None:
         for bars in chunks:

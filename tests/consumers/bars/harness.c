@@ -32,8 +32,12 @@ static void make(mdf_tick *t, uint64_t seq, int64_t *now) {
     t->payload.trade.size = (uint32_t)draw(draw(8) ? 100 : 0);
 }
 
+static mdf_bar kept[64]; /* the latest, for an earlier run's */
+static uint32_t kept_n;
+
 static int drain(mdf_bars *b, uint64_t *bars) {
     for (uint32_t i = 0; i < b->out_n; i++) {
+        kept[kept_n++ % 64] = b->out[i];
         const mdf_bar *bar = &b->out[i];
         if (bar->low > bar->high || bar->open > bar->high || bar->close < bar->low) return 0;
         if (bar->volume && (bar->vwap < bar->low || bar->vwap > bar->high)) return 0;
@@ -42,6 +46,22 @@ static int drain(mdf_bars *b, uint64_t *bars) {
     *bars += b->out_n;
     b->out_n = 0;
     return 1;
+}
+
+/* Begin again with what is kept of an earlier run, some of it damaged. */
+static int begin_again(mdf_bars *b) {
+    uint32_t n = kept_n < 64 ? kept_n : 64;
+    mdf_bars_reset(b);
+    for (uint32_t i = 0; i < n; i++) {
+        if (draw(2)) kept[i].flags |= MDF_BAR_PARTIAL;
+        if (draw(16) == 0) kept[i].ts_open = (int64_t)draw(UINT64_MAX);
+        if (draw(16) == 0) kept[i].ts_last = (int64_t)draw(UINT64_MAX);
+        if (draw(16) == 0) kept[i].first_seq = draw(UINT64_MAX);
+        if (draw(16) == 0) kept[i].instrument_id = (uint32_t)draw(UINT64_MAX);
+        if (draw(16) == 0) kept[i].interval_s = (uint32_t)draw(UINT64_MAX);
+        if (draw(16) == 0) kept[i].count = (uint32_t)draw(3);
+    }
+    return mdf_bars_seed(b, kept, n, draw(2) ? UINT64_MAX : draw(6 * TICKS)) == MDF_BARS_DONE;
 }
 
 static int play(mdf_bars *b, mdf_tick *ticks, uint64_t *bars) {
@@ -62,12 +82,13 @@ static int play(mdf_bars *b, mdf_tick *ticks, uint64_t *bars) {
                 if (!drain(b, bars)) return 0;
         }
         if (draw(16) == 0) mdf_bars_reset(b);
+        if (draw(8) == 0 && !begin_again(b)) return 0;
         if (draw(8) == 0) {
             int64_t to = now + (int64_t)draw(UINT64_C(5000000000));
             while (mdf_bars_advance(b, to) == MDF_BARS_FULL)
                 if (!drain(b, bars)) return 0;
         }
-        (void)mdf_bars_position(b);
+        (void)mdf_bars_position(b, draw(2) ? 0 : draw(6 * TICKS));
     }
     return drain(b, bars);
 }

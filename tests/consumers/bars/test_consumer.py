@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -132,6 +133,82 @@ def test_stopped_consumer_publishes_cut_bars_and_makes_them_whole_after_restart(
     assert (whole["count"], whole["revision"], whole["flags"]) == (4, 1, 0)
     second = final[es, 1, BASE + 5 * S]
     assert (second["count"], second["revision"], second["flags"]) == (1, 1, 0)
+
+
+@contextlib.contextmanager
+def running(shm_dir, *, intervals_s):
+    """A consumer, which is stopped in the end."""
+    stop = threading.Event()
+    given = BarsOptions(intervals_s=intervals_s)
+    thread = threading.Thread(
+        target=BarsConsumer("bars", given, ["cme"], shm_dir).run, args=(stop,)
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(WAIT_S)
+
+
+def publish_slowly(writer, ticks, shm_dir):
+    """So that the consumer follows."""
+    for first in range(0, len(ticks), 100):
+        writer.publish(ticks[first : first + 100])
+        upto = writer.next_seq - 1
+        wait_for(lambda upto=upto: upto in [c.cursor for c in inspect("cme", shm_dir).consumers])
+
+
+def test_bar_that_the_ring_does_not_reach_back_over_goes_on_where_it_was_cut(shm_dir):
+    """Stopped four times within an hour, of which the ring holds some minutes: the hour has all
+    trades, and a bar of an instrument that did not trade in between has those before and behind.
+    What closed meanwhile stays as it was.
+    """
+    writer, (es, nq) = feed("cme", shm_dir, capacity=1024)
+    hour = BASE // (3600 * S) * 3600 * S
+    ticks = market(5_000, [es], seconds=3_000, start=hour + S)
+    for place in (10, 4_900):  # the other one, at the beginning and at the end
+        ticks["instrument_id"][place] = nq
+    done = 0
+    with writer:
+        for read, unread in ((1_000, 300), (1_200, 700), (1_000, 0), (800, 0)):
+            with running(shm_dir, intervals_s=(10, 3600)):
+                publish_slowly(writer, ticks[done : done + read], shm_dir)
+            writer.publish(ticks[done + read : done + read + unread])
+            done += read + unread
+    assert done == len(ticks)
+    bars = read_bars(shm_dir)
+    final, expected = newest(bars), newest(made_of(ticks, (10, 3600)))
+    assert set(final) == set(expected)
+    for key, bar in expected.items():
+        found = final[key]
+        for name in ("open", "high", "low", "close", "volume", "count", "ts_first", "ts_last"):
+            assert found[name] == bar[name], (key, name)
+        assert (found["first_seq"], found["last_seq"]) == (bar["first_seq"], bar["last_seq"])
+        assert abs(int(found["vwap"]) - int(bar["vwap"])) <= 4
+        assert not found["flags"] & BarFlag.GAP
+    assert final[es, 3600, hour]["flags"] & BarFlag.PARTIAL
+    assert final[es, 3600, hour]["revision"] == 3
+    assert final[nq, 3600, hour]["revision"] == 1
+    closed = [tuple(bar)[1:4] for bar in bars if not bar["flags"] & BarFlag.PARTIAL]
+    assert len(closed) == len(set(closed))
+
+
+def test_loss_between_what_was_cut_and_what_goes_on_is_a_gap(shm_dir):
+    writer, (es, _) = feed("cme", shm_dir, capacity=256)
+    hour = BASE // (3600 * S) * 3600 * S
+    ticks = market(1_600, [es], seconds=3_000, start=hour + S)
+    with writer:
+        with running(shm_dir, intervals_s=(3600,)):
+            publish_slowly(writer, ticks[:400], shm_dir)
+        for first in range(400, 1_500, 100):
+            writer.publish(ticks[first : first + 100])
+        with running(shm_dir, intervals_s=(3600,)):
+            publish_slowly(writer, ticks[1_500:], shm_dir)
+    whole = newest(read_bars(shm_dir))[es, 3600, hour]
+    assert whole["flags"] & BarFlag.GAP
+    assert 500 <= whole["count"] < 1_600
+    assert (whole["open"], whole["close"]) == (ticks["price"][0], ticks["price"][-1])
 
 
 CHILD = """
