@@ -371,7 +371,7 @@ class _Copy:
         room = self._buffer[self._fill :]
         if not len(room):
             return 0
-        n = reader.read_into(room)
+        n = reader.poll_into(room)
         if not n:
             return 0
         if reader.lost != self._told_lost:

@@ -856,7 +856,10 @@ cdef class ReaderCore:
         return self._poll(max_records)
 
     def poll(self, Py_ssize_t max_records):
-        """What is there now, at most `max_records`; the shared empty batch if nothing."""
+        """What is there now, at most `max_records`; the shared empty batch if nothing.
+
+        Of the ring that is open: one that has taken its name is found by `read`, `read_into` and `wait`.
+        """
         if max_records < 1:
             raise ValueError(f"max_records must be at least 1, not {max_records}")
         return self._poll(max_records)
@@ -886,10 +889,7 @@ cdef class ReaderCore:
                 self._outside()
             if self._raise_overrun and self.r.lost != before:
                 self._told = self._lost_before + self.r.lost
-                self.r.next -= n  # an exception has no place for what was copied: the next read has it
-                if self.r.consumer != NULL:
-                    mdf_store(&self.r.consumer.cursor, self.r.next - 1)
-                self._observe(self._empty.records)
+                self._take_back(n)
                 raise _errors.RingOverrun(self.r.lost - before)
             if n:
                 b._first += skip * b._itemsize
@@ -908,6 +908,13 @@ cdef class ReaderCore:
             return b
         return self._empty
 
+    cdef int _take_back(self, uint64_t n) except -1:
+        """An exception has no place for what was copied: the next read has it."""
+        self.r.next -= n
+        if self.r.consumer != NULL:
+            mdf_store(&self.r.consumer.cursor, self.r.next - 1)
+        return self._observe(self._empty.records)
+
     cdef int _observe(self, records) except -1:
         if self._observer is not None:
             self._observer(self, records)
@@ -921,10 +928,7 @@ cdef class ReaderCore:
         """
         self._observer = observer
 
-    @cython.binding(False)
-    def read_into(self, array, double timeout=0.0):
-        """Copy records into `array` (the ring's dtype, contiguous); returns how many."""
-        self.check()
+    cdef int _fits(self, array) except -1:
         if type(array) is not _ndarray:
             raise TypeError("read_into needs a numpy array")
         cdef mdf_ndarray *a = <mdf_ndarray *>array
@@ -932,18 +936,20 @@ cdef class ReaderCore:
             raise TypeError(f"an array of dtype {array.dtype} does not fit a ring of {self.dtype}")
         if a.nd != 1 or not a.flags & MDF_NDARRAY_C_CONTIGUOUS or not a.flags & MDF_NDARRAY_WRITEABLE:
             raise ValueError("read_into needs a writeable contiguous array of shape (n,)")
-        if a.dimensions[0] == 0:
-            return 0
-        if <size_t>a.data % 8:
+        if <size_t>a.data % 8 and a.dimensions[0]:
             raise ValueError("read_into needs an array aligned to 8 bytes")
-        cdef uint64_t skip, n, size = self.r.words * 8
+        return 0
+
+    cdef Py_ssize_t _into(self, array) except -1:
+        """Copy what is there into an array that fits, at most as much as it holds."""
+        cdef mdf_ndarray *a = <mdf_ndarray *>array
+        cdef uint64_t skip, before, n, size = self.r.words * 8
         cdef int _attempt
-        if not timeout <= 0 and not mdf_at_hand(&self.r):
-            self.wait_ready(timeout)
         for _attempt in range(MAX_READ_ATTEMPTS):
             n = mdf_ahead(&self.r, a.dimensions[0])
             if n == 0:
-                return 0
+                break
+            before = self.r.lost
             if n * size <= GIL_FREE_BYTES:
                 n = mdf_read_found(&self.r, a.data, n, n, &skip)
             else:
@@ -951,6 +957,11 @@ cdef class ReaderCore:
                 with nogil:
                     n = mdf_read_found(&self.r, a.data, n, n, &skip)
                 self._outside()
+            if self.r.lost != before:
+                self._told = self._lost_before + self.r.lost  # no batch is to tell it, where it is not
+                if self._raise_overrun:
+                    self._take_back(n)
+                    raise _errors.RingOverrun(self.r.lost - before)
             if n:
                 if skip:
                     _move_down(a.data, skip * size, n * size)
@@ -958,6 +969,52 @@ cdef class ReaderCore:
                     self._observer(self, array[:n])
                 return n
         return 0
+
+    @cython.binding(False)
+    def read_into(self, array, double timeout=0.0):
+        """Copy records into `array` (the ring's dtype, contiguous); returns how many.
+
+        Waits for the first for `timeout` seconds, and follows the name as `read` does. What is lost is in
+        `lost` of the reader alone.
+        """
+        self.check()
+        self._fits(array)
+        cdef Py_ssize_t n
+        cdef int64_t now, end
+        cdef bint at_once = timeout <= 0.0
+        if at_once or mdf_at_hand(&self.r):
+            n = self._into(array)
+            if n or (<mdf_ndarray *>array).dimensions[0] == 0:
+                return n
+        if at_once:
+            self._empty_polls += 1
+            if mdf_changed(&self.r) or self._empty_polls % IDLE_POLLS == 0:
+                self.on_change()
+                self.on_idle()
+                self._fits(array)
+                return self._into(array)
+            return 0
+        end = mdf_clock_ns(CLOCK_MONOTONIC) + _span_ns(timeout)
+        while not self.stop_waiting():
+            if self.wait_ready(timeout):
+                self._fits(array)  # another ring may have the name by now
+                n = self._into(array)
+                if n:
+                    return n
+                self.on_change()
+            now = mdf_clock_ns(CLOCK_MONOTONIC)
+            if now >= end:
+                break
+            timeout = (end - now) * 1e-9
+        self.check()
+        self._fits(array)
+        return self._into(array)
+
+    def poll_into(self, array):
+        """The same with what is there now, of the ring that is open: another one is not looked for."""
+        self.check()
+        self._fits(array)
+        return self._into(array)
 
     def wait_ready(self, timeout):
         """Spin, then sleep until the ring has something; False at timeout (None: never).

@@ -62,7 +62,7 @@ class Taps:
 
     def _take(self, tap: _Tap) -> None:
         world = self._world
-        n = tap.core.read_into(tap.buffer)
+        n = tap.core.poll_into(tap.buffer)
         if tap.core.lost:
             raise RuntimeError("the tap was lapped: too much was published in one step")
         process = world.processes.get(tap.process)
