@@ -11,6 +11,7 @@ One thread does all of it. Topics outlive sessions; the SDK's own recovery is le
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
@@ -55,6 +56,9 @@ logger: logging.Logger = logging.getLogger("mdfeedd.bloomberg")
 
 WAIT_S: Final = 0.1  # between heartbeats while there is no session
 BEAT_NS: Final = NS // 10
+DRAIN_NS: Final = NS
+"""For so long at most a stop takes what has come before it."""
+DRAIN_WAIT_MS: Final = 1
 GAUGE_NS: Final = NS
 SUM_UP_NS: Final = 30 * NS
 _LIVE_KEYS: Final = frozenset({"topics"})
@@ -244,6 +248,7 @@ class _Sessions:
                 now = line.turn()
                 if now.monotonic_ns >= self._beat_ns:
                     self._look_after(now.monotonic_ns)
+            self._drain(line)
         except SessionEnd as end:
             over = end.ending in (Ending.STARTUP, Ending.TERMINATED)
             raise
@@ -256,6 +261,19 @@ class _Sessions:
             link.close(over=over)
             # what the SDK says of a session that we stop is as it has to be
             self._sdk_log.tell(self._tell, clock(), routine=True)
+
+    def _drain(self, line: Line) -> None:
+        """What waits in the SDK's queue when we are told to stop has come as all else; how far behind we leave off
+        with what is left of it is told to the process after us.
+        """
+        until_ns = clock().monotonic_ns + DRAIN_NS
+        with contextlib.suppress(SessionEnd):
+            while line.turn(DRAIN_WAIT_MS).monotonic_ns < until_ns and not line.idle:
+                pass
+        if line.idle:
+            self._writer.counters.set("latency_ns", 0)
+        else:
+            self._counting.lag()
 
     def _publish(self) -> None:
         self._staging.publish(self._writer)

@@ -75,12 +75,14 @@ class Line:
         self._heard_ns = now.monotonic_ns
         self._silent = False
         self._look_ns = 0
+        self.idle = False  # the last turn found nothing
 
     def turn(self, wait_ms: int = WAIT_MS) -> Now:
         """Wait for an event, act on it, ask for what is due. Raises `SessionEnd`."""
         event = self._link.next(wait_ms)
         now = self._clock()
         kind = event.eventType()
+        self.idle = kind == self._timeout
         if kind == self._data:
             self._heard_ns = now.monotonic_ns
             for plane in self._planes:
@@ -91,7 +93,7 @@ class Line:
             ):
                 self._publish()
                 return now
-        elif kind != self._timeout:
+        elif not self.idle:
             self._heard_ns = now.monotonic_ns
             self._status(event, now)
         self._look_ns = now.monotonic_ns + LOOK_NS
