@@ -15,7 +15,7 @@ from mdfeedd.journal.segment import list_segments
 from mdfeedd.ring import Reader, Writer
 from mdfeedd.sinks import SinkBatch
 from mdfeedd.sinks.parquet import ParquetOptions, ParquetSink
-from mdfeedd.tick import BAR, ORDER, TICK, TRADE, Kind, layout_of
+from mdfeedd.tick import BAR, ORDER, TICK, TRADE, BarFlag, Kind, layout_of
 
 pytest.importorskip("duckdb")
 WHEN = 1_790_000_000_123_456_789
@@ -310,12 +310,16 @@ def test_journal_that_needs_more_room_than_there_is(stored, journal, capfdbinary
 
 
 def test_bar_that_was_made_again_is_shown_once_as_it_was_last(tmp_path, shm_dir, capfdbinary):
-    """A restart within its minute makes it anew from the ring, and late trades correct it: each is a row."""
+    """A restart within its minute makes it anew from the ring, and late trades correct it: each is a row.
+
+    The vendor's bar of the same minute stays beside ours.
+    """
     out, start_ns = tmp_path / "out", 1_790_000_000_000_000_000
-    bars = np.zeros(4, BAR)
-    bars["seq"], bars["interval_s"], bars["instrument_id"] = (1, 2, 3, 4), 60, 1
-    bars["ts_open"] = start_ns + np.array([0, 0, 60, 60]) * 1_000_000_000
-    bars["count"], bars["volume"], bars["flags"] = (2, 5, 7, 7), (20, 50, 70, 70), (2, 3, 0, 4)
+    bars = np.zeros(5, BAR)
+    bars["seq"], bars["interval_s"], bars["instrument_id"] = (1, 2, 3, 4, 5), 60, 1
+    bars["ts_open"] = start_ns + np.array([0, 0, 60, 60, 60]) * 1_000_000_000
+    bars["count"], bars["volume"] = (2, 5, 7, 7, 0), (20, 50, 70, 70, 99)
+    bars["flags"] = (2, 3, 0, 4, BarFlag.VENDOR)
     with Writer("bars", 256, dtype=BAR, directory=shm_dir, feed="cme") as writer:
         writer.instruments.add("ESZ6")
         with Reader("bars", dtype=BAR, directory=shm_dir) as reader:
@@ -323,9 +327,9 @@ def test_bar_that_was_made_again_is_shown_once_as_it_was_last(tmp_path, shm_dir,
                 sink = ParquetSink(ParquetOptions(str(out)))
                 sink.write(SinkBatch("bars", "a" * 32, "cme", epoch, rows, reader.instruments))
                 sink.close()
-    sql = "SELECT volume, flags FROM bars ORDER BY ts_open"
+    sql = "SELECT volume, flags FROM bars ORDER BY ts_open, volume"
     assert main(["query", "-d", str(out), "--format", "csv", sql]) == 0
-    assert capfdbinary.readouterr().out.split() == [b"volume,flags", b"50,3", b"70,4"]
+    assert capfdbinary.readouterr().out.split() == [b"volume,flags", b"50,3", b"70,4", b"99,16"]
     assert main(["query", "-d", str(out), "--format", "csv", "FROM bars LIMIT 0"]) == 0
     columns = capfdbinary.readouterr().out.decode().strip().split(",")
     assert "filename" not in columns
