@@ -20,8 +20,9 @@
  *   What an instrument has, per interval (times grow to the left):
  *
  *       open[0]  open[1] ... open[depth-1]      last                          (nothing older)
- *       newest   still open: the watermark      closed; a trade that is late
- *                has not passed their ends      for it makes revision + 1
+ *       newest   still open: the watermark      closed; a trade that is late for it makes
+ *                has not passed their ends      revision + 1; one of the interval closed last,
+ *                                               where there was none, takes its place
  *
  *   depth = lateness / interval, rounded up, + 1; so it is 1 without lateness.
  *
@@ -33,7 +34,7 @@
  *            tells a GAP and never RECOVERED has all its bars marked from then on.
  *   PARTIAL  the bar began before the first market tick seen, or `flush` cut it. One that goes on
  *            where an earlier run has cut it (mdf_bars_resume) stays so flagged.
- *   LATE     revision > 0: made again with late trades.
+ *   LATE     made of late trades, or again with them.
  *   FLAT     no trade in the interval.
  *   VOIDED   a TRADE_CANCEL or TRADE_CORRECTION came while the bar was open. The bar still holds
  *            the trade as first told: single trades are not kept, so it cannot be taken out again.
@@ -310,22 +311,41 @@ static inline int mdf_bars_stale(mdf_bars *b, const mdf_tick *t) {
 
 /* --------------------------------------------------------------------------------------- trades */
 
+/* A late trade goes to its instrument's last closed bar, or makes one if that is older than the interval
+ * that was closed last, and this one's. */
+static inline void mdf_bars_late(mdf_bars *b, uint32_t k, uint32_t index, const mdf_tick *t,
+                                 int64_t start) {
+    mdf_bars_row *row = &b->row[k][index];
+    mdf_bars_state *last = &row->last;
+    row->late_pending++;
+    if (last->instrument_id != MDF_BARS_NOBODY && last->ts_open == start) {
+        mdf_bars_add(last, t);
+        last->flags = (last->flags & ~(uint32_t)MDF_BAR_FLAT) | MDF_BAR_LATE;
+        int more = start == row->shown_ts && last->count > row->shown_count;
+        if (start <= row->shown_ts && !more) return;
+        last->revision++;
+    } else {
+        if (start != b->closed_to[k] - b->interval_ns[k]) return; /* what is older is only counted */
+        if (start <= row->shown_ts) return; /* an earlier run has shown it */
+        mdf_bars_clear(last);
+        last->instrument_id = t->instrument_id;
+        last->ts_open = start;
+        last->flags = MDF_BAR_LATE;
+        if (mdf_bars_in_gap(b, index, start)) last->flags |= MDF_BAR_GAP;
+        if (start < b->first_ts) last->flags |= MDF_BAR_PARTIAL;
+        row->flat_run = 0;
+        mdf_bars_add(last, t);
+    }
+    mdf_bars_emit(b, k, last);
+}
+
 /* Put a trade into its bar of interval k. Returns whether it was late. */
 static inline int mdf_bars_place(mdf_bars *b, uint32_t k, uint32_t index, const mdf_tick *t) {
-    mdf_bars_row *row = &b->row[k][index];
     mdf_bars_state *s = b->open[k] + (size_t)index * b->depth[k];
     uint32_t depth = b->depth[k], d = 0;
     int64_t start = t->ts_event - t->ts_event % b->interval_ns[k];
     if (start < b->closed_to[k]) {
-        row->late_pending++;
-        if (row->last.instrument_id == MDF_BARS_NOBODY || row->last.ts_open != start) return 1;
-        mdf_bars_add(&row->last, t);
-        row->last.flags = (row->last.flags & ~(uint32_t)MDF_BAR_FLAT) | MDF_BAR_LATE;
-        int more = start == row->shown_ts && row->last.count > row->shown_count;
-        if (start > row->shown_ts || more) {
-            row->last.revision++;
-            mdf_bars_emit(b, k, &row->last);
-        }
+        mdf_bars_late(b, k, index, t, start);
         return 1;
     }
     while (d < depth && s[d].instrument_id != MDF_BARS_NOBODY && s[d].ts_open > start) d++;

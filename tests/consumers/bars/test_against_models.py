@@ -94,14 +94,25 @@ class Model:
                 flags |= BarFlag.FLAT
             else:
                 continue
-            after = max(self.until.get(0, -1), self.until.get(instrument, -1))
-            if self.lines or self.hole or instrument in self.in_gap or start <= after:
-                flags |= BarFlag.GAP
-            if cut or self.first_ts is None or start < self.first_ts:
-                flags |= BarFlag.PARTIAL
+            flags |= self.doubts(instrument, start)
+            flags |= BarFlag.PARTIAL if cut else 0
             place.last = {"ts_open": start, "flags": int(flags), "revision": 0} | close
             place.last["late_count"], place.late = place.late, 0
             self.emit(k, instrument, place)
+
+    def doubts(self, instrument, start):
+        after = max(self.until.get(0, -1), self.until.get(instrument, -1))
+        in_gap = self.lines or self.hole or instrument in self.in_gap or start <= after
+        flags = BarFlag.GAP if in_gap else BarFlag(0)
+        if self.first_ts is None or start < self.first_ts:
+            flags |= BarFlag.PARTIAL
+        return flags
+
+    def make_late(self, k, instrument, place, start, trade):
+        flags = BarFlag.LATE | self.doubts(instrument, start)
+        place.last = {"ts_open": start, "flags": int(flags), "revision": 0, "late_count": 0}
+        place.last_trades, place.flat_run = [trade], 0
+        self.emit(k, instrument, place)
 
     @staticmethod
     def close_price(place):
@@ -175,6 +186,8 @@ class Model:
                 flags = place.last["flags"] & ~int(BarFlag.FLAT) | BarFlag.LATE
                 place.last |= {"flags": int(flags), "revision": place.last["revision"] + 1}
                 self.emit(k, tick["instrument_id"], place)
+            elif start == self.closed_to[k] - interval * S:
+                self.make_late(k, tick["instrument_id"], place, start, trade)
         self.counts["late_trades"] += late
 
     def tick(self, tick):

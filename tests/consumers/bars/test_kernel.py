@@ -97,6 +97,21 @@ def test_late_trade_does_not_reopen_but_revises():
     assert (bar["late_count"], bar["count"], bar["revision"]) == (3, 1, 0)
 
 
+def test_late_trade_of_an_interval_without_one_makes_its_bar():
+    """Another instrument has closed the interval; what is older than that is only counted."""
+    builder = BarBuilder((60,))
+    play(builder, trades((-70, 8, 1), (5, 10, 1), instrument_id=1))
+    play(builder, trades((61, 11, 1), instrument_id=2, first_seq=3))
+    (made,) = builder.update(trades((50, 20, 2), first_seq=4, instrument_id=3))
+    assert (made["ts_open"] % (60 * S), made["revision"], made["flags"]) == (0, 0, BarFlag.LATE)
+    assert (made["instrument_id"], made["count"], made["open"], made["volume"]) == (3, 1, 20, 2)
+    (again,) = builder.update(trades((40, 21, 1), first_seq=5, instrument_id=3))
+    assert (again["ts_open"], again["revision"]) == (made["ts_open"], 1)
+    assert (again["open"], again["close"], again["count"]) == (21, 20, 2)
+    assert len(builder.update(trades((-10, 9, 1), first_seq=6, instrument_id=3))) == 0
+    assert builder.late_trades == 3
+
+
 def test_trade_within_the_lateness_is_not_late():
     builder = BarBuilder((1,), lateness_ns=2 * S)
     bars = play(builder, trades((0, 1, 1), (1.5, 2, 1), (2.9, 3, 1), (0.5, 9, 1), (3.0, 4, 1)))
