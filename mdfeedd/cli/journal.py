@@ -164,7 +164,7 @@ def _ls(arguments: argparse.Namespace) -> int:
             continue
         for line in _told(found, long=arguments.long):
             print(line)
-        if any(segment.header is None for segment in found.segments):
+        if found.damage or any(segment.header is None for segment in found.segments):
             status = BAD_DATA
     return status
 
@@ -183,9 +183,8 @@ def _told(found: Survey, *, long: bool) -> Iterator[str]:
         first, last = segments[0], segments[-1]
         begin = first.header.first_seq if first.header else 0
         since = units.iso_time(first.header.created_ns)[:19] if first.header else "?"
-        end = "?" if last.last_seq is None else units.count(last.last_seq)
         yield (
-            f"  ring {ring_id}  {units.count(begin)} to {end}, from {since}Z, "
+            f"  ring {ring_id}  {_range(begin, last.last_seq)}, from {since}Z, "
             f"{units.of(len(segments), 'segment')}"
         )
     if found.marks is not None:
@@ -193,18 +192,25 @@ def _told(found: Survey, *, long: bool) -> Iterator[str]:
         until = units.iso_time(found.until_ns)[:19] + "Z" if found.until_ns else "-"
         synced = units.count(durable.seq) if durable.segment else "not told"
         yield f"  written {units.count(written.seq)} at {until}, durable {synced}"
+    for sentence in found.damage:
+        yield f"  DAMAGED {sentence}"
     for sink, position in found.sinks.items():
         yield f"  sink {sink}: {_sink(found, position)}"
     for segment in found.segments if long else ():
         header = segment.header
         words = "DAMAGED HEADER"
         if header is not None:
-            last_seq = "?" if segment.last_seq is None else units.count(segment.last_seq)
             words = (
-                f"{units.count(header.first_seq)} to {last_seq}, epoch {header.epoch}, "
+                f"{_range(header.first_seq, segment.last_seq)}, epoch {header.epoch}, "
                 f"from {units.iso_time(header.created_ns)[:23]}Z"
             )
         yield f"    {segment.name.path.name}  {units.size(segment.size_bytes):>8}  {words}"
+
+
+def _range(first: int, last: int | None) -> str:
+    if last is not None and last < first:
+        return "no records"
+    return f"{units.count(first)} to {'?' if last is None else units.count(last)}"
 
 
 def _spaces(found: Survey) -> list[tuple[str, list[Segment]]]:

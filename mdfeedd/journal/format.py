@@ -10,8 +10,12 @@ Segment header, 4096 bytes (a segment holds records of one ring_id and one layou
      32 16s ring_id         48 u64 space_first_seq: the first record of this ring_id in the journal
      56 u32 epoch           60 u32 length of the layout text           64 i64 created, UNIX ns
      72 32s feed           104 64s ring       168 16s ring_id of the space before, zeros if none
-    184 u64 last seq of the space before      192 zeros                256 768s layout text
+    184 u64 last seq of the space before      192 u64 durable_seq      200 zeros
+    256 768s layout text
    1024 zeros             4088 u64 checksum of bytes 0-4087
+
+durable_seq: what of this ring_id had been durable when the writer found the segment before damaged, if
+that is more than what it found; else 0. Nobody else would know, where the ring no longer has it.
 
 Block header, 64 bytes::
 
@@ -81,12 +85,12 @@ MAX_LAYOUT_BYTES: Final = 768
 _LAYOUT_AT: Final = 256
 _SUM_AT: Final = HEADER_BYTES - 8
 
-_HEADER: Final = struct.Struct("<8sHHIQQ16sQIIq32s64s16sQ")
+_HEADER: Final = struct.Struct("<8sHHIQQ16sQIIq32s64s16sQQ")
 _BLOCK: Final = struct.Struct("<4sHHIIQQqQQ")
 _SUM: Final = struct.Struct("<Q")
 _ENTRY: Final = struct.Struct("<IIQIIqqq8s24s32s72s72s")
 
-assert _HEADER.size == 192
+assert _HEADER.size == 200
 assert _BLOCK.size == BLOCK_BYTES - 8
 assert _ENTRY.size == ENTRY_BYTES
 
@@ -121,6 +125,7 @@ class SegmentHeader:
     created_ns: int
     before_ring_id: str = ""
     before_last_seq: int = 0
+    durable_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,7 @@ def encode_header(header: SegmentHeader) -> bytes:
         ring,
         bytes.fromhex(header.before_ring_id),
         header.before_last_seq,
+        header.durable_seq,
     )
     page[_LAYOUT_AT : _LAYOUT_AT + len(layout)] = layout
     _SUM.pack_into(page, _SUM_AT, checksum(memoryview(page)[:_SUM_AT]))
@@ -192,7 +198,7 @@ def decode_header(page: bytes) -> SegmentHeader | None:
         return None
     (
         _, _, _, record_bytes, number, first_seq, ring_id, space_first_seq, epoch, layout_len,
-        created_ns, feed, ring, before_ring_id, before_last_seq,
+        created_ns, feed, ring, before_ring_id, before_last_seq, durable_seq,
     ) = _HEADER.unpack_from(page)  # fmt: skip
     if layout_len > MAX_LAYOUT_BYTES or not record_bytes or record_bytes % 64:
         return None
@@ -212,6 +218,7 @@ def decode_header(page: bytes) -> SegmentHeader | None:
         created_ns=created_ns,
         before_ring_id=before_ring_id.hex() if any(before_ring_id) else "",
         before_last_seq=before_last_seq,
+        durable_seq=durable_seq,
     )
 
 

@@ -142,6 +142,11 @@ class MarksFile:
         """Another file has this one's name now: the journal was removed and made anew."""
         return self._file.there(self._path) is False
 
+    @property
+    def there(self) -> bool:
+        """The name is still that of this file."""
+        return self._file.there(self._path) is True
+
     def load(self) -> Marks | None:
         """The newest marks; None if there are none that are whole."""
         raw = self._file.load()

@@ -2,7 +2,8 @@
 
 The writer's marks say how far blocks are whole. Where it is dead, or the marks are gone, checksums and
 the chain say so: then the first thing that is no block is the end, where the next writer will go on.
-Anything else that is not as it should be is damage: what it took is `lost`, and `why` says where.
+Anything else that is not as it should be is damage: what it took is `lost`, and `why` says where. So is
+what the marks tell to have been durable, where the journal ends before it and nobody writes it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mdfeedd.journal.format import (
 )
 from mdfeedd.journal.lock import writer_alive
 from mdfeedd.journal.marks import Mark, Marks, MarksFile
+from mdfeedd.journal.recovery import Missing, missing_behind
 from mdfeedd.journal.segment import Fault, SegmentFile, SegmentName, Window, list_segments
 from mdfeedd.journal.table import Table
 from mdfeedd.journal.writer import MARKS
@@ -93,7 +95,9 @@ class JournalReader:
     """Follow the journal in `folder`, behind `start` (None: from the oldest).
 
     A start in a sequence space of which the journal holds nothing begins at the oldest. A journal
-    that is removed and made anew while it is read is gone on with, behind what was read. Raises
+    that is removed and made anew while it is read is gone on with, behind what was read. What is
+    missing at the end of a journal that nobody writes is told once; if a writer comes back, and its
+    ring still has it, it is read all the same. Raises
     `JournalMissing`, `JournalCorrupt` (nothing can be read), `JournalMismatch` (also in `read`: a
     segment of a newer version follows), `OSError`. Used by one thread.
     """
@@ -115,6 +119,7 @@ class JournalReader:
         self._headers: dict[int, SegmentHeader | None] = {}
         self._file: SegmentFile | None = None
         self._space: _Space | None = None
+        self._header: SegmentHeader | None = None  # of the last segment that was entered
         self._left = -1  # number of the last segment that is behind us
         self._offset = self._limit = 0
         self._space_first = 0  # the first record of the space that the journal ever had
@@ -125,6 +130,7 @@ class JournalReader:
         self._lost = 0
         self._why = ""
         self._pending_fault = ""  # what was wrong, until it is known what it took
+        self._told = ("", 0)  # ring_id and seq up to which its end was told as lost
         self._searched = (-1, 0)  # segment and offset behind which nothing good follows
         self._out: npt.NDArray[np.void] | None = None
         self._look_s = LOOK_MIN_S
@@ -248,7 +254,42 @@ class JournalReader:
 
     def _advance(self, budget: int) -> bool:
         """Have the next block of records ready; False if there is none now."""
-        return self._advance_here(budget) or (self._begun_again() and self._advance_here(budget))
+        return (
+            self._advance_here(budget)
+            or (self._begun_again() and self._advance_here(budget))
+            or self._tell_end(budget)
+        )
+
+    def _tell_end(self, budget: int) -> bool:
+        """Lose what was durable behind the end of a journal that nobody writes; True: it goes on after all."""
+        marks, file = self._load_marks(), self._marks_file
+        if self._missing(marks) is None or writer_alive(self.folder):
+            return False
+        if file is not None and not file.there:
+            return False  # it is being removed: another may take its place
+        if self._file is not None:
+            self._file.forget()
+        if self._advance_here(budget):  # its writer may have gone on before these marks
+            return True
+        missing = self._missing(marks)
+        if missing is None or (self._file is not None and self._offset < self._limit):
+            return False
+        where = f"in {self.folder}"
+        if self._file is not None and not missing.gone:
+            where = f"at offset {self._offset} of {self._file.name.path}"
+        self._lose(missing.n, f"{missing} {where}")
+        self._told = missing.ring_id, missing.last
+        return False
+
+    def _missing(self, marks: Marks | None) -> Missing | None:
+        """What is missing by these marks, if what there is has been read, and not yet told."""
+        space, header = self._space, self._header
+        assert space is not None
+        assert header is not None
+        missing = missing_behind(self._untold(space) - 1, header, marks)
+        if missing is None or self._told == (missing.ring_id, missing.last):
+            return None
+        return missing
 
     def _begun_again(self) -> bool:
         """Where the journal was removed and made anew: begin in that one, behind what was read."""
@@ -303,7 +344,7 @@ class JournalReader:
             self._offset + BLOCK_BYTES + payload_bytes(block, size),
         )
         due = self._due(space)
-        self._follow_chain(file, block, offset, due)
+        self._follow_chain(file, block, offset, self._untold(space))
         if block.flags & INSTRUMENTS:
             space.table.load(payload)
             return False
@@ -324,12 +365,22 @@ class JournalReader:
         """The next record that would be no loss."""
         return max(self._expected or 0, self._known(space) + 1)
 
+    def _untold(self, space: _Space) -> int:
+        """The next record that would be no loss, or one that has been told."""
+        return max(self._due(space), self._told_of(space) + 1)
+
+    def _told_of(self, space: _Space) -> int:
+        """The last record of this space that was told as lost at the end, as the end was then."""
+        ring_id, seq = self._told
+        return seq if ring_id == space.ring_id else 0
+
     def _make_ready(self, space: _Space, block: Block, payload: memoryview, known: int) -> bool:
         """Have the records behind `known` ready; False if there are none."""
         if block.last <= known:
             return False
         if block.flags & LAPPED and not block.n:
-            self._lose(block.last - max(known, block.first - 1), "the ring lapped the journal")
+            had = max(known, block.first - 1, self._told_of(space))
+            self._lose(block.last - had, "the ring lapped the journal")
             return False
         records = np.frombuffer(payload.toreadonly(), space.dtype)
         if not block.flags & LAPPED and block.first <= known:
@@ -439,19 +490,24 @@ class JournalReader:
         return False
 
     def _enter(self, file: SegmentFile, header: SegmentHeader) -> None:
-        space, expected = self._space, self._expected
+        space, expected, before = self._space, self._expected, self._left
         if space is None or not space.holds(header):
             if space is not None:
                 space.instruments.freeze()
             self._space = _Space(header)
         if expected is not None and space is not None:
-            lost = _lost_between(space.ring_id, self._due(space), header)
-            self._lose(lost, f"segments before {file.name.path} are missing")
+            lost = _lost_between(space.ring_id, self._untold(space), header)
+            if header.before_ring_id not in {"", space.ring_id} and header.ring_id != space.ring_id:
+                # of a ring between of which nothing is left nobody knows the first record
+                had = self._told[1] if self._told[0] == header.before_ring_id else 0
+                lost += max(0, header.before_last_seq - had)
+            gone = "segments" if file.name.number > before + 1 else "records"
+            self._lose(lost, f"{gone} before {file.name.path} are missing")
         self._expected = header.first_seq
         if space is not None and space.ring_id == header.ring_id and expected is not None:
             self._expected = max(expected, header.first_seq)
         self._space_first = header.space_first_seq
-        self._file = file
+        self._file, self._header = file, header
         self._offset, self._limit = HEADER_BYTES, 0
 
     # -------------------------------------------------------------------------------------- telling
@@ -468,7 +524,7 @@ class JournalReader:
         space, marks = self._space, self._load_marks()
         if space is None:
             return 0
-        seq = self._due(space) - 1 - (0 if self._ready is None else len(self._ready))
+        seq = self._untold(space) - 1 - (0 if self._ready is None else len(self._ready))
         ring_id, total = space.ring_id, 0
         names = [] if marks is not None and marks.ring_id == ring_id else list_segments(self.folder)
         for name in names:
@@ -490,7 +546,8 @@ class JournalReader:
         marks = self._load_marks()
         if writer_alive(self.folder) and not (marks is not None and marks.ended):
             return False
-        return self._ready is None and not self._lost and not self._advance(MAX_BLOCKS)
+        # to look may find that something is lost at the end
+        return self._ready is None and not self._advance(MAX_BLOCKS) and not self._lost
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until there is something to read; False after `timeout_s`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mdfeedd.journal.format import (
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mdfeedd.journal.marks import Marks
     from mdfeedd.journal.segment import SegmentName
 
-__all__ = ["Found", "Tail", "look", "walk"]
+__all__ = ["Found", "Missing", "Tail", "look", "missing_behind", "walk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,53 @@ class Found:
     payload: memoryview
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The records `first` to `last` of a ring_id had been made durable, and the journal's end lacks them.
+
+    gone: all segments of the ring_id are; nobody knows its first record then, and `first` is 1.
+    """
+
+    ring_id: str
+    first: int
+    last: int
+    gone: bool = False
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        if self.gone:
+            return (
+                f"the segments of ring {self.ring_id} that followed, with records up to {self.last}, "
+                f"had been made durable and are missing"
+            )
+        return f"records {self.first} to {self.last} had been made durable and are missing"
+
+
+def missing_behind(last_seq: int, header: SegmentHeader, marks: Marks | None) -> Missing | None:
+    """What is missing of a journal whose last segment has this header and ends with `last_seq`.
+
+    Exact for marks that were loaded before the segment was read to its end.
+    """
+    durable = header.durable_seq
+    if marks is not None and marks.ring_id == header.ring_id:
+        durable = max(durable, marks.durable.seq)
+    elif marks is not None and marks.durable.segment > header.number and marks.durable.seq:
+        return Missing(marks.ring_id, 1, marks.durable.seq, gone=True)
+    return Missing(header.ring_id, last_seq + 1, durable) if durable > last_seq else None
+
+
 @dataclass(slots=True)
 class Tail:
     """The last segment, scanned.
 
     end: offset behind the last block that is good and in its place; last_seq: the last sequence number
     before it. torn_bytes: what lies behind it and never was whole. damage: sentences; if there are
-    any, the segment stays as it is and the journal goes on in a new one, at `resume_seq`.
+    any, the segment stays as it is and the journal goes on in a new one, at `resume_seq`. missing: what
+    had been durable behind `resume_seq`, also of damage that an earlier writer has told.
     """
 
     name: SegmentName
@@ -51,6 +91,7 @@ class Tail:
     wall_ns: int = 0
     torn_bytes: int = 0
     resume_seq: int = 1
+    missing: Missing | None = None
     damage: list[str] = field(default_factory=list)
     table: Table = field(default_factory=Table)
 
@@ -106,21 +147,20 @@ def look(name: SegmentName, marks: Marks | None, window: Window | None = None) -
         tail.last_seq = header.first_seq - 1
         tail.epoch = header.epoch
         durable, behind = _scan(file, header, tail)
-        if marks is not None and marks.ring_id == header.ring_id:
-            durable = max(durable, marks.durable.seq)
         used = file.last_used(tail.end)
-        tail.resume_seq = max(behind, tail.last_seq) + 1
+        last = max(behind, tail.last_seq)
+        tail.resume_seq = last + 1
+        fresh = missing_behind(last, replace(header, durable_seq=durable), marks)
+        durable = max(durable, header.durable_seq)
+        tail.missing = missing_behind(last, replace(header, durable_seq=durable), marks)
         if behind > tail.last_seq:
             tail.damage.append(
                 f"{name.path} is damaged at offset {tail.end}: records behind {tail.last_seq} are "
                 f"missing, and good ones follow up to {behind}"
             )
-        elif durable > tail.last_seq:
-            tail.damage.append(
-                f"{name.path} is damaged at offset {tail.end}: records {tail.last_seq + 1} to "
-                f"{durable} had been made durable and are missing"
-            )
-        elif used > tail.end:
+        if fresh is not None:
+            tail.damage.append(f"{name.path} is damaged at offset {tail.end}: {fresh}")
+        if not tail.damage and used > tail.end:
             tail.torn_bytes = used - tail.end
         return tail
     finally:

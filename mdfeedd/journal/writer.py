@@ -115,6 +115,7 @@ class JournalWriter:
         self._header: SegmentHeader | None = None
         self._next_seq = 1
         self._epoch = 0
+        self._missing: recovery.Missing | None = None  # of what was durable, when we began
         self._sealed = False  # the segment is cut to its length, and the next one must come
         self._wall_ns = 0
         self._table = Table()
@@ -186,6 +187,7 @@ class JournalWriter:
         """Take up the last segment; a damaged one only for what it says."""
         self._header, self._table, self._epoch = header, tail.table, tail.epoch
         self._next_seq, self._wall_ns = tail.resume_seq, tail.wall_ns
+        self._missing = tail.missing
         fd = os.open(tail.name.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             if not tail.damage:
@@ -201,10 +203,12 @@ class JournalWriter:
             self._syncer.use(fd)
         self._offset = tail.end
         end = Position(header.ring_id, self._next_seq - 1, self._epoch)
-        self._publish(written_seq=end.seq)
-        self._syncer.assume()
         if tail.damage:  # readers find what is good in it, once another segment follows
+            # until that one is there the marks are all that knows what had been durable
             self._open_segment(header, self._table, self._next_seq, self._epoch)
+        else:
+            self._publish(written_seq=end.seq)
+        self._syncer.assume()
         self._publish_durable()
         return Recovered(end, torn, tuple(damage))
 
@@ -258,7 +262,7 @@ class JournalWriter:
         end = self.end
         same_space = end is not None and end.ring_id == ring_id
         first = self._next_seq if same_space else next_seq  # what is missing is told by `append`
-        before_ring_id, before_last_seq = _space_before(old, end, ring_id)
+        before_ring_id, before_last_seq = _space_before(old, end, ring_id, self._missing)
         header = SegmentHeader(
             number=0,
             ring=self.ring,
@@ -274,6 +278,8 @@ class JournalWriter:
             before_last_seq=before_last_seq,
         )
         self._open_segment(header, Table(), first, epoch)
+        if self._missing is not None and self._missing.ring_id != ring_id:
+            self._missing = None  # it is in the header now
 
     def put_instruments(self, entries: Iterable[tuple[int, tuple[object, ...]]]) -> int:
         """Write what is new or changed among entries (place in the ring's table, entry); how many."""
@@ -388,7 +394,12 @@ class JournalWriter:
         self._seal()
         number = self._number + 1
         header = replace(
-            like, number=number, epoch=epoch, first_seq=first_seq, created_ns=time.time_ns()
+            like,
+            number=number,
+            epoch=epoch,
+            first_seq=first_seq,
+            created_ns=time.time_ns(),
+            durable_seq=self._missing_until(like.ring_id, first_seq),
         )
         head = _instrument_blocks(number, list(table.raw()), first_seq, epoch)
         used = HEADER_BYTES + sum(len(part) for part in head)
@@ -415,6 +426,13 @@ class JournalWriter:
         self._unwritten.clear()
         self._syncer.use(fd)
         self._publish(written_seq=first_seq - 1)
+
+    def _missing_until(self, ring_id: str, first_seq: int) -> int:
+        """For the header: what had been durable from `first_seq` on, and is missing; 0 if nothing."""
+        missing = self._missing
+        if missing is None or missing.ring_id != ring_id or missing.last < first_seq:
+            return 0
+        return missing.last
 
     def _seal(self) -> None:
         """Cut the segment to its length; who syncs it is the policy's business."""
@@ -554,13 +572,20 @@ class JournalWriter:
         self._lock.close()
 
 
-def _space_before(old: SegmentHeader | None, end: Position | None, ring_id: str) -> tuple[str, int]:
-    """ring_id and last seq of the sequence space before `ring_id` in the journal."""
+def _space_before(
+    old: SegmentHeader | None,
+    end: Position | None,
+    ring_id: str,
+    missing: recovery.Missing | None,
+) -> tuple[str, int]:
+    """ring_id and last seq of the sequence space before `ring_id` in the journal, with what is missing."""
     if old is not None and old.ring_id == ring_id:
         return old.before_ring_id, old.before_last_seq
     if end is None or end.ring_id == ring_id:
         return "", 0
-    return end.ring_id, end.seq
+    if missing is None or missing.ring_id == ring_id:
+        return end.ring_id, end.seq
+    return missing.ring_id, max(missing.last, end.seq if missing.ring_id == end.ring_id else 0)
 
 
 def _instrument_blocks(number: int, entries: list[bytes], seq: int, epoch: int) -> list[bytes]:

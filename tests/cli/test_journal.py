@@ -245,6 +245,29 @@ def test_replay_command_takes_a_journal(tmp_path, shm_dir, capsys):
     assert rows == 200
 
 
+def test_replay_command_of_a_damaged_journal_ends_with_its_status(tmp_path, shm_dir, capsys):
+    pytest.importorskip("pyarrow")
+    make(tmp_path / "es", 200)
+    with list_segments(tmp_path / "es")[0].path.open("r+b") as file:
+        file.seek(HEADER_BYTES + 64 + 256 + (64 + 50 * 64) + 100)
+        file.write(b"damaged")
+    out = tmp_path / "out"
+    assert main(["replay", str(tmp_path / "es"), "--out", str(out), "--shm-dir", shm_dir]) == 65
+    told = capsys.readouterr().out
+    assert (
+        f"\ntrouble: damaged, the rest is replayed: {tmp_path}/es: 50 records are missing" in told
+    )
+    assert "NOT ALL" not in told
+
+
+def test_replay_command_of_a_journal_of_which_nothing_can_be_read(tmp_path, shm_dir, capsys):
+    make(tmp_path / "es", 200)
+    with list_segments(tmp_path / "es")[0].path.open("r+b") as file:
+        file.write(b"damaged")
+    assert main(["replay", str(tmp_path / "es"), "--shm-dir", shm_dir]) == 65
+    assert "has a header that is right" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("part", ["ls", "verify", "cat"])
 def test_folder_of_another_user_is_one_sentence(tmp_path, run, monkeypatch, part):
     make(tmp_path / "cme", 5)
@@ -256,3 +279,28 @@ def test_folder_of_another_user_is_one_sentence(tmp_path, run, monkeypatch, part
     status, out, err = run(part, tmp_path)
     assert (status, out) == (1, "")
     assert err == f"mdfeedd journal: {tmp_path} cannot be read: Permission denied\n"
+
+
+@pytest.mark.parametrize("at", [0, 100], ids=["between blocks", "in a block"])
+def test_what_is_missing_at_the_end_is_told_by_every_part(tmp_path, run, at):
+    make(tmp_path / "es", 500)
+    with list_segments(tmp_path / "es")[0].path.open("r+b") as file:
+        file.truncate(HEADER_BYTES + 64 + 512 + 3 * (64 + 50 * 64) + at)
+    status, out, _ = run("verify", tmp_path)
+    assert status == 65
+    assert "the last 350 are gone: records 151 to 500 had been made durable" in out
+    assert "150 records" in out
+    status, out, _ = run("ls", "-l", tmp_path)
+    assert status == 65
+    assert f"ring {RING}  1 to 150, from " in out
+    assert "DAMAGED " in out
+    assert "records 151 to 500 had been made durable and are missing" in out
+    status, out, err = run("cat", tmp_path)
+    assert status == 65
+    assert "350 records lost" in out
+    assert "records 151 to 500 had been made durable and are missing at offset" in err
+    pytest.importorskip("pyarrow")
+    status, out, err = run("export", tmp_path, "--out", tmp_path / "x.csv")
+    assert status == 65
+    assert out.startswith("150 rows in ")
+    assert "350 records missing: " in err

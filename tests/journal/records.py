@@ -56,12 +56,13 @@ def write(
     options: WriterOptions = SMALL,
     disk: Disk | None = None,
     close: bool = True,
+    dtype: np.dtype[Any] = TICK,
 ) -> JournalWriter:
     """A journal of the records first..first+n-1, in blocks of `each`."""
     writer = JournalWriter(folder, "ring", options, disk=disk)
-    begin(writer, next_seq=first)
+    begin(writer, next_seq=first, dtype=dtype)
     for at in range(first, first + n, each):
-        writer.append(records(at, min(each, first + n - at)), 1)
+        writer.append(records(at, min(each, first + n - at), dtype), 1)
         writer.commit()
     if close:
         writer.close()

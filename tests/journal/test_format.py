@@ -30,8 +30,9 @@ HEADER = SegmentHeader(7, "es", "ab" * 16, "cme", layout_of(TICK), 64, 3, 100, 1
     created=st.integers(-(2**63), 2**63 - 1),
     dtype=st.sampled_from([TICK, BAR, DEPTH, ORDER]),
     before=st.sampled_from(["", "01" * 16]),
+    durable=U64,
 )
-def test_segment_header_comes_back(number, first, epoch, created, dtype, before):
+def test_segment_header_comes_back(number, first, epoch, created, dtype, before, durable):
     header = replace(
         HEADER,
         number=number,
@@ -42,6 +43,7 @@ def test_segment_header_comes_back(number, first, epoch, created, dtype, before)
         record_bytes=dtype.itemsize,
         before_ring_id=before,
         before_last_seq=first,
+        durable_seq=durable,
     )
     page = layout.encode_header(header)
     assert len(page) == layout.HEADER_BYTES
