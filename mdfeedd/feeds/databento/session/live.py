@@ -278,7 +278,9 @@ class LiveSession:
         self.stage = Stage.DELIVERING
         self.delivering_since_ns = now.monotonic_ns
         self._deadline_ns = now.monotonic_ns + self._patience_ns
-        self._recovery.began(self.decoder, start_ns, now.wall_ns, self.names.is_mapped)
+        self._recovery.began(
+            self.decoder, start_ns, now.wall_ns, self.names.is_mapped, self.names.renumbered
+        )
         self._writer.counters.add("sessions")
 
     def _act(self, event: Event, now: Now) -> None:

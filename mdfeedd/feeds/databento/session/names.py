@@ -38,6 +38,7 @@ class SessionNames(Symbology):
         self._logger = logger
         self._full_told = False
         self._known = _names_in(writer)
+        self._latest = {vendor_id: symbol for symbol, vendor_id, _ in self._known}
         self.now_ns = 0
 
     def enter_into(self, table: InstrumentTable) -> None:
@@ -47,6 +48,12 @@ class SessionNames(Symbology):
     def is_mapped(self, instrument_id: int) -> bool:
         """The gateway has named this instrument in this session: it was asked for."""
         return instrument_id in self._told
+
+    def renumbered(self, instrument_ids: list[int]) -> int:
+        """How many of these, of earlier sessions, the gateway has named in this one by another number."""
+        told = {symbol for symbol, _ in self._told.values()} if instrument_ids else set()
+        gone = (one for one in instrument_ids if not self.is_mapped(one))
+        return sum(self._latest.get(one) in told for one in gone)
 
     def mapping(self, message: MappingMessage) -> bool:
         """Take a mapping message. True if the name of the instrument may have changed."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT_NS", "PRESENT_GRACE_NS", "Hole", "Recovery", "extends"]
 
 _NS: Final = 1_000_000_000
+_NEVER_NS: Final = 2**63 - 1
 KEPT_NS: Final = 86_400 * _NS
 """Of most schemas the gateway keeps no more for replays; what is older is refused for all (error 8)."""
 PRESENT_GRACE_NS: Final = 10 * _NS
@@ -95,6 +96,12 @@ class Recovery:
         self._replaying: dict[int, Hole | None] = {}
         self._aged_out = False
         self._is_asked: Callable[[int], bool] = bool
+        self._renumbered: Callable[[list[int]], int] = len
+        self._begun: dict[int, int] = {}  # by type, of those whose positions this process began
+        self._untracked: set[int] = set()  # types whose positions begin when their GAP is told
+        self._misdated: set[int] = (
+            set()
+        )  # types whose GAPs of this session begin by a clock that was ahead
         self._before: tuple[Subscription, ...] | None = None
         self._asked_ns = self._began_ns = 0
         self._heard_ns = 0  # what time it is at the gateway, as it said last
@@ -106,6 +113,7 @@ class Recovery:
     def use(self, positions: Positions) -> None:
         """Other positions from the next session on."""
         self._positions = positions
+        self._begun = {}
         self._counted = 0
 
     @property
@@ -156,8 +164,8 @@ class Recovery:
                 continue
             snapshot = one.policy == "snapshot"
             added.append(Request(number, one.schema, one.stype, symbols, None, snapshot))
-            if one.policy == "replay":
-                self._positions.begin(one.rtype, now_ns)
+            if one.policy == "replay" and one.rtype not in self._untracked:
+                self._keep(one.rtype, now_ns)
         for request in added:
             self._requests.setdefault(request.id, request)
         self._early.clear()  # from now on an acknowledgement may be of these
@@ -187,26 +195,29 @@ class Recovery:
         stream_start_ns: int,
         now_ns: int,
         is_asked: Callable[[int], bool],
+        renumbered: Callable[[list[int]], int],
     ) -> None:
         """The session delivers: before the first record of each subscription, tell what is missing of it.
 
         `stream_start_ns` is the time in its metadata, 0 where there is none. `is_asked` says of an instrument
-        of the gateway's whether it belongs to what was asked for in this session.
+        of the gateway's whether it belongs to what was asked for in this session; `renumbered`, how many of some do
+        by their names, but have other numbers now.
         """
         self._aged_out = False
         self._is_asked = is_asked
+        self._renumbered = renumbered
         # no record of this session was captured before, whether or not it comes with the metadata at once
         self._began_ns = min(stream_start_ns or self._asked_ns, self._asked_ns)
         self._disagreed = self._positions.disagreed
         self._replayed = self._positions.replayed
         self._decoder = decoder
-        self._acknowledged, self._early = set(), {}
+        self._acknowledged, self._early, self._misdated = set(), {}, set()
         holes = self._holes()
         self._replaying = self._replays()
         self._waiting = {**self._replaying, **holes}
         for number in self._waiting:
             decoder.hold(self._subscriptions[number].rtype)
-        self._track()
+        self._track({self._subscriptions[number].rtype for number in holes})
         self._before = tuple(self._subscriptions)
         starts = [r.start_ns for r in self._requests.values() if r.start_ns is not None]
         # what every replay has to bring again tells whether it agrees with what is known
@@ -220,11 +231,38 @@ class Recovery:
     def heard(self, gateway_ns: int) -> None:
         """The gateway has said something at this time by its clock, which is that of the captures.
 
-        What is known reaches no further: a clock of ours that is ahead had said so.
+        What is known reaches no further, and nothing was first asked for later: a clock of ours that is ahead
+        had said so.
         """
+        if gateway_ns <= 0:
+            return
         self._heard_ns = max(self._heard_ns, gateway_ns)
-        if 0 < self._heard_ns < self._positions.known_ns:
+        self._began_ns = min(self._began_ns, gateway_ns)
+        is_ahead = self._heard_ns < self._positions.known_ns
+        for one in self._subscriptions:
+            # by what clock another process began them, nobody knows; what was known then, was not missing
+            begun_ns = self._begun.get(one.rtype, _NEVER_NS if is_ahead else 0)
+            first_ns = self._heard_ns - BARS_S.get(one.schema, 0) * _NS
+            if first_ns < begun_ns:
+                self._begin_earlier(one.rtype, first_ns)
+                self._misdated |= {one.rtype} if is_ahead else set()
+        if is_ahead:
             self._positions.known_ns = self._heard_ns
+
+    def _begin_earlier(self, rtype: int, begun_ns: int) -> None:
+        """A type was first asked for at that time already."""
+        if self._positions.tracks(rtype):
+            self._positions.forget(rtype)
+            self._begun[rtype] = begun_ns
+            self._positions.begin(rtype, begun_ns)
+
+    def _believe_records(self) -> None:
+        """As `heard`, where the gateway says nothing: none that comes live was captured before it was asked for."""
+        past = {self._subscriptions[n].rtype for n in self._replays()}
+        for rtype, begun_ns in list(self._begun.items()):
+            reached_ns = TIME_UNDEF if self._decoder is None else self._decoder.reached_ns(rtype)
+            if rtype not in past and TIME_UNDEF != reached_ns < begun_ns:
+                self._begin_earlier(rtype, reached_ns)
 
     def acknowledged(self, text: str, now_ns: int) -> None:
         """The gateway says that a subscription has begun; which one, says its text.
@@ -280,6 +318,7 @@ class Recovery:
             elif one.schema == MBO and one.policy == "snapshot":
                 self._decoder.recover_books(hole.first_ns, hole.last_ns, hole.reason, hole.line)
         types = {self._subscriptions[number].rtype for number in begun}
+        self._track_late()
         for rtype in types - {self._subscriptions[number].rtype for number in self._waiting}:
             self._decoder.release(rtype)
         if begun.keys() & self._replaying.keys():
@@ -287,8 +326,12 @@ class Recovery:
             self._positions.live_from(max(now_ns, self._heard_ns, self.known_ns) + PRESENT_GRACE_NS)
         return holes
 
-    def _track(self) -> None:
-        """Keep positions of what is replayed, from where it was asked for first, and of nothing else."""
+    def _track(self, missing: set[int]) -> None:
+        """Keep positions of what is replayed, from where it was asked for first, and of nothing else.
+
+        Where something of a type is `missing` and none are kept, no replay will bring what came to nobody before
+        this session: they are kept from when a GAP, which stays open, has told that.
+        """
         begun: dict[int, int] = {}
         for number, one in enumerate(self._subscriptions):
             if number not in self._requests:
@@ -298,11 +341,34 @@ class Recovery:
                 begun_ns = self._began_ns if start_ns is None else start_ns
                 begun_ns -= BARS_S.get(one.schema, 0) * _NS
                 begun[one.rtype] = min(begun_ns, begun.get(one.rtype, begun_ns))
+        self._untracked = {n for n in begun if n in missing and not self._positions.tracks(n)}
         for one in self._subscriptions:
-            if one.rtype in begun:
-                self._positions.begin(one.rtype, begun[one.rtype])
-            else:
+            if one.rtype not in begun:
                 self._positions.forget(one.rtype)
+                self._begun.pop(one.rtype, None)
+            elif one.rtype not in self._untracked:
+                self._keep(one.rtype, begun[one.rtype])
+
+    def _keep(self, rtype: int, begun_ns: int) -> None:
+        """Keep positions of a type from now on, if none are kept."""
+        if not self._positions.tracks(rtype):
+            self._begun[rtype] = begun_ns
+            self._positions.begin(rtype, begun_ns)
+
+    def _track_late(self) -> None:
+        """Once the last GAP has been told, keep positions of what had none, unless records came without one.
+
+        Before, what is known does not move on: the next GAP would begin where these did, and be recovered.
+        """
+        if not self._untracked or self._waiting or self._replaying:
+            return
+        assert self._decoder is not None
+        self._positions.known_ns = max(self._positions.known_ns, self._began_ns)
+        for one in self._subscriptions:
+            came = self._decoder.reached_ns(one.rtype) != TIME_UNDEF
+            if one.rtype in self._untracked and not came:
+                self._keep(one.rtype, self._began_ns - BARS_S.get(one.schema, 0) * _NS)
+        self._untracked.clear()
 
     def _holes(self) -> dict[int, Hole]:
         """Where each subscription's begins; none if there was no session before."""
@@ -358,7 +424,8 @@ class Recovery:
         if not numbers:
             return
         self._begin(numbers, now_ns)  # a replay may bring nothing, not even an acknowledgement
-        unmet = sum(map(self._is_asked, self._positions.end_replay(rtype)))
+        gone = self._positions.end_replay(rtype)
+        unmet, renumbered = sum(map(self._is_asked, gone)), self._renumbered(gone)
         disagreed = self._positions.disagreed - self._disagreed
         self._disagreed = self._positions.disagreed
         holes = [hole for n in numbers if (hole := self._replaying.pop(n)) is not None]
@@ -368,11 +435,25 @@ class Recovery:
             )
             return
         schema = self._subscriptions[numbers[0]].schema
+        if holes and rtype in self._misdated:
+            self._logger.warning(
+                "this host's clock was ahead when %s was asked for before: from when on records are missing is not"
+                " known; the gap stays open",
+                schema,
+            )  # fmt: skip
+            return
         if unmet or disagreed:
             self._logger.warning(
                 "the replay of %s is not what had come before: %d of its instruments did not come again, %d"
                 " records differ or are missing; the gap stays open",
                 schema, unmet, disagreed,
+            )  # fmt: skip
+            return
+        if renumbered:
+            self._logger.warning(
+                "the replay of %s cannot be held against what had come before: %d of its instruments have other"
+                " numbers now; the gap stays open",
+                schema, renumbered,
             )  # fmt: skip
             return
         if holes:
@@ -385,6 +466,7 @@ class Recovery:
 
     def note(self, captured_ns: int) -> None:
         """All that was captured until then has come, unless something is yet to begin or to be replayed."""
+        self._believe_records()
         is_whole = not (self._waiting or self._replaying or (self._early and self._acknowledged))
         if is_whole and captured_ns > self._positions.known_ns:
             self._positions.known_ns = captured_ns

@@ -209,6 +209,11 @@ def test_each_session_is_recorded_in_a_file_of_its_own(life, tmp_path, fast):
     paths = sorted((tmp_path / "r").iterdir())
     assert len(paths) == 3
     assert all(path.name.endswith(".dbn.zst") for path in paths)
+    for path in paths:  # also those of sessions that broke within a record
+        decoder = db.DBNDecoder()
+        plain = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(path.read_bytes())).read()
+        assert decoder.write_and_decode(plain)
+        assert decoder.buffer() == b""
     numbers = [path.name.split("-")[-1].partition(".")[0] for path in paths]
     assert sorted(numbers) == [session.session_id for session in one.core.sessions]
 
