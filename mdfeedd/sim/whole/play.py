@@ -420,7 +420,7 @@ class _Play:
             )
 
     def _is_right(self) -> bool:
-        up = all(process.state is State.UP for process in self._world.processes.values())
+        up = all(process.is_to_stay_up for process in self._world.processes.values())
         return up and all(actor.right() for actor in self._actors)
 
     def _stop(self) -> None:

@@ -102,6 +102,11 @@ class Process:
     held_down: bool = False  # not started again by itself
 
     @property
+    def is_to_stay_up(self) -> bool:
+        """It runs, and has not been told to stop: what is right with it now will be."""
+        return self.state is State.UP and self.stop is not None and not self.stop.is_set()
+
+    @property
     def life(self) -> int:
         """The number of the present life, from 1."""
         return len(self.lives)
