@@ -36,6 +36,10 @@
  *                                `waiters` is the one exception to the single-writer rule: readers set it, the
  *                                writer clears it; a lost or false value costs one wake or 100 ms, never data.
  *
+ * A writer that cannot go on with a ring (another capacity, damage) makes a new one under its name. The old one's
+ * state is MDF_SUPERSEDED then, and nothing comes by it any more: a reader that has read all of it closes it and
+ * opens the name again (Python's does so by itself).
+ *
  * Liveness is an open-file-description lock, dropped by the kernel however the holder ends: byte 0 of the ring
  * file for the writer, byte i of the registry for consumer i.
  *

@@ -37,7 +37,7 @@ class Writer(WriterCore):
 
     A ring of the same geometry is continued: the sequence goes on, attached readers see no break,
     `epoch` is raised. A ring of another capacity or dtype is replaced, with the sequence going on.
-    `capacity` is rounded up to a power of two (slots). `feed_index` (0 to 255) makes the ids of the
+    `capacity` is rounded up to a power of two (slots), 256 at least. `feed_index` (0 to 255) makes the ids of the
     instruments unique on the host.
 
     Raises `RingBusy` (another writer is alive), `RingSpace` (no memory), `RingDenied`, `ValueError`.
