@@ -22,7 +22,7 @@
 A command is a module with `add(subparsers)` and `run(arguments) -> int`; what is slow to import is imported in
 `run`. Nothing here touches the data path: rings are read as any consumer reads them.
 
-Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 77 credentials; 78 configuration;
+Exit: 0 done; 1 trouble (one sentence, or a list of it); 2 usage; 65 damaged journals; 77 credentials; 78 configuration;
 130 Ctrl-C; 3 `status`: no daemon runs; 129 and 143 a replay, demo or live cut short by SIGHUP, SIGTERM. A closed pipe (``mdfeedd tail X | head``) is no error.
 """
 

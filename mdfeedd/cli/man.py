@@ -49,7 +49,7 @@ _STATUSES: Final = (
     ("1", "Trouble, told in a sentence or a list of them."),
     ("2", "The command line was wrong."),
     ("3", "Of 'status': no daemon runs."),
-    ("65", "Of 'journal': records are damaged or gone."),
+    ("65", "Of 'journal', and of 'replay' of one: records are damaged or gone."),
     ("69", "Something outside is missing, such as a server."),
     ("77", "Credentials: missing, refused, or not entitled."),
     ("78", "Configuration: a mistake in a file or in what was asked for."),

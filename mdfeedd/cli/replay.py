@@ -24,6 +24,7 @@ STORE: Final = "parquet"
 MAX_WAIT_S: Final = 86_400.0  # for the readers of --wait-consumers
 MAX_SPEED: Final = 1e6
 MAX_NAME: Final = 31  # of a feed
+BAD_DATA: Final = 65  # EX_DATAERR, of a journal
 FRAME_S: Final = 0.1
 LINE_S: Final = 2.0
 
@@ -32,13 +33,15 @@ Reads DBN files (.dbn, .dbn.zst, and DBN as JSON lines), or captures of CME's mu
 .gz or .zst), or journals (the folder of a ring), several of them merged in time order, into the ring NAME. Which of
 these, they tell themselves.
 The replay waits for every reader that is attached to the ring, so none of them loses anything. It ends when the
-files end; the summary then counts what was published, and compares it with the rows in the files.
+files end; the summary then counts what was published, and compares it with the rows in the files. Of a file that is
+damaged, or ends within a record, what is whole is replayed, and the others go on.
 
 Without --out nothing is stored: the ring stays in shared memory for 'mdfeedd tail NAME --oldest' or a strategy.
 With --wait-consumers N the first record waits for N readers.
 
 exit status:
   0 everything is replayed, and in the files if there are any   1 it is not, with the reason
+  65 a journal is, but damage or retention has taken records of it
   129 SIGHUP   130 Ctrl-C   143 SIGTERM
 
 examples:
@@ -161,7 +164,8 @@ def run(arguments: argparse.Namespace) -> int:
         if out is not None:
             _clear(rings[:3], shm_dir)
     supervised.tell_cut_short(stopped)
-    return supervised.status_of(stopped, result.tell(arguments))
+    damaged_status = BAD_DATA if options["vendor"] == "journal" else 1
+    return supervised.status_of(stopped, result.tell(arguments, damaged_status))
 
 
 def _rings(feed: str) -> tuple[str, ...]:
@@ -174,6 +178,7 @@ def _rings(feed: str) -> tuple[str, ...]:
 
 def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Whether each file can be opened and is what it should be; told before anything is started."""
+    from mdfeedd.feeds.protocol import Damaged
     from mdfeedd.feeds.replay.journal import JournalRecording
     from mdfeedd.feeds.replay.source import Recording, ReplayError, vendor_of
 
@@ -196,7 +201,7 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
                 Recording(path, arguments.dbn_version).close()
         except ReplayError as error:
             sentence = str(error).replace("(option 'version')", "(--dbn-version)")
-            raise Trouble(sentence) from None
+            raise Trouble(sentence, BAD_DATA if isinstance(error, Damaged) else 1) from None
         except OSError as error:
             raise unreadable(error, path) from None
     return {"vendor": vendor, "version": arguments.dbn_version}
@@ -312,7 +317,7 @@ def _bar(before: Before, total_bytes: int) -> Any:
     progress = Progress(
         BarColumn(),
         DownloadColumn(),
-        TextColumn("{task.fields[records]} records"),
+        TextColumn("{task.fields[records]} records read"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
@@ -336,6 +341,6 @@ def _lines(before: Before, total_bytes: int) -> Any:
             due += LINE_S
             now = before.progress()
             percent = 100 * now.received_bytes / max(1, total_bytes)
-            print(f"{percent:3.0f} %  {units.count(now.records)} records", file=sys.stderr)
+            print(f"{percent:3.0f} %  {units.count(now.records)} records read", file=sys.stderr)
 
     return update

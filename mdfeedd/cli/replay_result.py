@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.cli import invocation, stored, units
+from mdfeedd.daemon.control import MAX_REASON
 from mdfeedd.daemon.plan import Exit
 from mdfeedd.ring import RingError
 from mdfeedd.ring.inspect import RingInfo, inspect
@@ -96,6 +97,8 @@ class Result:
     stored: Stored | None = None
     stored_error: str = ""
     troubles: list[str] = field(default_factory=list)
+    damaged: str = ""
+    """What was read is: which of it, in words. The rest of it is replayed."""
 
     @classmethod
     def take(
@@ -105,7 +108,10 @@ class Result:
         now = before.now()
         result = cls(before, now, seconds)
         for child in supervisor.children:
-            if child.restarts or child.last_code not in {0, None}:
+            if child.last_code == Exit.DAMAGED:
+                cut = " ... (told above)" if len(child.last_words) >= MAX_REASON else ""
+                result.damaged = child.last_words + cut
+            elif child.restarts or child.last_code not in {0, None}:
                 how = f" ({child.last_exit})"
                 if child.last_code == Exit.UNAVAILABLE:  # it has logged why, in a sentence
                     how = "; see the line above"
@@ -117,8 +123,8 @@ class Result:
                 result.stored_error = str(error)
         return result
 
-    def tell(self, arguments: argparse.Namespace) -> int:
-        """Print the summary; 0 if all is as it should be."""
+    def tell(self, arguments: argparse.Namespace, damaged_status: int) -> int:
+        """Print the summary; 0 if all is as it should be, `damaged_status` if only what was read is not."""
 
         def counted(name: str) -> int:
             return self.before.counted(self.now, name)
@@ -134,7 +140,7 @@ class Result:
             if consumer.same_ring
         )
         files = units.of(len(arguments.paths), "file")
-        read = f"of {files}, {units.size(counted('received_bytes'))}"
+        read = f"read of {files}, {units.size(counted('received_bytes'))}"
         read = f"{read}, in {self.seconds:.1f} s"
         packets = counted("received_packets")
         rows = self._packet_rows(read) if packets else []
@@ -162,15 +168,18 @@ class Result:
         missing = self._missing({"quotes": quotes, "trades": trades, "bars": vendor + made})
         if self.stored is not None:
             all_rows = sum(self.stored.rows.values())
-            nothing = self.troubles and not self.stored.files
+            nothing = (self.troubles or self.damaged) and not self.stored.files
             all_of_it = "nothing" if nothing else "all quotes, trades and bars: counted"
             rows.append(("stored", all_rows, missing or all_of_it))
         for name, n, remark in rows:
             print(f"  {name:12}{units.count(n):>14}   {remark}")
         self._tell_where(arguments)
-        for trouble in [*self.troubles, *([self.stored_error] if self.stored_error else [])]:
+        damaged = f"damaged, the rest is replayed: {self.damaged}" if self.damaged else ""
+        for trouble in filter(None, [damaged, *self.troubles, self.stored_error]):
             print(f"\ntrouble: {trouble}")
-        return 1 if lost or missing or self.troubles or self.stored_error else 0
+        if lost or missing or self.troubles or self.stored_error:
+            return 1
+        return damaged_status if self.damaged else 0
 
     def _packet_rows(self, read: str) -> list[tuple[str, int, str]]:
         """What became of the packets of captures."""

@@ -96,6 +96,8 @@ class Child:
     after: list[Child] = field(default_factory=list)
     """Who must have ended before its first start: it takes their place, or their rings."""
     task: asyncio.Task[None] | None = None
+    lives: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    """Of a feed that begins anew with each start: whose its rings were before the last one, by name."""
     attempts: int = 0
     crashes: collections.deque[float] = field(default_factory=collections.deque)
 

@@ -180,6 +180,7 @@ class _Checker:
             cpus=feed.cpus,
             numa_node=feed.numa_node,
             huge_pages=feed.huge_pages,
+            once=bool(getattr(plugin.cls, "once", False)),
             priority=feed.priority,
             hang_s=feed.hang_s,
         )

@@ -33,7 +33,7 @@ logger: logging.Logger = logging.getLogger("mdfeedd.daemon.control")
 
 MAX_ANSWER_BYTES: Final = 16 << 10
 """A refusal with its reason."""
-_MAX_REASON: Final = 500
+MAX_REASON: Final = 500
 """Characters of a reason; each is six bytes of JSON at most."""
 
 
@@ -57,7 +57,7 @@ class LastWords(logging.Handler):
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             said = f"{said}: {type(error).__name__}: {error}"
-        self._text = " ".join(said.split())[:_MAX_REASON]
+        self._text = " ".join(said.split())[:MAX_REASON]
 
     def send(self, connection: socket.socket) -> None:
         """To the supervisor, if there was one; that it does not listen is no matter."""
@@ -108,10 +108,10 @@ class Control:
         try:
             self._do(json.loads(line))
         except ValueError as error:
-            return f"{error}"[:_MAX_REASON] or "no reason was given"
+            return f"{error}"[:MAX_REASON] or "no reason was given"
         except Exception as error:  # whatever a plugin does; the supervisor starts it anew
             logger.exception("cannot take the new options")
-            return f"{type(error).__name__}: {error}"[:_MAX_REASON]
+            return f"{type(error).__name__}: {error}"[:MAX_REASON]
         return ""
 
     def _do(self, message: Any) -> None:

@@ -33,6 +33,7 @@ class Exit(enum.IntEnum):
     """Exit statuses (sysexits.h where it has one)."""
 
     DONE = 0
+    DAMAGED = 65  # what is read is, and what was whole of it is published: will not heal by itself
     UNAVAILABLE = 69  # something outside is missing (a ring, a sink, a file): worth trying again
     CRASH = 70  # a bug, or a case that nobody thought of
     CREDENTIALS = 77  # will not heal by itself
@@ -72,6 +73,8 @@ class ChildPlan:
     """The node whose memory it takes first, and whose CPUs it runs on if `cpus` has none."""
     huge_pages: bool = False
     """Feed: its rings lie on huge pages, where the kernel can."""
+    once: bool = False
+    """Feed: it begins anew with each start, so one that has published is not started again."""
     priority: str = "normal"
     """Its scheduling (see `scheduling`)."""
     hang_s: float = 0.0

@@ -1,7 +1,7 @@
 """One process per feed and consumer: started in order, restarted when they die, stopped in order.
 
     WAITING ──► STARTING ──► RUNNING ──► FINISHED     it returned (exit 0)
-       │            │           │──────► FAILED       77, 78, a crash loop, or any failure in a finite run
+       │            │           │──────► FAILED       65, 77, 78, a crash loop, or any failure in a finite run
        │            └───────────┴──────► BACKOFF ──► STARTING ...
        └──────────────┴─────┴──────────► STOPPED      `stop`
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mdfeedd.daemon.plan import ChildPlan, MetricsPlan
+    from mdfeedd.ring.inspect import RingInfo
     from mdfeedd.secret import Secret
 
 __all__ = ["Child", "Limits", "StartError", "State", "Supervisor"]
@@ -57,6 +58,7 @@ _POLL_S: Final = 0.02
 """How often shared memory is looked at while something is waited for."""
 _POLL_LATE_S: Final = 0.5
 """The same, when nobody waits for it any longer."""
+_TWICE: Final = "a restart would tell its records twice"
 
 
 class Supervisor:
@@ -258,6 +260,7 @@ class Supervisor:
         """One process from spawn to exit; its return code."""
         child.state, child.started = State.STARTING, time.monotonic()
         assignment = Assignment(child.plan, self.plan.log, os.getpid(), tuple(sys.path))
+        child.lives = self._lives(child) if child.plan.once else {}
         try:
             process = Process.spawn(assignment, self._environment(child))
         except OSError as error:
@@ -320,6 +323,8 @@ class Supervisor:
         if hopeless:
             child.state = State.FAILED
             logger.error("%s: %s; given up: %s", child.label, child.last_exit, hopeless)
+            if hopeless == _TWICE and not self.until_done:  # which no exit says by itself
+                child.last_exit = child.last_failure = f"{child.last_exit}: {hopeless}"
             return None
         delay = self._delay(child.attempts)
         child.attempts += 1
@@ -328,16 +333,33 @@ class Supervisor:
 
     def _hopeless(self, child: Child, code: int) -> str:
         """Why a child that ended is not started again, or nothing."""
-        if code in (Exit.CONFIG, Exit.CREDENTIALS):
+        if code in (Exit.CONFIG, Exit.CREDENTIALS, Exit.DAMAGED):
             return "a restart would not help"
+        if child.plan.once and self._has_published(child, code):
+            return _TWICE
         if self.until_done and child.plan.kind == "feed":
-            return "a restart would tell its records twice"
+            return _TWICE
         if self.until_done and code == Exit.UNAVAILABLE:
             return "nothing is tried again in a finite run"
         if len(child.crashes) >= self.limits.crash_limit:
             window = self.limits.crash_window_s
             return f"{len(child.crashes)} crashes within {window:.0f} s"
         return ""
+
+    def _lives(self, child: Child) -> dict[str, tuple[bytes, int]]:
+        """Which life of its writer each ring of a child is in."""
+        infos = {ring: self._info(ring) for ring in child.plan.may_write}
+        return {ring: (i.ring_id, i.epoch) for ring, i in infos.items() if i is not None}
+
+    def _has_published(self, child: Child, code: int) -> bool:
+        """May the process that ended have published? One that was killed need not have counted its last record."""
+        began = [
+            info
+            for ring in child.plan.may_write
+            if (info := self._info(ring)) is not None
+            and (info.ring_id, info.epoch) != child.lives.get(ring)
+        ]
+        return any(code < 0 or info.tail >= info.epoch_first_seq for info in began)
 
     def _delay(self, attempts: int) -> float:
         limits = self.limits
@@ -397,17 +419,19 @@ class Supervisor:
     def _exist(self, rings: Iterable[str]) -> bool:
         return all(ring_path(ring, self.plan.shm_dir).exists() for ring in rings)
 
-    def _written(self, ring: str) -> bool:
+    def _info(self, ring: str) -> RingInfo | None:
         try:
-            return inspect(ring, self.plan.shm_dir).writer_alive
+            return inspect(ring, self.plan.shm_dir)
         except RingError:
-            return False
+            return None
+
+    def _written(self, ring: str) -> bool:
+        info = self._info(ring)
+        return info is not None and info.writer_alive
 
     def _tail(self, ring: str) -> int:
-        try:
-            return inspect(ring, self.plan.shm_dir).tail
-        except RingError:
-            return 0
+        info = self._info(ring)
+        return 0 if info is None else info.tail
 
     def _unread(self, ring: str, end: int, consumer: str, young: bool) -> bool:
         """Has the consumer not read up to `end`? One that is `young` may not have attached yet."""

@@ -4,8 +4,8 @@ The plan of this one child comes as JSON through an inherited pipe, so that `ps`
 how. What changes while it runs comes through an inherited socket (see `control`). A worker imports neither
 pydantic nor YAML nor the exporter.
 
-Ends with: 0 done or stopped; 69 something outside is missing (one sentence); 70 a crash (a traceback, once);
-78 a plan that cannot be used; whatever status the feed or consumer asks for by `SystemExit`, which is how 77
+Ends with: 0 done or stopped; 65 what a feed reads is damaged, and the rest is published (one sentence);
+69 something outside is missing (one sentence); 70 a crash (a traceback, once); 78 a plan that cannot be used; whatever status the feed or consumer asks for by `SystemExit`, which is how 77
 (credentials) is said.
 
 SIGTERM and SIGINT set the stop event; SIGHUP, which may be sent to the whole service, means nothing here. When the supervisor dies the kernel sends SIGTERM (PR_SET_PDEATHSIG):
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final
 from mdfeedd.daemon import log, plugins, scheduling
 from mdfeedd.daemon.control import Control, LastWords
 from mdfeedd.daemon.plan import KINDS, MAX_PLAN_BYTES, Assignment, ChildPlan, Exit, instance, revive
+from mdfeedd.feeds.protocol import Damaged
 from mdfeedd.options import OptionsError
 from mdfeedd.ring._ring import survive_cuts
 from mdfeedd.sinks.protocol import SinkError
@@ -97,6 +98,9 @@ def _run(child: ChildPlan, stop: threading.Event, connection: socket.socket | No
     except (plugins.PluginError, OptionsError) as error:
         logger.error("%s", error)  # noqa: TRY400 - one sentence: the plan is wrong, not the program
         return Exit.CONFIG
+    except Damaged as error:
+        logger.error("%s", error)  # noqa: TRY400 - one sentence: the file is wrong, not the program
+        return Exit.DAMAGED
     except (OSError, SinkError) as error:
         logger.error("%s", error)  # noqa: TRY400 - one sentence: the world is wrong, not the program
         logger.debug("where it happened", exc_info=True)

@@ -29,6 +29,10 @@ FEED_SUFFIXES: Final = (BARS_SUFFIX, DEPTH_SUFFIX, ORDERS_SUFFIX)
 """Of all rings that a feed may make besides its own."""
 
 
+class Damaged(OSError):
+    """What a feed reads is damaged, and what is whole of it is published: another attempt would not help (65)."""
+
+
 def rings_of_feed(name: str) -> tuple[str, ...]:
     """All rings that a feed of this name may make, its own first."""
     return (name, *(name + suffix for suffix in FEED_SUFFIXES))
@@ -93,6 +97,9 @@ def _no_huge_pages(why: int) -> str:
 
 class Feed(Protocol):
     """A vendor's feed: one instance in one process, the only writer of its ring.
+
+    A class that begins anew with each start, as a replay does, says ``once = True``: one that has published is not
+    started again after a failure, as its records would come twice.
 
     `Options` is a frozen dataclass whose fields carry ``metadata={"help": ...}``; its ``__post_init__``
     raises `ValueError` ("key: reason"). Entry points of the group ``mdfeedd.feeds`` name such classes.

@@ -21,7 +21,7 @@ UNKNOWN_REASON: Final = GapReason.VENDOR_SKIPPED
 class FeedFailed(Exception):
     """A feed was given up. The text is one sentence: what the feed itself said last, if it said something.
 
-    feed: its name. exit_status: of its process: 77 credentials, 78 configuration, 70 a crash ...; None: none ran.
+    feed: its name. exit_status: of its process: 77 credentials, 78 configuration, 70 a crash, 65 damaged files ...; None: none ran.
     """
 
     def __init__(self, feed: str, sentence: str, exit_status: int | None = None) -> None:

@@ -159,7 +159,13 @@ def test_a_recording_that_ends_in_the_middle(
     ran = run("replay", path, "--out", tmp_path / "out", "--shm-dir", shm_dir)
     assert ran.status == 1
     assert "cut.dbn" in ran.sentence()
-    assert "trouble: feed replay ended early; see the line above" in ran.out
+    if bytes_cut < 80:
+        whole = (
+            f"trouble: damaged, the rest is replayed: {path}: the stream ends within a record, at"
+        )
+    else:
+        whole = "trouble: feed replay ended early; see the line above"
+    assert whole in ran.out
     assert "exit status" not in ran.out
     assert (tmp_path / "out").exists() == bool(kept := 1 if bytes_cut < 80 else 0)
     assert ("counted" in ran.out) == bool(kept)
@@ -167,6 +173,24 @@ def test_a_recording_that_ends_in_the_middle(
     assert said(ran.out, "stored") == rows(tmp_path / "out", "quotes") == kept
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert list_rings(shm_dir) == []
+
+
+def test_a_damaged_file_does_not_end_the_others(
+    testdata: Path, run: Run, shm_dir: str, tmp_path: Path
+) -> None:
+    content = (testdata / DBN / "test_data.mbp-1.dbn").read_bytes()
+    paths = [tmp_path / name for name in ("cut.dbn", "whole.dbn", "cut2.dbn")]
+    for path, end in zip(paths, (-1, None, -50), strict=True):
+        path.write_bytes(content[:end])
+    ran = run("replay", *paths, "--out", tmp_path / "out", "--shm-dir", shm_dir)
+    assert ran.status == 1
+    assert said(ran.out, "records") == said(ran.out, "ticks") == said(ran.out, "stored") == 4
+    assert "   read of 3 files, " in ran.out
+    assert rows(tmp_path / "out", "quotes") == 4
+    (trouble,) = [line for line in ran.out.splitlines() if line.startswith("trouble: ")]
+    for path in paths[::2]:
+        assert f"{path}: the stream ends within a record" in trouble
+        assert f"{path}: the stream ends within a record" in ran.err
 
 
 def test_a_ring_that_somebody_writes(

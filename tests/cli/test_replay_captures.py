@@ -140,6 +140,6 @@ def test_capture_that_is_cut(testdata: Path, run: Run, shm_dir: str, tmp_path: P
     ran = run("replay", path, "--out", tmp_path / "out", "--shm-dir", shm_dir)
     assert ran.status == 1
     assert "cut.pcap ends in the middle of a record" in ran.sentence()
-    assert "trouble: feed replay ended early; see the line above" in ran.out
+    assert f"trouble: damaged, the rest is replayed: {path} ends in the middle" in ran.out
     stored = sum(rows(tmp_path / "out", table) for table in ("quotes", "trades"))
     assert said(ran.out, "stored") == stored > 1000

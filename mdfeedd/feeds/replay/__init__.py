@@ -19,5 +19,6 @@ feed's process is the only writer of all of them.
 
 Limits: `source.READ_BYTES` at a time, `feed.MAX_FILES` files at once, `capture.SCAN_BYTES` of each capture looked
 through, 30 s for consumers that do not come (`min_consumers_limit_s`) or do not move (`stall_limit_s`). Ways to
-fail: `ReplayError`, one sentence with the file and the place in it, after what came before has been published.
+fail: `ReplayError`, one sentence with the file and the place in it; `DamagedRecording` after what is whole of all
+files has been published, which is not tried again.
 """

@@ -28,7 +28,7 @@ from mdfeedd.feeds.cme.secdef import Secdef, SecdefError
 from mdfeedd.feeds.cme.telling import OF_A_RECORDING, Teller
 from mdfeedd.feeds.replay.gate import Gate
 from mdfeedd.feeds.replay.pace import Pace
-from mdfeedd.feeds.replay.source import ReplayError
+from mdfeedd.feeds.replay.source import DamagedRecording, ReplayError
 
 if TYPE_CHECKING:
     import threading
@@ -214,12 +214,13 @@ class _Session:
         """Let it write these rings."""
         self._handler.attach(rings.ticks, rings.depth, rings.orders)
         self._rings = rings
+        self._writers = [w for w in (rings.ticks, rings.depth, rings.orders) if w is not None]
+        self._first_seqs = [writer.next_seq for writer in self._writers]
         self._progress = progress
         first = Gate(rings.ticks, stop, self._options.stall_limit_s)
         self._gates = [first] + [
             Gate(writer, stop, self._options.stall_limit_s, first=first)
-            for writer in (rings.depth, rings.orders)
-            if writer is not None
+            for writer in self._writers[1:]
         ]
         self._counting = Counting(self._handler, rings.ticks, without=("received_bytes",))
         self._line_counting = LineCounting(self._handler, rings.ticks, self._lines, None)
@@ -245,7 +246,8 @@ class _Session:
             self._look_after(last=True)
         self._log_end(time.monotonic() - started_s)
         if self._broken:
-            raise ReplayError("; ".join(self._broken))
+            published = [writer.next_seq for writer in self._writers] != self._first_seqs
+            raise (DamagedRecording if published else ReplayError)("; ".join(self._broken))
 
     def _play_packets(self, stop: threading.Event) -> bool:
         """False if it was stopped."""

@@ -23,7 +23,13 @@ from mdfeedd.feeds.replay.options import MAX_FILES, SCHEMAS, ReplayOptions
 from mdfeedd.feeds.replay.pace import Pace
 from mdfeedd.feeds.replay.progress import Progress
 from mdfeedd.feeds.replay.rings import Rings
-from mdfeedd.feeds.replay.source import Recording, ReplayError, total_bytes, vendor_of
+from mdfeedd.feeds.replay.source import (
+    DamagedRecording,
+    Recording,
+    ReplayError,
+    total_bytes,
+    vendor_of,
+)
 
 if TYPE_CHECKING:
     import threading
@@ -48,18 +54,20 @@ class ReplayFeed:
     """
 
     Options: ClassVar[type[Any]] = ReplayOptions
+    once: ClassVar[bool] = True
 
     def __init__(self, name: str, options: ReplayOptions, ring: RingPlan) -> None:
         self.name = name
         self.options = options
         self.ring = ring
         self.progress: Progress = Progress(total_bytes(options.paths))
+        self._broken: list[str] = []
 
     def run(self, stop: threading.Event) -> None:
         """Replay all of it, or until `stop`.
 
-        Raises `ReplayError` where a file cannot be read (on), after publishing what came before, and
-        `RingError` if the ring cannot be made.
+        Raises `ReplayError` where a file cannot be read (on), `DamagedRecording` if something was published, all
+        that is whole of each of them, and `RingError` if the ring cannot be made.
         """
         options = self.options
         vendor = vendor_of(options.paths, options.vendor)
@@ -87,6 +95,12 @@ class ReplayFeed:
             else:
                 self._merged(recordings, rings, stop)
             self._log_end(rings.ticks, time.monotonic() - started_s)
+            damage = [one.damage for one in recordings if one.damage]
+            if told := [*self._broken, *damage]:
+                final = (
+                    damage or rings.published
+                )  # else a file may yet be whole at the next attempt
+                raise (DamagedRecording if final else ReplayError)("; ".join(told))
 
     def _decoder(self, recording: Recording, rings: Rings) -> DbnDecoder:
         version = recording.decoder_version
@@ -98,7 +112,7 @@ class ReplayFeed:
         decoder = self._decoder(recording, rings)
         writer, capacity = rings.ticks, rings.ticks.capacity
         try:
-            for piece in recording.pieces():
+            for piece in self._sound(recording.pieces()):
                 left = memoryview(piece)
                 while left:
                     room = rings.gate.room(capacity)
@@ -110,10 +124,18 @@ class ReplayFeed:
                     left = left[used:]
                 self._count_bytes([recording], writer)
                 _log_events(recording, decoder)
-            decoder.finish()
+            if not self._broken:
+                decoder.finish()
         except DbnError as fault:
             _log_events(recording, decoder)
-            raise recording.error(fault) from None
+            self._broken.append(str(recording.error(fault)))
+
+    def _sound(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Those that can be read."""
+        try:
+            yield from pieces
+        except ReplayError as error:
+            self._broken.append(str(error))
 
     def _count_bytes(
         self, recordings: Sequence[Recording | JournalRecording], writer: Writer
@@ -136,10 +158,16 @@ class ReplayFeed:
             else recording.decoded(rings)
             for recording in recordings
         ]
-        for batch in merge(sources):
+        for batch in merge(sources, self._tell_broken):
             self._count_bytes(recordings, rings.ticks)
             if not self._publish(batch, pace, rings, stop):
                 return
+
+    def _tell_broken(self, error: ReplayError) -> None:
+        """One of the recordings has ended by it."""
+        self._broken.append(str(error))
+        if len(self.options.paths) > 1:
+            logger.warning("%s; the other files go on", error)
 
     def _decoded(self, recording: Recording, rings: Rings) -> Iterator[Decoded]:
         decoder = self._decoder(recording, rings)

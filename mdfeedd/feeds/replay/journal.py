@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from mdfeedd.feeds.replay.source import ReplayError
-from mdfeedd.journal import JournalError, JournalReader, list_journals
+from mdfeedd.feeds.replay.source import DamagedRecording, ReplayError
+from mdfeedd.journal import JournalCorrupt, JournalError, JournalReader, list_journals
 from mdfeedd.ring.arrow import distinct_ids
 from mdfeedd.tick import BAR, GAP, TICK, Flag, GapReason, Kind
 
@@ -46,12 +46,14 @@ class Read(NamedTuple):
 class JournalRecording:
     """The journal of one ring, up to where it is written when its end is reached; of a `shard`, what is ours.
 
-    Raises `ReplayError` where there is none, or one of neither ticks nor bars.
+    Raises `ReplayError` where there is none, or one of neither ticks nor bars, `DamagedRecording` where nothing can
+    be read.
     """
 
     def __init__(self, path: str, shard: Shard | None = None) -> None:
         self.path = path
         self.read_bytes: int = 0
+        self._missing = 0
         folders = list_journals(Path(path))
         if len(folders) != 1:
             inside = ", ".join(str(folder) for folder in folders)
@@ -62,6 +64,8 @@ class JournalRecording:
             )
         try:
             self._reader = JournalReader(folders[0])
+        except JournalCorrupt as error:
+            raise DamagedRecording(str(error)) from None
         except JournalError as error:
             raise ReplayError(str(error)) from None
         if self._reader.dtype not in (TICK, BAR):
@@ -74,6 +78,11 @@ class JournalRecording:
     def close(self) -> None:
         """Close the files."""
         self._reader.close()
+
+    @property
+    def damage(self) -> str:
+        """What was missing in what was read, in words, or nothing."""
+        return f"{self.path}: {self._missing} records are missing" if self._missing else ""
 
     def decoded(self, rings: Rings) -> Iterator[Read]:
         """All of it. Raises `ReplayError` where it cannot be read on."""
@@ -97,6 +106,7 @@ class JournalRecording:
             rings.ticks.counters.add("skipped_records", len(records) - int(np.count_nonzero(ours)))
             records = records[ours]
         if batch.lost:
+            self._missing += batch.lost
             logger.warning("%s: %d records are missing: %s", self.path, batch.lost, batch.why)
         if dtype == BAR:
             return Read(np.empty(0, TICK), records)

@@ -16,7 +16,7 @@ from mdfeedd.feeds.replay.source import ReplayError
 from mdfeedd.tick import BAR, TICK, TIME_UNDEF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -63,13 +63,15 @@ class Batch:
 class _Track:
     """One recording: what is decoded and not yet merged."""
 
-    def __init__(self, source: Iterator[_HasRecords]) -> None:
+    def __init__(
+        self, source: Iterator[_HasRecords], broken: Callable[[ReplayError], None]
+    ) -> None:
         self._source = source
+        self._broken = broken
         self._last = TIME_UNDEF
         self.ticks = _Timed(np.empty(0, TICK), np.empty(0, np.int64))
         self.bars = _Timed(np.empty(0, BAR), np.empty(0, np.int64))
         self.ended = False
-        self.error: ReplayError | None = None
 
     @property
     def empty(self) -> bool:
@@ -89,7 +91,7 @@ class _Track:
                 return
             except ReplayError as error:
                 self.ended = True
-                self.error = error
+                self._broken(error)
                 return
             bars = decoded.bars
             closes = bars["ts_open"] + bars["interval_s"].astype(np.int64) * _NS_PER_S
@@ -120,17 +122,18 @@ def _join(parts: list[_Timed], dtype: np.dtype[np.void]) -> _Timed:
     return _Timed(records[order].view(dtype), keys[order])
 
 
-def merge(sources: Sequence[Iterator[_HasRecords]]) -> Iterator[Batch]:
+def merge(
+    sources: Sequence[Iterator[_HasRecords]], broken: Callable[[ReplayError], None]
+) -> Iterator[Batch]:
     """All records of all sources, by time.
 
-    Where a source fails with `ReplayError` everything up to its last good record is given first.
+    A source that fails with `ReplayError` ends by it, which `broken` is told after everything up to its last good
+    record was given; the others go on.
     """
-    tracks = [_Track(source) for source in sources]
+    tracks = [_Track(source, broken) for source in sources]
     while True:
         for track in tracks:
             track.fill()
-            if track.error is not None and track.empty:
-                raise track.error
         if all(track.empty for track in tracks):
             return
         # What may yet come of a track is not before its last key. The first of the tracks that end there

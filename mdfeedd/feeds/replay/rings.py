@@ -40,8 +40,10 @@ class Rings:
         self._entries: dict[int, tuple[str, dict[str, Any]]] = {}
         self._bars: Writer | None = None
         self._bars_gate: Gate | None = None
+        self._first_bar_seq = 0
         self.ticks: Writer = plan.writer(feed, TICK)
         self.gate: Gate = Gate(self.ticks, stop, options.stall_limit_s)
+        self._first_seq = self.ticks.next_seq
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +52,15 @@ class Rings:
         self.ticks.close()
         if self._bars is not None:
             self._bars.close()
+
+    @property
+    def published(self) -> bool:
+        """Whether anything was, by now."""
+        return self.ticks.next_seq > self._first_seq or self._bars_published
+
+    @property
+    def _bars_published(self) -> bool:
+        return self._bars is not None and self._bars.next_seq > self._first_bar_seq
 
     def add(self, symbol: str, **attributes: Any) -> int:
         """Enter an instrument (see `InstrumentTable`)."""
@@ -66,6 +77,7 @@ class Rings:
                 bars.instruments.add(symbol, instrument_id=own_id, **attributes)
             options = self._options
             self._bars = bars
+            self._first_bar_seq = bars.next_seq
             self._bars_gate = Gate(bars, self._stop, options.stall_limit_s, first=self.gate)
             self._bars_gate.wait_for_consumers(
                 self._plan, options.min_bar_consumers, options.min_consumers_limit_s

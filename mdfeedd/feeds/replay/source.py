@@ -13,6 +13,7 @@ from mdfeedd.feeds.capture import is_capture
 from mdfeedd.feeds.databento.codec import DbnError, JsonLines
 from mdfeedd.feeds.databento.codec.json_lines import VERSION as JSON_VERSION
 from mdfeedd.feeds.inflate import ZSTD_MAGIC, InflateError, ZstdInflater
+from mdfeedd.feeds.protocol import Damaged
 from mdfeedd.journal import list_journals
 from mdfeedd.journal.segment import list_segments
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import FileIO
 
-__all__ = ["READ_BYTES", "Recording", "ReplayError", "Vendor", "total_bytes", "vendor_of"]
+__all__ = [
+    "READ_BYTES", "DamagedRecording", "Recording", "ReplayError", "Vendor", "total_bytes", "vendor_of",
+]  # fmt: skip
 
 #: Looked at (or, from a pipe, read) at a time.
 READ_BYTES: Final = 1 << 20
@@ -30,6 +33,10 @@ _JSON_SUFFIXES: Final = (".json", ".jsonl", ".ndjson")
 
 class ReplayError(OSError):
     """A recording cannot be replayed (further). One sentence with the file and the place in it."""
+
+
+class DamagedRecording(ReplayError, Damaged):
+    """The same, after what was whole has been published: another attempt would publish that again."""
 
 
 Vendor = Literal["databento", "cme", "journal"]
@@ -70,6 +77,9 @@ class Recording:
 
     Raises `ReplayError` where there is no such file, or nothing in it that can be DBN.
     """
+
+    damage: Final = ""
+    """A file ends where it is damaged, by an error; a journal goes on behind it, and tells here."""
 
     def __init__(self, path: str, version: int | None = None) -> None:
         self.path = path

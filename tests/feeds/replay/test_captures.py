@@ -21,7 +21,7 @@ from mdfeedd.feeds.cme.infer import line_of
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.capture import SETTLE_NS, lines_of, scan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
-from mdfeedd.feeds.replay.source import ReplayError, vendor_of
+from mdfeedd.feeds.replay.source import DamagedRecording, ReplayError, vendor_of
 from mdfeedd.ring import Reader, RingMissing, list_rings, remove
 from mdfeedd.tick import DEPTH, GAP, ORDER, TICK, Flag, Kind
 
@@ -294,7 +294,9 @@ def test_file_that_is_cut_ends_no_other(v6, replay, shm_dir, tmp_path):
     whole, other = split(v6, tmp_path)
     cut = tmp_path / "cut.pcap"
     cut.write_bytes(Path(whole).read_bytes()[:300_001])
-    with pytest.raises(ReplayError, match=r"cut.pcap ends in the middle of a record, at byte \d+$"):
+    with pytest.raises(
+        DamagedRecording, match=r"cut.pcap ends in the middle of a record, at byte \d+$"
+    ):
         replay(cut, other)
     ticks, _, _ = read_all(shm_dir)
     expected = straight(v6)

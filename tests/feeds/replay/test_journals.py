@@ -10,7 +10,7 @@ import pytest
 
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
-from mdfeedd.feeds.replay.source import ReplayError, vendor_of
+from mdfeedd.feeds.replay.source import DamagedRecording, ReplayError, vendor_of
 from mdfeedd.feeds.shard import Shard
 from mdfeedd.journal import JournalWriter, WriterOptions
 from mdfeedd.journal.segment import list_segments
@@ -109,7 +109,8 @@ def test_damage_is_a_gap_in_the_stream(tmp_path, shm_dir):
     with list_segments(folder)[0].path.open("r+b") as file:
         file.seek(4096 + 64 + 256 + 3 * (64 + 50 * 64) + 100)
         file.write(b"damaged")
-    replay(shm_dir, folder)
+    with pytest.raises(DamagedRecording, match=r"es: 50 records are missing$"):
+        replay(shm_dir, folder)
     got, _, _ = read_all(shm_dir)
     gap = got[150:151].view(GAP)[0]
     assert (gap["kind"], gap["reason"]) == (Kind.GAP, GapReason.CORRUPT)

@@ -16,7 +16,7 @@ import zstandard
 from mdfeedd.feeds.databento.codec.records import record_dtype
 from mdfeedd.feeds.protocol import RingPlan
 from mdfeedd.feeds.replay.feed import ReplayFeed, ReplayOptions
-from mdfeedd.feeds.replay.source import Recording, ReplayError
+from mdfeedd.feeds.replay.source import DamagedRecording, Recording, ReplayError
 from mdfeedd.ring import Reader, RingMissing
 from mdfeedd.ring.inspect import inspect
 from mdfeedd.tick import BAR, TICK
@@ -389,17 +389,36 @@ def test_a_broken_file_is_one_sentence_after_what_was_good(tmp_path, replay, shm
     with pytest.raises(ReplayError, match=sentence) as told:
         replay(tmp_path / name, speed=speed)
     assert "\n" not in str(told.value)
+    assert isinstance(told.value, DamagedRecording) == bool(good)  # else it may be tried again
     ticks, _, _ = read_all(shm_dir)
     assert len(ticks) == good or (good < 0 and 20_000 < len(ticks) < 50_000)
 
 
-def test_a_broken_file_among_others_stops_the_merge_at_its_end(tmp_path, replay, shm_dir):
-    (tmp_path / "a.dbn").write_bytes(metadata() + quotes(100).tobytes()[:-1])
-    (tmp_path / "b.dbn").write_bytes(metadata() + quotes(100, instrument=8, step=10**6).tobytes())
-    with pytest.raises(ReplayError, match=r"a\.dbn: the stream ends within a record"):
-        replay(tmp_path / "a.dbn", tmp_path / "b.dbn")
-    ticks, _, _ = read_all(shm_dir)
-    assert len(ticks) == 99 + 1
+def test_of_broken_files_among_others_all_that_is_whole_is_replayed(
+    tmp_path, replay, shm_dir, caplog
+):
+    contents = {
+        "a.dbn": metadata() + quotes(100).tobytes()[:-1],
+        "b.dbn": metadata() + quotes(100, instrument=8, step=10**6).tobytes(),
+        "c.jsonl": as_json(metadata() + quotes(50, instrument=9).tobytes(), pretty=False)[:-30],
+        "d.dbn": metadata()[:40],
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedRecording) as told:
+        replay(*(tmp_path / name for name in contents))
+    sentences = str(told.value).split("; ")
+    assert len(sentences) == 3
+    for name, what in (("a.dbn", "a record"), ("d.dbn", "its metadata"), ("c.jsonl", "line 50")):
+        (sentence,) = (one for one in sentences if name in one)
+        assert what in sentence
+        (logged,) = (r.message for r in caplog.records if name in r.message)
+        assert logged == f"{sentence}; the other files go on"
+    ticks, instruments, counters = read_all(shm_dir)
+    vendor_ids = [instruments[i].vendor_id for i in ticks["instrument_id"].tolist()]
+    assert [vendor_ids.count(n) for n in (7, 8, 9)] == [99, 100, 49]
+    assert (np.diff(ticks["ts_recv"]) >= 0).all()
+    assert counters["received_records"] == counters["published_quotes"] == 248
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ def stream():
     return [whole[i : i + 777] for i in range(0, len(whole), 777)], raws
 
 
+def a_record(byte, words=255):
+    """One that is nothing but its length and noise, or a byte again and again."""
+    size = words * 4 - 1
+    return bytes([words]) + (os.urandom(size) if byte is None else bytes([byte]) * size)
+
+
 def inflated(path):
     """As far as it goes: a file that was cut off is read to where it was."""
     reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(path.read_bytes()))
@@ -101,6 +107,35 @@ def test_file_is_read_by_the_vendors_tools(tmp_path, writer, stream, record):
     assert writer.counters.get("recorded_bytes") == len(b"".join(pieces))
 
 
+@pytest.mark.parametrize("lost", [1, 40, 79])
+@pytest.mark.parametrize("piece_bytes", [1, 7, 777, 1 << 20])
+def test_session_that_breaks_within_a_record_is_a_whole_file(
+    tmp_path, writer, stream, record, piece_bytes, lost
+):
+    pieces, raws = stream
+    data = b"".join(pieces)
+    cut = data[: len(METADATA) + sum(map(len, raws[:300])) - min(lost, len(raws[299]) - 1)]
+    record(tmp_path, [cut[at : at + piece_bytes] for at in range(0, len(cut), piece_bytes)]).close()
+    path = only(tmp_path)
+    whole = METADATA + b"".join(raws[:299])
+    assert inflated(path) == whole
+    assert writer.counters.get("recorded_bytes") == len(whole)
+    told = []
+    databento.DBNStore.from_bytes(path.read_bytes()).replay(lambda one: told.append(bytes(one)))
+    assert told == raws[:299]
+
+
+def test_session_that_breaks_within_its_metadata_leaves_nothing(tmp_path, record):
+    record(tmp_path, [METADATA[:5], METADATA[5:-1]]).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_behind_a_record_of_an_impossible_length_nothing_is_recorded(tmp_path, record):
+    bad = bytes([3]) + bytes(11)
+    record(tmp_path, [METADATA + a_record(1) + bad, a_record(2)]).close()
+    assert inflated(only(tmp_path)) == METADATA + a_record(1)
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_whatever_holds_bytes_is_recorded(tmp_path, kind, record):
     record(tmp_path, [kind(METADATA)]).close()
@@ -132,12 +167,12 @@ def test_folder_is_made(tmp_path, record):
 
 def test_sessions_of_the_same_second_and_number_keep_their_files(tmp_path, caplog, record):
     for turn in range(5):  # some are over, some are not when the next begins
-        made = record(tmp_path, [METADATA, bytes([turn])])
+        made = record(tmp_path, [METADATA, a_record(turn)])
         if turn % 2:
             made.close()
     contents = sorted(inflated(path)[len(METADATA) :] for path in tmp_path.iterdir())
     assert len(contents) == 5
-    assert {b"\x01", b"\x03"} <= set(contents)
+    assert {a_record(1), a_record(3)} <= set(contents)
     assert not caplog.records
 
 
@@ -196,7 +231,7 @@ def test_disk_is_full(tmp_path, stream, caplog, record):
     made = record(tmp_path, pieces[:1])
     made.beat()
     size = only(tmp_path).stat().st_size
-    noise = os.urandom(1 << 20)
+    noise = b"".join(a_record(None) for _ in range(1024))
     with file_limit(size + 1000):
         made.write(noise)
         made.write(noise)
@@ -211,7 +246,7 @@ def test_disk_is_full(tmp_path, stream, caplog, record):
 
 
 def test_disk_is_full_at_the_end(tmp_path, caplog, record):
-    made = record(tmp_path, [METADATA, os.urandom(1000)])
+    made = record(tmp_path, [METADATA, a_record(None)])
     with file_limit(only(tmp_path).stat().st_size):
         made.close()
     assert len(caplog.records) == 1
@@ -233,11 +268,11 @@ from mdfeedd.tick import TICK
 folder, shm, metadata, quiet = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]), sys.argv[4]
 made = recording.Recording(folder, "es", "1", Writer("k", 256, TICK, directory=shm), logging.getLogger())
 made.write(metadata)
-made.write(b"abcdefgh")
+made.write(b"\\4abcdefghijklmno")
 if quiet:
     made._flushed_s -= recording.FLUSH_S
     made.beat()
-    made.write(b"held back")
+    made.write(b"\\4is held back ..")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -249,7 +284,7 @@ def test_kill_leaves_what_is_older_than_a_second(tmp_path, shm_dir, quiet):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     path = only(tmp_path)
     assert path.name.endswith(".dbn.zst.part")
-    assert inflated(path) == METADATA + (b"abcdefgh" if quiet else b"")
+    assert inflated(path) == METADATA + (b"\4abcdefghijklmno" if quiet else b"")
 
 
 def test_quiet_stream_is_written_after_a_second(tmp_path, monkeypatch, record):
@@ -258,12 +293,12 @@ def test_quiet_stream_is_written_after_a_second(tmp_path, monkeypatch, record):
     made = record(tmp_path, [METADATA])
     path = only(tmp_path)
     assert inflated(path) == METADATA
-    made.write(b"later")
+    made.write(a_record(1))
     made.beat()
     assert inflated(path) == METADATA
     now[0] += FLUSH_S
     made.beat()
-    assert inflated(path) == METADATA + b"later"
+    assert inflated(path) == METADATA + a_record(1)
     size = path.stat().st_size
     now[0] += FLUSH_S
     made.beat()  # nothing is held, so nothing is written
