@@ -75,14 +75,14 @@ class Line:
         self._heard_ns = now.monotonic_ns
         self._silent = False
         self._look_ns = 0
-        self.idle = False  # the last turn found nothing
+        self.idle: bool = False  # the last turn found nothing
 
     def turn(self, wait_ms: int = WAIT_MS) -> Now:
         """Wait for an event, act on it, ask for what is due. Raises `SessionEnd`."""
         event = self._link.next(wait_ms)
         now = self._clock()
         kind = event.eventType()
-        self.idle = kind == self._timeout
+        self.idle = bool(kind == self._timeout)
         if kind == self._data:
             self._heard_ns = now.monotonic_ns
             for plane in self._planes:
