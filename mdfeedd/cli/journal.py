@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mdfeedd.cli import units
 from mdfeedd.cli.trouble import Trouble, unreadable
+from mdfeedd.daemon.plan import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from mdfeedd.journal import JournalBatch
     from mdfeedd.journal.survey import Segment, Survey
 
-BAD_DATA: Final = 65  # EX_DATAERR
 BATCH: Final = 4096
 EXPORT_ROWS: Final = 65_536
 
@@ -160,12 +160,12 @@ def _ls(arguments: argparse.Namespace) -> int:
             found = survey(folder)
         except (JournalError, OSError) as error:
             print(f"mdfeedd journal: {error}", file=sys.stderr)
-            status = BAD_DATA
+            status = Exit.DAMAGED
             continue
         for line in _told(found, long=arguments.long):
             print(line)
         if found.damage or any(segment.header is None for segment in found.segments):
-            status = BAD_DATA
+            status = Exit.DAMAGED
     return status
 
 
@@ -255,7 +255,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             f"{units.of(found.blocks, 'block')}, {units.of(found.records, 'record')}, "
             f"{units.size(found.bytes)}"
         )
-    return BAD_DATA if bad else 0
+    return Exit.DAMAGED if bad else 0
 
 
 # ----------------------------------------------------------------------------------- cat and export
@@ -280,7 +280,7 @@ class _Range:
                     if len(chosen) or batch.lost:
                         yield chosen
         except JournalError as error:
-            raise Trouble(str(error), BAD_DATA) from None
+            raise Trouble(str(error), Exit.DAMAGED) from None
 
     def _chosen(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
         import numpy as np
@@ -321,7 +321,7 @@ def _cat(arguments: argparse.Namespace) -> int:
             sys.stdout.write("\n".join(text) + "\n")
         if left <= 0:
             break
-    return BAD_DATA if chosen.lost else 0
+    return Exit.DAMAGED if chosen.lost else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -362,7 +362,7 @@ def _export(arguments: argparse.Namespace) -> int:
         if writer is not None:
             writer.close()
     print(f"{units.of(rows, 'row')} in {out}" if writer is not None else "nothing to export")
-    return BAD_DATA if chosen.lost else 0
+    return Exit.DAMAGED if chosen.lost else 0
 
 
 def _table_writer(pa: Any, out: str, schema: Any) -> Any:

@@ -25,8 +25,7 @@ SHOWN_ROWS: Final = 40  # of a table, from both ends; the other formats have all
 WIDE: Final = 160  # columns, where there is no terminal
 BATCH: Final = 65_536  # records of a journal at a time
 #: A bar comes again when late trades correct it, or when a restart falls into its time: the fullest is shown,
-#: and of these the one written last. The vendor's own bar of the same time
-#: (`BarFlag.VENDOR`, 16) is another.
+#: and of these the one written last. The vendor's own bar of the same time (`BarFlag.VENDOR`, 16) is another.
 _PLACES: Final = "filename = true, file_row_number = true"
 _LATEST: Final = (
     "QUALIFY row_number() OVER (PARTITION BY feed, symbol, interval_s, ts_open, flags & 16 "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mdfeedd.cli import replay_lines, units
 from mdfeedd.cli.trouble import Trouble, unreadable
+from mdfeedd.daemon.plan import Exit
 
 if TYPE_CHECKING:
     from mdfeedd.cli.replay_result import Before
@@ -24,7 +25,6 @@ STORE: Final = "parquet"
 MAX_WAIT_S: Final = 86_400.0  # for the readers of --wait-consumers
 MAX_SPEED: Final = 1e6
 MAX_NAME: Final = 31  # of a feed
-BAD_DATA: Final = 65  # EX_DATAERR, of a journal
 FRAME_S: Final = 0.1
 LINE_S: Final = 2.0
 
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         if out is not None:
             _clear(rings[:3], shm_dir)
     supervised.tell_cut_short(stopped)
-    damaged_status = BAD_DATA if options["vendor"] == "journal" else 1
+    damaged_status = Exit.DAMAGED if options["vendor"] == "journal" else 1
     return supervised.status_of(stopped, result.tell(arguments, damaged_status))
 
 
@@ -201,7 +201,7 @@ def _vendor_options(arguments: argparse.Namespace) -> dict[str, Any]:
                 Recording(path, arguments.dbn_version).close()
         except ReplayError as error:
             sentence = str(error).replace("(option 'version')", "(--dbn-version)")
-            raise Trouble(sentence, BAD_DATA if isinstance(error, Damaged) else 1) from None
+            raise Trouble(sentence, Exit.DAMAGED if isinstance(error, Damaged) else 1) from None
         except OSError as error:
             raise unreadable(error, path) from None
     return {"vendor": vendor, "version": arguments.dbn_version}

@@ -4,9 +4,9 @@ The plan of this one child comes as JSON through an inherited pipe, so that `ps`
 how. What changes while it runs comes through an inherited socket (see `control`). A worker imports neither
 pydantic nor YAML nor the exporter.
 
-Ends with: 0 done or stopped; 65 what a feed reads is damaged, and the rest is published (one sentence);
-69 something outside is missing (one sentence); 70 a crash (a traceback, once); 78 a plan that cannot be used; whatever status the feed or consumer asks for by `SystemExit`, which is how 77
-(credentials) is said.
+Ends with: 0 done or stopped; 65 what a feed reads is damaged, and the rest is published (one sentence); 69 something
+outside is missing (one sentence); 70 a crash (a traceback, once); 78 a plan that cannot be used; whatever status the
+feed or consumer asks for by `SystemExit`, which is how 77 (credentials) is said.
 
 SIGTERM and SIGINT set the stop event; SIGHUP, which may be sent to the whole service, means nothing here. When the supervisor dies the kernel sends SIGTERM (PR_SET_PDEATHSIG):
 the child flushes and ends. Two limits of that: it is the death of the *thread* that started the child which

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdfeedd.journal import JournalWriter, WriterOptions
+from mdfeedd.journal import JournalReader, JournalWriter, WriterOptions
 from mdfeedd.tick import TICK, layout_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mdfeedd.journal import JournalReader
     from mdfeedd.journal.disk import Disk
 
 RING_A = "aa" * 16
@@ -79,6 +78,18 @@ def read_all(reader: JournalReader, most: int = 1000) -> tuple[np.ndarray, int]:
             break
         parts.append(batch.records.copy())
     return (np.concatenate(parts) if parts else np.empty(0, reader.dtype)), lost
+
+
+def readable(folder: Path, most: int = 1000, **options: Any) -> tuple[np.ndarray, int, list[str]]:
+    """What a reader gets, how many it says were lost, and the reasons it tells."""
+    parts, why, lost = [], [], 0
+    with JournalReader(folder, **options) as reader:
+        while len(batch := reader.read(most)) or batch.lost:
+            parts.append(batch.records.copy())
+            lost += batch.lost
+            if batch.why:
+                why.append(batch.why)
+    return np.concatenate(parts), lost, why
 
 
 def same(got: np.ndarray, wanted: np.ndarray) -> bool:

@@ -19,7 +19,7 @@ from mdfeedd.journal.format import BLOCK_BYTES, HEADER_BYTES
 from mdfeedd.journal.recovery import walk
 from mdfeedd.journal.segment import Fault, SegmentFile, list_segments
 
-from .records import SMALL, begin, entry, read_all, records, same, write
+from .records import SMALL, begin, entry, read_all, readable, records, same, write
 
 N, EACH = 1000, 50
 MANY = 4000  # several small segments
@@ -62,18 +62,6 @@ def spoil(path, offset, mask=0xFF, n=1):
         old = file.read(n)
         file.seek(offset)
         file.write(bytes(b ^ mask for b in old))
-
-
-def readable(folder):
-    """What a reader gets, the reasons it tells, and how many it says were lost."""
-    parts, why, lost = [], [], 0
-    with JournalReader(folder) as reader:
-        while len(batch := reader.read(N)) or batch.lost:
-            parts.append(batch.records.copy())
-            lost += batch.lost
-            if batch.why:
-                why.append(batch.why)
-        return np.concatenate(parts), lost, why
 
 
 def go_on(folder, options=DURABLE):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from mdfeedd.journal import JournalReader, JournalWriter, WriterOptions
@@ -16,7 +15,7 @@ from mdfeedd.journal.survey import survey, verify
 from mdfeedd.ring import Position
 from mdfeedd.tick import BAR
 
-from .records import RING_A, RING_B, begin, read_all, records, same, write
+from .records import RING_A, RING_B, begin, read_all, readable, records, same, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,18 +34,6 @@ def cut(folder: Path, at: int = HEADER_BYTES + KEPT // EACH * BLOCK) -> None:
         file.truncate(at)
 
 
-def everything(folder: Path, **options) -> tuple[np.ndarray, int, list[str]]:
-    """Records, how many were lost, and why."""
-    parts, why, lost = [], [], 0
-    with JournalReader(folder, **options) as reader:
-        while len(batch := reader.read(N)) or batch.lost:
-            parts.append(batch.records.copy())
-            lost += batch.lost
-            if batch.lost:
-                why.append(batch.why)
-    return np.concatenate(parts), lost, why
-
-
 def of_ring(folder: Path, ring_id: str, first: int, n: int, dtype=None) -> JournalWriter:
     """The journal's process comes back, with another ring or the same one."""
     writer = JournalWriter(folder, "ring", DURABLE)
@@ -63,7 +50,7 @@ def test_cut_end_of_a_closed_journal_is_told_by_all(tmp_path, inside, read_limit
     write(tmp_path, N, each=EACH, options=DURABLE)
     end = HEADER_BYTES + KEPT // EACH * BLOCK
     cut(tmp_path, end + inside)
-    got, lost, why = everything(tmp_path, read_limit=read_limit)
+    got, lost, why = readable(tmp_path, read_limit=read_limit)
     assert same(got, records(1, KEPT))
     assert lost == N - KEPT
     assert len(why) == 1
@@ -83,7 +70,7 @@ def test_flipped_byte_in_the_last_block_is_told(tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    got, lost, _ = everything(tmp_path)
+    got, lost, _ = readable(tmp_path)
     assert same(got, records(1, N - EACH))
     assert lost == EACH
     assert len(verify(tmp_path).faults) == 2
@@ -98,7 +85,7 @@ def test_last_segment_that_is_gone_is_told(tmp_path, how):
         last.path.unlink()
     else:
         last.path.write_bytes(b"")
-    got, lost, _ = everything(tmp_path)
+    got, lost, _ = readable(tmp_path)
     assert same(got, records(1, last.first_seq - 1))
     assert lost == 3 * N - last.first_seq + 1
     assert f"the last {lost} are gone" in verify(tmp_path).faults[-1]
@@ -120,7 +107,7 @@ def test_reader_that_had_read_on_tells_only_what_it_had_not(tmp_path):
 def test_what_was_not_durable_is_no_damage(tmp_path):
     write(tmp_path, N, each=EACH, options=NONE)
     cut(tmp_path)
-    got, lost, _ = everything(tmp_path)
+    got, lost, _ = readable(tmp_path)
     assert same(got, records(1, KEPT))
     assert lost == 0
     assert verify(tmp_path).faults == []
@@ -136,7 +123,7 @@ def test_half_a_block_behind_what_was_written_is_no_damage(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data + data[HEADER_BYTES : HEADER_BYTES + BLOCK - 10])
     assert verify(tmp_path).faults == []
-    assert everything(tmp_path)[1] == 0
+    assert readable(tmp_path)[1] == 0
     assert survey(tmp_path).damage == ()
 
 
@@ -160,11 +147,11 @@ def test_another_ring_that_follows_does_not_hide_it(tmp_path, restarts):
     cut(tmp_path)
     for _ in range(restarts):  # the ring was not there yet
         JournalWriter(tmp_path, "ring", DURABLE).close()
-        assert everything(tmp_path)[1] == N - KEPT
+        assert readable(tmp_path)[1] == N - KEPT
         assert f"the last {N - KEPT} are gone" in verify(tmp_path).faults[-1]
         assert f"{KEPT + 1} to {N} had been" in survey(tmp_path).damage[0]
     of_ring(tmp_path, RING_B, 1, EACH).close()
-    got, lost, _ = everything(tmp_path)
+    got, lost, _ = readable(tmp_path)
     assert len(got) == KEPT + EACH
     assert lost == N - KEPT
     told = verify(tmp_path).faults
@@ -177,7 +164,7 @@ def test_another_ring_that_follows_does_not_hide_it(tmp_path, restarts):
     assert found.segments[-1].last_seq == EACH
     assert [s.last_seq for s in found.segments if s.header.ring_id == RING_A][-1] == KEPT
     of_ring(tmp_path, RING_C, 1, EACH).close()  # and is told once
-    assert everything(tmp_path)[1] == N - KEPT
+    assert readable(tmp_path)[1] == N - KEPT
     assert len(verify(tmp_path).faults) == 1
 
 
@@ -192,16 +179,16 @@ def test_full_disk_at_the_restart_does_not_hide_it(tmp_path):
         with contextlib.suppress(OSError):
             JournalWriter(tmp_path, "ring", DURABLE, disk=Full())
     of_ring(tmp_path, RING_B, 1, EACH).close()
-    assert everything(tmp_path)[1] == N - KEPT
+    assert readable(tmp_path)[1] == N - KEPT
 
 
 def test_ring_that_still_has_it_mends_the_journal(tmp_path):
     write(tmp_path, N, each=EACH, options=DURABLE)
     cut(tmp_path)
     of_ring(tmp_path, RING_A, KEPT + 1, N - KEPT - 1).close()
-    assert everything(tmp_path)[1] == 1
+    assert readable(tmp_path)[1] == 1
     of_ring(tmp_path, RING_A, N, 10).close()
-    got, lost, _ = everything(tmp_path)
+    got, lost, _ = readable(tmp_path)
     assert same(got, records(1, N + 9))
     assert lost == 0
     assert verify(tmp_path).faults == []
@@ -240,7 +227,7 @@ def test_segments_of_a_ring_that_are_all_gone_are_told(tmp_path):
     write(tmp_path, N, each=EACH, options=DURABLE)
     of_ring(tmp_path, RING_B, 1, EACH).close()
     list_segments(tmp_path)[-1].path.unlink()
-    got, lost, why = everything(tmp_path)
+    got, lost, why = readable(tmp_path)
     assert same(got, records(1, N))
     assert lost == EACH
     assert RING_B in why[0]
@@ -249,6 +236,6 @@ def test_segments_of_a_ring_that_are_all_gone_are_told(tmp_path):
     writer = of_ring(tmp_path, RING_C, 1, EACH)
     assert RING_B in writer.recovered.damage[0]
     writer.close()
-    assert everything(tmp_path)[1] == EACH
+    assert readable(tmp_path)[1] == EACH
     assert verify(tmp_path).faults
     assert RING_B in survey(tmp_path).damage[0]

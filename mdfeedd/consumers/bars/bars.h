@@ -154,6 +154,12 @@ static inline int mdf_bars_in_gap(const mdf_bars *b, uint32_t index, int64_t ts_
            ts_open <= i->gap_until;
 }
 
+/* What may be missing of a bar that begins at `start`, as flags. */
+static inline uint32_t mdf_bars_doubt(const mdf_bars *b, uint32_t index, int64_t start) {
+    uint32_t gap = mdf_bars_in_gap(b, index, start) ? (uint32_t)MDF_BAR_GAP : 0;
+    return start < b->first_ts ? gap | (uint32_t)MDF_BAR_PARTIAL : gap;
+}
+
 /* Close the bar of one row that begins at `start`, or make a flat one. Whether there was any. */
 static inline int mdf_bars_close(mdf_bars *b, uint32_t k, uint32_t index, int64_t start,
                                  enum mdf_bars_mode mode) {
@@ -178,8 +184,8 @@ static inline int mdf_bars_close(mdf_bars *b, uint32_t k, uint32_t index, int64_
         last->flags = MDF_BAR_FLAT;
         row->flat_run++;
     }
-    if (mdf_bars_in_gap(b, index, start)) last->flags |= MDF_BAR_GAP;
-    if (start < b->first_ts || mode == MDF_BARS_CUT) last->flags |= MDF_BAR_PARTIAL;
+    last->flags |= mdf_bars_doubt(b, index, start);
+    if (mode == MDF_BARS_CUT) last->flags |= MDF_BAR_PARTIAL;
     last->late_count = row->late_pending;
     row->late_pending = 0;
     if (mdf_bars_news(row, last)) mdf_bars_emit(b, k, last);
@@ -330,9 +336,7 @@ static inline void mdf_bars_late(mdf_bars *b, uint32_t k, uint32_t index, const 
         mdf_bars_clear(last);
         last->instrument_id = t->instrument_id;
         last->ts_open = start;
-        last->flags = MDF_BAR_LATE;
-        if (mdf_bars_in_gap(b, index, start)) last->flags |= MDF_BAR_GAP;
-        if (start < b->first_ts) last->flags |= MDF_BAR_PARTIAL;
+        last->flags = MDF_BAR_LATE | mdf_bars_doubt(b, index, start);
         row->flat_run = 0;
         mdf_bars_add(last, t);
     }

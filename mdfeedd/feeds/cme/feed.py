@@ -27,7 +27,7 @@ from mdfeedd.feeds.cme.options import CmeOptions, is_by_name
 from mdfeedd.feeds.cme.returning import Returning
 from mdfeedd.feeds.cme.rings import Rings
 from mdfeedd.feeds.cme.telling import Teller
-from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError
+from mdfeedd.feeds.multicast import Receiver, ReceiverError
 
 if TYPE_CHECKING:
     import threading
@@ -327,15 +327,7 @@ def _handler(
 def _receiver(options: CmeOptions, lines: Mapping[int, Line], handler: Handler) -> Receiver:
     """Opens the live and the definition lines; the others wait until they are needed."""
     specs = [
-        LineSpec(
-            number,
-            line.address,
-            line.port,
-            interface=line.interface,
-            sources=line.sources,
-            name=str(line),
-            joined=line.feed in ("incremental", "definition"),
-        )
+        line.spec(number, joined=line.feed in ("incremental", "definition"))
         for number, line in lines.items()
     ]
     return Receiver(

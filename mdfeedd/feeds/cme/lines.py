@@ -12,6 +12,8 @@ from mdfeedd.options import refuse, told
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mdfeedd.feeds.multicast.lines import LineSpec
+
 __all__ = [
     "FEEDS",
     "MAX_CHANNEL_ID",
@@ -87,6 +89,20 @@ class Line:
     def multicast(self) -> bool:
         """Whether the address is a group, to be joined."""
         return ipaddress.IPv4Address(self.address).is_multicast
+
+    def spec(self, number: int, *, joined: bool = True) -> LineSpec:
+        """The same for a `Receiver`, under this number."""
+        from mdfeedd.feeds.multicast.lines import LineSpec  # noqa: PLC0415 - its package opens sockets
+
+        return LineSpec(
+            number,
+            self.address,
+            self.port,
+            interface=self.interface,
+            sources=self.sources,
+            name=str(self),
+            joined=joined,
+        )
 
     def __str__(self) -> str:
         """``310 incremental A 224.0.31.1:14310``."""

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from mdfeedd.feeds._packet import PacketList
-from mdfeedd.feeds.multicast import LineSpec, Receiver, ReceiverError
+from mdfeedd.feeds.multicast import Receiver, ReceiverError
 from mdfeedd.feeds.multicast.host import find_interface
 from mdfeedd.feeds.protocol import ProbeLine, Severity
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mdfeedd.feeds.cme.lines import Line
     from mdfeedd.feeds.cme.options import CmeOptions
+    from mdfeedd.feeds.multicast import LineSpec
 
 __all__ = ["probe"]
 
@@ -32,9 +33,8 @@ _RUN_NS: Final = 50_000_000
 def probe(options: CmeOptions) -> Iterator[ProbeLine]:
     """What keeps lines from being opened; then, for each that is, whether it brings anything."""
     lines = dict(enumerate(options.plan().lines))
-    specs = {number: _spec(number, line) for number, line in lines.items()}
     ready: list[LineSpec] = []
-    for spec in specs.values():
+    for spec in (line.spec(number) for number, line in lines.items()):
         try:
             found = find_interface(spec)
         except ReceiverError as error:
@@ -62,17 +62,6 @@ def probe(options: CmeOptions) -> Iterator[ProbeLine]:
             yield ProbeLine(True, warning, Severity.WARNING)
         heard = _listen(receiver, [spec.line for spec in ready], limit_s)
     yield from _found(lines, heard, limit_s)
-
-
-def _spec(number: int, line: Line) -> LineSpec:
-    return LineSpec(
-        number,
-        line.address,
-        line.port,
-        interface=line.interface,
-        sources=line.sources,
-        name=str(line),
-    )
 
 
 def _listen(receiver: Receiver, numbers: list[int], limit_s: float) -> dict[int, int]:

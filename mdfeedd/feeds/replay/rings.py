@@ -56,11 +56,9 @@ class Rings:
     @property
     def published(self) -> bool:
         """Whether anything was, by now."""
-        return self.ticks.next_seq > self._first_seq or self._bars_published
-
-    @property
-    def _bars_published(self) -> bool:
-        return self._bars is not None and self._bars.next_seq > self._first_bar_seq
+        if self._bars is not None and self._bars.next_seq > self._first_bar_seq:
+            return True
+        return self.ticks.next_seq > self._first_seq
 
     def add(self, symbol: str, **attributes: Any) -> int:
         """Enter an instrument (see `InstrumentTable`)."""
