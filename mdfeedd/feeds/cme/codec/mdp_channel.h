@@ -174,9 +174,6 @@ MDP_HOT int mdp_is_copy(const mdp_channel *ch, mdp_line *line, const uint8_t *p,
     return 1;
 }
 
-/* Is there a run of what may be a new sequence, and has the old one not gone on behind it? */
-static inline int mdp_is_again(const mdp_channel *ch) { return ch->again.n && ch->again.began > ch->sending; }
-
 /* Has the venue begun its sequence again, within the hour? SendingTime does not fall within a sequence: a packet
  * whose number has passed, sent later than the last one processed, is of another. The numbers and times of these
  * rise, and nothing of the old sequence comes any more. One packet proves nothing. Where their times are clearly

@@ -366,6 +366,9 @@ static inline void mdp_loop_heartbeat(mdp_handler *h, mdp_channel *ch, mdp_line 
     line->quiet_generation = ch->generation;
 }
 
+/* Is there a run of what may be a new sequence, and has the old one not gone on behind it? */
+static inline int mdp_is_again(const mdp_channel *ch) { return ch->again.n && ch->again.began > ch->sending; }
+
 /* A packet of N, S or SMBO, checked. */
 static inline void mdp_loop_packet(mdp_handler *h, mdp_channel *ch, mdp_line *line, const uint8_t *p, size_t n) {
     mdp_message m;
@@ -378,9 +381,13 @@ static inline void mdp_loop_packet(mdp_handler *h, mdp_channel *ch, mdp_line *li
         line->sending = sending;
     }
     if (sending < ch->began) return; /* of the week before */
+    int books = line->feed == MDP_SNAPSHOTS || line->feed == MDP_ORDERS;
+    if (books && mdp_is_again(ch) && sending >= ch->again.began) {
+        line->broken = 1; /* of a new sequence, maybe: its numbers are not those of our books */
+        return;
+    }
     for (const uint8_t *at = p + MDP_PACKET_HEADER, *end = p + n; at < end;) {
         at = mdp_message_at(at, &m);
-        int books = line->feed == MDP_SNAPSHOTS || line->feed == MDP_ORDERS;
         switch (m.template_id) {
         case MDP_T_Heartbeat: mdp_loop_heartbeat(h, ch, line); break;
         case MDP_T_Snapshot: if (books) mdp_on_snapshot(h, ch, line->channel, line, &m, 0, 0); break;

@@ -291,6 +291,25 @@ def test_a_snapshot_of_the_venue_before_mends_nothing(make: Any, m: Any) -> None
     assert rig.book(31) == "STALE? 5: 90x9/1 | -"
 
 
+def test_a_snapshot_of_a_new_sequence_that_nobody_knows_yet_mends_nothing(
+    make: Any, m: Any
+) -> None:
+    """Joined at 7 of the old one; 1 to 6 of the new one have passed, of which its snapshot tells: with the old 7 on
+    top it would be a book that never was.
+    """
+    rig = old_and_new(make, m)
+    rig.put("o", m.book("32.4 +o1 70x7/1"), seq=7, step=7)
+    rig.put("s", m.snapshot(32, 6, 3, "b1 90x6/1", time=LATER + 6), seq=1, step=LATER + 7)
+    rig.play("A:o B:o " + " ".join(f"A:n{i} B:n{i}" for i in range(1, 7)))
+    before = len(rig.told())
+    rig.play("SA:s")
+    assert rig.told()[before:] == []
+    assert not rig.book(32).startswith("SYNC")
+    rig.put("s2", m.snapshot(32, 8, 4, "b1 90x8/1", time=LATER + 8), seq=1, step=LATER + 20)
+    rig.play("A:n7,n8 B:n7,n8 SA:s2")
+    assert rig.book(32) == "SYNC 4: 90x8/1 | -"
+
+
 def test_it_begins_again_and_again(make: Any, m: Any) -> None:
     """Five times within a minute: each is told, once, and the last book is right."""
     rig = old_and_new(make, m).play("A:1-20 B:1-20")
